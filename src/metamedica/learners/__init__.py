@@ -1,0 +1,1 @@
+"""One method a file. The folder is the list: `metamedica models` reads it."""

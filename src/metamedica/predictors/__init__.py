@@ -1,0 +1,1 @@
+"""What is done with an adapted learner, whatever made it."""

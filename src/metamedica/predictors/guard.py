@@ -1,0 +1,220 @@
+"""Do no harm: how far a predictor leans on earlier tasks is decided from the support, against the best method from scratch.
+
+Every candidate (the learned one, and those from scratch) is judged by its leave-one-out log-likelihood on the support: what it says of
+each labelled case when that case is hidden. A small gate, fitted on meta-valid tasks whose cases the learner has not seen, turns
+these scores, the support's size and its cohesion (are all its cases of one series?) into weights; the law is the weighted mixture.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+from metamedica.errors import BundleError, TaskError
+from metamedica.functional.targets import scale_of, standardise
+from metamedica.predictors.method import Adapted, LearnerMethod
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, RawEncoder
+
+MAX_FOLDS = 16
+CLIP = 10.0
+_PENALTY = 0.01
+
+
+def _fold_of_cases(support: LabelledBatch, n_folds: int) -> Tensor:
+    """Return `[tasks, n]` fold numbers that follow the cases, not their order: sorted by target, then by content, dealt in turn."""
+    mask = support.mask
+    content = torch.zeros(mask.shape, dtype=torch.float64)
+    for block in support.features.values():
+        flat = block.reshape(*mask.shape, -1).to(torch.float64)
+        steps = torch.arange(1, flat.shape[-1] + 1, dtype=torch.float64)
+        content = content + (flat * torch.frac(steps * 0.6180339887498949)).sum(-1)
+    rank = torch.argsort(content, dim=1, stable=True)
+    key = support.targets.gather(1, rank).to(torch.float64).masked_fill(~mask.gather(1, rank), float("inf"))
+    order = rank.gather(1, torch.argsort(key, dim=1, stable=True))
+    dealt = torch.arange(mask.shape[1]).expand_as(mask) % n_folds
+    return torch.empty_like(dealt).scatter(1, order, dealt)
+
+
+def held_out_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Float[Tensor, " tasks"]:
+    """Return the mean log-likelihood of each task's support cases when they are hidden (leave-one-out; `MAX_FOLDS` folds above that).
+
+    The folds are one batch of tasks. A case is left out of the mean where hiding it leaves one class only, in every candidate alike;
+    a task with no case left scores 0. In standardised units for regression.
+    """
+    n_tasks, n = support.mask.shape
+    n_folds = min(n, MAX_FOLDS)
+    fold = _fold_of_cases(support, n_folds)
+    scale = scale_of(support, usual_scale=method.usual_scale)
+    support = standardise(support, scale)
+    held = (fold[:, None, :] == torch.arange(n_folds)[None, :, None]) & support.mask[:, None, :]
+    kept = support.mask[:, None, :] & ~held
+    if support.kind == "regression":
+        usable = kept.sum(-1) >= 1
+    else:
+        classes = torch.nn.functional.one_hot(support.targets, support.n_classes or 2).bool() & support.mask[..., None]
+        usable = ((classes[:, None] & kept[..., None]).any(2).sum(-1) >= 2)
+    usable = usable & held.any(-1)
+    chosen = usable.reshape(-1).nonzero()[:, 0]
+    if len(chosen) == 0:
+        return torch.zeros(n_tasks)
+
+    def repeat(value: Tensor) -> Tensor:
+        return value[:, None].expand(n_tasks, n_folds, *value.shape[1:]).reshape(n_tasks * n_folds, *value.shape[1:])[chosen]
+
+    def folds(mask: Tensor) -> LabelledBatch:
+        """The support once a fold, with only the cases of `mask`."""
+        features = {name: repeat(block) for name, block in support.features.items()}
+        return LabelledBatch(CaseBatch(features, mask), repeat(support.targets).masked_fill(~mask, 0), support.kind, support.n_classes)
+
+    rest, hidden = folds(kept.reshape(-1, n)[chosen]), folds(held.reshape(-1, n)[chosen])
+    with torch.no_grad():
+        law = method.learner.predict(method.learner.adapt(rest), hidden.cases)
+        each = law.log_prob(hidden.targets).masked_fill(~hidden.mask, 0).sum(1)
+    task = torch.arange(n_tasks).repeat_interleave(n_folds)[chosen]
+    total = torch.zeros(n_tasks, dtype=each.dtype).index_add(0, task, each)
+    count = torch.zeros(n_tasks, dtype=each.dtype).index_add(0, task, hidden.mask.sum(1).to(each.dtype))
+    return torch.where(count > 0, total / count.clamp(min=1), torch.zeros_like(total))
+
+
+def cohesion(raw: RawEncoder, support: LabelledBatch) -> Float[Tensor, " tasks"]:
+    """Return the mean raw similarity between different support cases of each task: near 1 for one tight series."""
+    rows = raw(support.features)
+    pairs = support.mask[:, :, None] & support.mask[:, None, :] & ~torch.eye(support.mask.shape[1], dtype=torch.bool)
+    return (raw.similarity(rows, rows) * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+
+
+class Evidence(NamedTuple):
+    """What the gate sees of each task: `held_out` `[tasks, candidates]` (mean log-likelihood), size and cohesion of the support."""
+
+    held_out: Float[Tensor, "tasks candidates"]
+    size: Float[Tensor, " tasks"]
+    cohesion: Float[Tensor, " tasks"]
+
+    def columns(self) -> Float[Tensor, "tasks candidates 5"]:
+        """Return, per candidate, what its log-odds against the last candidate are linear in."""
+        gain = self.held_out - self.held_out[:, -1:]
+        total = (gain * self.size[:, None]).clamp(-CLIP, CLIP)
+        same = torch.ones_like(gain)
+        return torch.stack(
+            [same, total, gain.clamp(-1, 1), same * self.cohesion[:, None], same * torch.log(self.size / 16)[:, None]], dim=-1
+        )
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A guarded prediction's decision: weights and evidence per task, candidates in the guard's order."""
+
+    weights: Float[Tensor, "tasks candidates"]
+    evidence: Evidence
+
+
+class AdaptedMixture:
+    """Adapted candidates with the weight of each for each task."""
+
+    def __init__(self, parts: Sequence[Adapted], weighed: Weighed) -> None:
+        self.parts = parts
+        self.weighed = weighed
+
+    def predict(self, query: CaseBatch) -> Law:
+        """Return the mixture law of each query case, in the task's units."""
+        return mix([part.predict(query) for part in self.parts], self.weighed.weights)
+
+
+class Guard:
+    """A method that mixes candidates; the last one is the reference and comes from scratch.
+
+    Args:
+        candidates: name -> method; learned ones first, from-scratch ones last.
+        raw: the modality's raw encoder.
+        gate: `[candidates - 1, 5]` coefficients of the log-odds against the reference; None for the plain posterior odds, in which
+            every candidate is equally likely before and the held-out log-likelihood counts in full.
+    """
+
+    def __init__(self, candidates: Mapping[str, LearnerMethod], raw: RawEncoder, *, gate: Tensor | None = None) -> None:
+        if len(candidates) < 2:
+            raise TaskError(f"got {len(candidates)} candidates; a guard needs a learned one and one from scratch")
+        self.candidates = dict(candidates)
+        self.raw = raw
+        plain = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]).repeat(len(candidates) - 1, 1)
+        self.gate = plain if gate is None else gate.to(torch.float32)
+        if self.gate.shape != plain.shape:
+            raise BundleError(f"the guard's gate has shape {tuple(self.gate.shape)}, {tuple(plain.shape)} was wanted")
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.candidates)
+
+    def weigh(self, support: LabelledBatch) -> Weighed:
+        """Return how much each candidate counts for each task."""
+        held_out = torch.stack(
+            [held_out_log_likelihood(method, support) for method in self.candidates.values()], dim=-1
+        ).to(torch.float32)
+        evidence = Evidence(held_out, support.counts().to(torch.float32), cohesion(self.raw, support).to(torch.float32))
+        return Weighed(_softmax(evidence, self.gate), evidence)
+
+    def adapt(self, support: LabelledBatch) -> AdaptedMixture:
+        """Return every candidate adapted to each task, and the weight of each."""
+        return AdaptedMixture([method.adapt(support) for method in self.candidates.values()], self.weigh(support))
+
+    def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
+        """Return the mixture law of each query case, in the units of the support's targets."""
+        return self.adapt(support).predict(query)
+
+    def fitted(self, episodes: Sequence[EpisodeBatch]) -> "Guard":
+        """Return a guard whose gate maximises the mixture's query log-likelihood on these episodes (raw units).
+
+        Args:
+            episodes: from meta-valid tasks; the learned candidates must not have been fitted on them.
+        """
+        evidence: list[Evidence] = []
+        scores: list[Tensor] = []
+        for batch in episodes:
+            evidence.append(self.weigh(batch.support).evidence)
+            laws = [method(batch.support, batch.query.cases) for method in self.candidates.values()]
+            each = torch.stack([law.log_prob(batch.query.targets) for law in laws], dim=-1)
+            scores.append(each.masked_fill(~batch.query.mask[..., None], float("nan")))
+        return Guard(self.candidates, self.raw, gate=_fit_gate(evidence, scores, self.gate))
+
+
+def _softmax(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks candidates"]:
+    logits = (evidence.columns()[:, :-1] * gate).sum(-1)
+    return torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
+
+
+def _fit_gate(evidence: Sequence[Evidence], scores: Sequence[Tensor], start: Tensor) -> Tensor:
+    """Return the gate that maximises the mean over tasks of the query log-likelihood, pulled weakly towards `start`."""
+    where = [(~torch.isnan(each[..., 0])) for each in scores]
+
+    def objective(flat: Any) -> tuple[float, Any]:
+        gate = torch.tensor(flat, dtype=torch.float64).reshape(start.shape).requires_grad_()
+        losses = []
+        for seen, each, there in zip(evidence, scores, where, strict=True):
+            doubled = Evidence(*(value.double() for value in seen))
+            mixed = torch.logsumexp(_softmax(doubled, gate).log()[:, None] + each.double().nan_to_num(0.0), dim=-1)
+            losses.append(-(mixed * there).sum(1) / there.sum(1).clamp(min=1))
+        loss = torch.cat(losses).mean() + _PENALTY * ((gate - start.double()) ** 2).sum()
+        (slope,) = torch.autograd.grad(loss, gate)
+        return float(loss.detach()), slope.numpy().reshape(-1)
+
+    found = minimize(objective, start.double().numpy().reshape(-1), jac=True, method="L-BFGS-B")
+    return torch.tensor(found.x, dtype=torch.float32).reshape(start.shape)
+
+
+def mix(laws: Sequence[Law], weights: Float[Tensor, "tasks candidates"]) -> Law:
+    """Return the mixture of laws: class probabilities are averaged; Normals are matched in mean and variance."""
+    share = weights[:, None, :]
+    if all(isinstance(law, Normal) for law in laws):
+        loc = torch.stack([law.mean for law in laws], dim=-1)
+        variance = torch.stack([law.variance for law in laws], dim=-1)
+        centre = (share * loc).sum(-1)
+        spread = (share * (variance + (loc - centre[..., None]) ** 2)).sum(-1)
+        return Normal(centre, spread.sqrt(), validate_args=False)
+    if all(isinstance(law, Categorical) for law in laws):
+        logits = torch.stack([torch.log_softmax(law.logits, dim=-1) for law in laws if isinstance(law, Categorical)], dim=-1)
+        return Categorical(logits=torch.logsumexp(logits + share[..., None, :].log(), dim=-1), validate_args=False)
+    raise TaskError("candidates of one guard must all give laws of the same family; got different ones")

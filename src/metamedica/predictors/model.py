@@ -1,0 +1,149 @@
+"""A fitted meta-model: a frozen learner, the guard beside it, and what it remembers of its earlier tasks. Saved as one bundle."""
+
+import copy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metamedica import registry
+from metamedica.errors import BundleError, InputError
+from metamedica.predictors.guard import Guard
+from metamedica.predictors.method import LearnerMethod, Method
+from metamedica.predictors.trust import EarlierTasks
+from metamedica.storage import read_bundle, write_bundle
+from metamedica.types import Learner, Modality, TaskKind
+
+KIND = "model"
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """How to build the learner again: names and settings, all JSON."""
+
+    learner: str
+    encoder: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    encoder_settings: dict[str, Any] = field(default_factory=dict)
+    n_tasks: int = 1
+
+    def build(self, modality: Modality) -> Learner[Any]:
+        """Return a new, untrained learner."""
+        return registry.build_learner(
+            self.learner,
+            modality,
+            encoder=self.encoder,
+            encoder_settings=self.encoder_settings,
+            n_tasks=self.n_tasks,
+            settings=self.settings,
+        )
+
+
+class FittedModel:
+    """What `fit` leaves behind; predictors share it and never change it.
+
+    Args:
+        spec: how the learner is built.
+        learner: the trained learner; a frozen copy is kept.
+        modality: of the cases.
+        gates: kind -> coefficients of the guard's gate; empty when the learner is from scratch (nothing to guard).
+        usual_scale: unit -> standard deviation that a regression task with this unit usually has.
+        earlier: names and centroids of the meta-training tasks.
+        record: how it was made (data, split, settings, seeds, history), for the card.
+    """
+
+    def __init__(
+        self,
+        spec: LearnerSpec,
+        learner: Learner[Any],
+        modality: Modality,
+        *,
+        gates: dict[TaskKind, Tensor],
+        usual_scale: dict[str, float],
+        earlier: EarlierTasks,
+        record: dict[str, Any],
+    ) -> None:
+        self.spec = spec
+        self.learner = copy.deepcopy(learner).eval()
+        self.modality = modality
+        self.gates = gates
+        self.usual_scale = usual_scale
+        self.earlier = earlier
+        self.record = record
+        self.raw = modality.raw_encoder()
+        self.from_scratch = [name for name in modality.from_scratch if name != spec.learner]
+        self._scratch = {name: LearnerSpec(name, spec.encoder).build(modality).eval() for name in self.from_scratch}
+
+    def method(self, kind: TaskKind, *, unit: str | None = None, guard: bool = True) -> Method:
+        """Return the model as a method for tasks of one kind and unit: guarded (the default) or the learned part alone."""
+        scale = self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
+        learned = LearnerMethod(self.learner, usual_scale=scale)
+        if not guard or not self._scratch or not self.learner.learns_from_tasks():
+            return learned
+        candidates = {self.spec.learner: learned}
+        for name, learner in self._scratch.items():
+            candidates[name] = LearnerMethod(learner, usual_scale=scale)
+        return Guard(candidates, self.raw, gate=self.gates.get(kind))
+
+    def parts(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Return (tensors, documents) that `from_parts` builds the model from."""
+        tensors = {
+            "learner": {name: value for name, value in self.learner.state_dict().items()},
+            "guard": {kind: gate for kind, gate in self.gates.items()} or {"none": torch.zeros(1)},
+            "earlier": {"centroids": self.earlier.centroids.to(torch.float16)},
+        }
+        document = {
+            "spec": asdict(self.spec),
+            "modality": {"name": self.modality.name, "version": self.modality.version},
+            "usual_scale": self.usual_scale,
+            "earlier_tasks": self.earlier.names,
+            "record": self.record,
+        }
+        return tensors, {"model": document}
+
+    @classmethod
+    def from_parts(cls, tensors: dict[str, dict[str, Tensor]], documents: dict[str, Any], *, source: str) -> "FittedModel":
+        """Return the model that `parts` described; `source` is named in errors."""
+        try:
+            document = documents["model"]
+            spec = LearnerSpec(**document["spec"])
+            modality = registry.modality(document["modality"]["name"])
+            version = document["modality"]["version"]
+            if version != modality.version:
+                raise BundleError(
+                    f"{source} was made with version {version} of the {modality.name} features, this is version {modality.version}; "
+                    "fit the model again"
+                )
+            learner = spec.build(modality)
+            learner.load_state_dict(tensors["learner"])
+            gates: dict[TaskKind, Tensor] = {
+                kind: tensors["guard"][kind] for kind in ("binary", "multiclass", "regression") if kind in tensors["guard"]
+            }
+            return cls(
+                spec,
+                learner,
+                modality,
+                gates=gates,
+                usual_scale=document["usual_scale"],
+                earlier=EarlierTasks(document["earlier_tasks"], tensors["earlier"]["centroids"]),
+                record=document["record"],
+            )
+        except (KeyError, TypeError, RuntimeError, InputError) as error:
+            raise BundleError(f"{source} does not describe a model that this version can build ({error})") from error
+
+    def save(self, folder: str | Path, *, card: str | None = None) -> None:
+        """Write the model (safetensors, JSON, checksums, and a card where given) to a folder, whole or not at all."""
+        tensors, documents = self.parts()
+        write_bundle(Path(folder), KIND, tensors, documents, texts={"CARD.md": card} if card is not None else None)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "FittedModel":
+        """Return the model saved in a folder.
+
+        Raises:
+            BundleError: the folder is not a model, or is damaged.
+        """
+        tensors, documents = read_bundle(Path(folder), KIND)
+        return cls.from_parts(tensors, documents, source=str(folder))

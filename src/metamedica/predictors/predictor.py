@@ -1,0 +1,282 @@
+"""What adaptation returns to a user: a frozen predictor for one task. scikit-learn manners; a law inside, numbers outside."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from sklearn.metrics import accuracy_score, r2_score
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+from metamedica.errors import BundleError, CaseError, TaskError
+from metamedica.predictors.guard import AdaptedMixture, cohesion
+from metamedica.predictors.model import FittedModel
+from metamedica.predictors.support import Support
+from metamedica.predictors.trust import NOTHING, Trust
+from metamedica.storage import read_bundle, write_bundle
+from metamedica.types import CaseBatch, Features, Law, LabelledBatch, PreparedCases, Progress, TaskKind
+
+KIND = "predictor"
+_CHUNK = 4096
+_SHOWN = 3
+
+
+class Predictor:
+    """A meta-model adapted to one task. Predicting never changes it, and it shares nothing mutable with other predictors.
+
+    Args:
+        model: the fitted meta-model (shared, frozen).
+        support: the task's labelled cases. They are kept: a saved predictor contains them and is as personal as they are.
+        guard: False trusts the learned method alone.
+    """
+
+    def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
+        self.model = model
+        self.support = support
+        self.guard = guard
+        self._adapted = model.method(support.kind, unit=support.unit, guard=guard).adapt(support.batch)
+
+    @property
+    def kind(self) -> TaskKind:
+        return self.support.kind
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Labels by class index; None for regression."""
+        return self.support.classes
+
+    @property
+    def unit(self) -> str | None:
+        return self.support.unit
+
+    @property
+    def trust(self) -> Trust:
+        """How far the predictor leans on earlier tasks, and on which."""
+        rows = self.model.raw(self.support.batch.features)[0]
+        near = self.model.earlier.near(self.model.raw, rows)
+        closeness = float(cohesion(self.model.raw, self.support.batch)[0])
+        name = self.model.spec.learner
+        if not isinstance(self._adapted, AdaptedMixture):
+            learned = float(self.model.learner.learns_from_tasks())
+            return Trust(learned, 0.0, {name: 1.0}, closeness, near)
+        weights = self._adapted.weighed.weights[0]
+        held_out = self._adapted.weighed.evidence.held_out[0]
+        candidates = dict(zip([name, *self.model.from_scratch], [float(w) for w in weights], strict=True))
+        return Trust(float(weights[0]), float(held_out[0] - held_out[1:].max()), candidates, closeness, near)
+
+    def _prepare(self, cases: Sequence[str]) -> PreparedCases:
+        prepared = self.model.modality.prepare(list(cases))
+        if prepared.problems:
+            shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
+            raise CaseError(
+                f"{len(prepared.problems)} of {len(cases)} cases cannot be read: {shown}; mend them, leave them out, or use predict_table"
+            )
+        return prepared
+
+    def law(self, features: Features) -> Law:
+        """Return the law of featurised cases, batch shape `[cases]`: `Categorical` over classes, or `Normal` in the task's unit.
+
+        Args:
+            features: the modality's blocks, `[cases, size]`.
+        """
+        size = len(next(iter(features.values())))
+        laws: list[Law] = []
+        for start in range(0, size, _CHUNK):
+            chunk = {name: block[start : start + _CHUNK].to(torch.float32)[None] for name, block in features.items()}
+            count = len(next(iter(chunk.values()))[0])
+            laws.append(self._adapted.predict(CaseBatch(chunk, torch.ones(1, count, dtype=torch.bool))))
+        if self.kind == "regression":
+            return Normal(
+                torch.cat([law.mean[0] for law in laws] or [torch.zeros(0)]),
+                torch.cat([law.stddev[0] for law in laws] or [torch.ones(0)]),
+                validate_args=False,
+            )
+        n_classes = len(self.classes or ())
+        logits = [law.logits[0] for law in laws if isinstance(law, Categorical)] or [torch.zeros(0, n_classes)]
+        return Categorical(logits=torch.cat(logits), validate_args=False)
+
+    def _law_of(self, cases: Sequence[str]) -> Law:
+        prepared = self._prepare(cases)
+        rows = torch.tensor(prepared.row, dtype=torch.int64)
+        return self.law({name: block[rows] for name, block in prepared.features.items()})
+
+    def predict(self, cases: Sequence[str]) -> np.ndarray[Any, Any]:
+        """Return the expected target `[cases]` (regression, in the task's unit) or the most probable label `[cases]`.
+
+        Raises:
+            CaseError: a case cannot be read.
+        """
+        law = self._law_of(cases)
+        if isinstance(law, Categorical):
+            return np.array(self.classes, dtype=object)[law.probs.argmax(-1).numpy()]
+        return law.mean.double().numpy()
+
+    def predict_proba(self, cases: Sequence[str]) -> np.ndarray[Any, Any]:
+        """Return class probabilities `[cases, classes]`, columns in the order of `classes`.
+
+        Raises:
+            TaskError: a regression task has no classes.
+            CaseError: a case cannot be read.
+        """
+        law = self._law_of(cases)
+        if not isinstance(law, Categorical):
+            raise TaskError("this is a regression task, which has no class probabilities; use predict or predict_interval")
+        return law.probs.double().numpy()
+
+    def predict_interval(self, cases: Sequence[str], coverage: float = 0.9) -> np.ndarray[Any, Any]:
+        """Return central intervals `[cases, 2]` that hold the target with probability `coverage`, in the task's unit.
+
+        Raises:
+            TaskError: coverage is not between 0 and 1, or the task has classes.
+            CaseError: a case cannot be read.
+        """
+        if not 0 < coverage < 1:
+            raise TaskError(f"got coverage {coverage}; give a number between 0 and 1, such as 0.9")
+        law = self._law_of(cases)
+        if not isinstance(law, Normal):
+            raise TaskError(f"this is a {self.kind} task, which has no intervals; use predict_proba")
+        return _interval(law, coverage)
+
+    def score(self, cases: Sequence[str], targets: Sequence[Any]) -> float:
+        """Return R² (regression) or accuracy (classes), as scikit-learn's estimators do."""
+        predicted = self.predict(cases)
+        if self.kind == "regression":
+            return float(r2_score(np.asarray(targets, dtype=float), predicted))
+        return float(accuracy_score([str(t) for t in targets], [str(p) for p in predicted]))
+
+    def rank_correlation(self, cases: Sequence[str], targets: Sequence[float]) -> float:
+        """Return Spearman's rank correlation between predicted and measured targets."""
+        return float(spearmanr(self.predict(cases), np.asarray(targets, dtype=float)).statistic)
+
+    def predict_table(
+        self, cases: Sequence[str], *, coverage: float = 0.9, skip_invalid: bool = False, progress: Progress | None = None
+    ) -> pd.DataFrame:
+        """Return one row per case, in input order: prediction, uncertainty, and the most similar labelled case.
+
+        Columns: `case`, `canonical`; regression: `prediction`, `low`, `high`; classes: `prediction` and `p_<label>`; `nearest_labelled`,
+        `similarity` (raw similarity to it, 0 to 1); with `skip_invalid`, `problem`, with no prediction where a case cannot be read.
+
+        Raises:
+            CaseError: a case cannot be read and `skip_invalid` is false.
+        """
+        cases = list(cases)
+        prepared = self.model.modality.prepare(cases, progress=progress)
+        if prepared.problems and not skip_invalid:
+            prepared = self._prepare(cases)
+        row = np.array(prepared.row, dtype=np.int64)
+        good = row >= 0
+        law = self.law(prepared.features)
+        near, similarity = self._nearest(prepared.features)
+        text = np.array([*prepared.canonical, ""], dtype=object)
+        columns: dict[str, Any] = {"case": cases, "canonical": text[row]}
+
+        def spread(values: np.ndarray[Any, Any], empty: Any) -> np.ndarray[Any, Any]:
+            padded = np.concatenate([values, np.array([empty], dtype=values.dtype)])
+            return padded[np.where(good, row, len(values))]
+
+        if isinstance(law, Categorical):
+            probability = law.probs.double().numpy()
+            labels = np.array(self.classes, dtype=object)
+            columns["prediction"] = spread(labels[probability.argmax(-1)] if len(probability) else labels[:0], "")
+            for index, label in enumerate(self.classes or ()):
+                columns[f"p_{label}"] = spread(probability[:, index], np.nan)
+        else:
+            low_high = _interval(law, coverage)
+            columns["prediction"] = spread(law.mean.double().numpy(), np.nan)
+            columns["low"] = spread(low_high[:, 0], np.nan)
+            columns["high"] = spread(low_high[:, 1], np.nan)
+        columns["nearest_labelled"] = spread(np.array(self.support.canonical, dtype=object)[near], "")
+        columns["similarity"] = spread(similarity, np.nan)
+        if skip_invalid:
+            problem = np.full(len(cases), "", dtype=object)
+            for each in prepared.problems:
+                problem[each.position] = each.reason
+            columns["problem"] = problem
+        return pd.DataFrame(columns)
+
+    def _nearest(self, features: Features) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        known = self.model.raw(self.support.batch.features)[0]
+        size = len(next(iter(features.values())))
+        best, index = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
+        for start in range(0, size, _CHUNK):
+            chunk = {name: block[start : start + _CHUNK].to(torch.float32) for name, block in features.items()}
+            value, where = self.model.raw.similarity(self.model.raw(chunk), known).max(-1)
+            best.append(value.double().numpy())
+            index.append(where.numpy())
+        return np.concatenate(index), np.concatenate(best)
+
+    def card(self) -> str:
+        """Return a short Markdown card: what it is, how far it may be trusted, and that it holds the labelled cases."""
+        trust = self.trust
+        learned = self.model.spec.learner if trust.weight >= NOTHING else "nothing learned"
+        lines = [
+            "# Predictor",
+            "",
+            f"- Task: {self.kind}{f', in {self.unit}' if self.unit else ''}; {len(self.support.canonical)} labelled cases",
+            f"- Leans on: {learned}. {trust.verdict}",
+            "- **Personal data**: this folder contains the labelled cases themselves; keep it as you keep them.",
+            "- Research use only; not a medical device.",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: str | Path) -> None:
+        """Write the predictor, whole: model, labelled cases, checksums. Loading adapts again and gives the same numbers."""
+        tensors, documents = self.model.parts()
+        support: dict[str, Tensor] = {f"block.{name}": block for name, block in self.support.batch.features.items()}
+        support["targets"] = self.support.batch.targets
+        documents["predictor"] = {
+            "canonical": self.support.canonical,
+            "classes": list(self.classes) if self.classes is not None else None,
+            "unit": self.unit,
+            "kind": self.kind,
+            "guard": self.guard,
+            "trust": self.trust.as_dict(),
+        }
+        write_bundle(Path(folder), KIND, {**tensors, "support": support}, documents, texts={"CARD.md": self.card()})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Predictor":
+        """Return the predictor saved in a folder.
+
+        Raises:
+            BundleError: the folder is not a predictor, or is damaged.
+        """
+        tensors, documents = read_bundle(Path(folder), KIND)
+        model = FittedModel.from_parts(tensors, documents, source=str(folder))
+        try:
+            saved, blocks = documents["predictor"], tensors["support"]
+            features = {name.removeprefix("block."): value for name, value in blocks.items() if name.startswith("block.")}
+            classes = tuple(saved["classes"]) if saved["classes"] is not None else None
+            targets = blocks["targets"]
+            batch = LabelledBatch(
+                CaseBatch(features, torch.ones(targets.shape, dtype=torch.bool)),
+                targets,
+                saved["kind"],
+                None if classes is None else len(classes),
+            )
+            support = Support(list(saved["canonical"]), batch, classes, saved["unit"])
+            return cls(model, support, guard=bool(saved["guard"]))
+        except (KeyError, TypeError) as error:
+            raise BundleError(f"{folder} does not describe a predictor that this version can build ({error})") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the predictor says of itself, as a JSON value; no labelled case is in it."""
+        return {
+            "kind": self.kind,
+            "unit": self.unit,
+            "classes": list(self.classes) if self.classes is not None else None,
+            "labelled_cases": len(self.support.canonical),
+            "learner": asdict(self.model.spec)["learner"],
+            "trust": self.trust.as_dict(),
+        }
+
+
+def _interval(law: Law, coverage: float) -> np.ndarray[Any, Any]:
+    half = torch.tensor(0.5 + coverage / 2)
+    width = Normal(0.0, 1.0).icdf(half) * law.stddev
+    return torch.stack([law.mean - width, law.mean + width], dim=-1).double().numpy()

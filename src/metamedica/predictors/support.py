@@ -1,0 +1,145 @@
+"""A user's labelled cases -> a checked support of one task."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metamedica.errors import CaseError, TaskError
+from metamedica.types import CaseBatch, LabelledBatch, Modality, TaskKind
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Support:
+    """The labelled cases of one task.
+
+    Args:
+        canonical: one canonical text per distinct case.
+        batch: the same, featurised, a batch of one task in the task's own units.
+        classes: label by class index; None for regression.
+        unit: of the targets; None where not given.
+    """
+
+    canonical: list[str]
+    batch: LabelledBatch
+    classes: tuple[str, ...] | None
+    unit: str | None
+
+    @property
+    def kind(self) -> TaskKind:
+        return self.batch.kind
+
+
+def _label(value: Any) -> str:
+    """Return a class label as text; 1, 1.0, True and "1" are the same label."""
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def infer_kind(targets: Sequence[Any]) -> TaskKind:
+    """Return the kind that the targets speak of: only 0 and 1, or two labels: binary; other labels: multiclass; numbers: regression."""
+    labels = {_label(value) for value in targets}
+    if labels <= {"0", "1"}:
+        return "binary"
+    if all(_number(value) is not None for value in targets):
+        return "regression"
+    return "binary" if len(labels) == 2 else "multiclass"
+
+
+def _classes(labels: list[str], kind: TaskKind, positive: str | None) -> tuple[str, ...]:
+    present = sorted(set(labels))
+    if len(present) < 2:
+        raise TaskError(f"the labelled cases are all {present[0]!r}; give at least one case of another class")
+    if kind == "multiclass":
+        return tuple(present)
+    if len(present) > 2:
+        raise TaskError(f"a binary task has two labels, {len(present)} came ({', '.join(present[:5])}); name kind='multiclass'")
+    if positive is not None:
+        if positive not in present:
+            raise TaskError(f"the positive label {positive!r} does not occur; the labels are {present[0]!r} and {present[1]!r}")
+        return (next(label for label in present if label != positive), positive)
+    lower = {label.lower(): label for label in present}
+    for negative, affirmative in (("0", "1"), ("false", "true"), ("no", "yes"), ("inactive", "active"), ("negative", "positive")):
+        if {negative, affirmative} == set(lower):
+            return (lower[negative], lower[affirmative])
+    raise TaskError(f"it is not clear which of the labels {present[0]!r} and {present[1]!r} is the positive one; name it (positive=...)")
+
+
+def read_support(
+    modality: Modality,
+    cases: Sequence[str],
+    targets: Sequence[Any] | np.ndarray[Any, Any],
+    *,
+    kind: TaskKind | None = None,
+    unit: str | None = None,
+    positive: str | None = None,
+) -> Support:
+    """Return the checked, featurised support of one task.
+
+    Raises:
+        CaseError: a case cannot be read, or the same case has different targets.
+        TaskError: a target is missing or not of its kind, fewer than 2 distinct cases, or one class only.
+    """
+    values = list(targets)
+    cases = list(cases)
+    if len(cases) != len(values):
+        raise TaskError(f"got {len(cases)} cases and {len(values)} targets; give one target per case")
+    if len(cases) < 2:
+        raise TaskError(f"got {len(cases)} labelled case{'' if len(cases) == 1 else 's'}; give at least 2 (16 or more is usual)")
+    missing = [i for i, value in enumerate(values) if value is None or _label(value).lower() in ("", "nan", "none", "<na>")]
+    if missing:
+        raise TaskError(f"case {missing[0] + 1} has no target ({len(missing)} in all); a missing target is never guessed: leave the case out")
+    kind = kind or infer_kind(values)
+    classes: tuple[str, ...] | None = None
+    if kind == "regression":
+        numbers = [_number(value) for value in values]
+        for i, number in enumerate(numbers):
+            if number is None:
+                raise TaskError(f"the target of case {i + 1} is {str(values[i])[:40]!r}; a finite number was wanted")
+        encoded: list[Any] = numbers
+    else:
+        labels = [_label(value) for value in values]
+        classes = _classes(labels, kind, positive)
+        encoded = [classes.index(label) for label in labels]
+    prepared = modality.prepare(cases)
+    if prepared.problems:
+        shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
+        raise CaseError(f"{len(prepared.problems)} of {len(cases)} labelled cases cannot be read: {shown}; mend or leave them out")
+    merged: dict[int, int] = {}
+    for i, row in enumerate(prepared.row):
+        if row in merged and encoded[merged[row]] != encoded[i]:
+            raise CaseError(
+                f"cases {merged[row] + 1} and {i + 1} are the same ({prepared.canonical[row]!r}) with different targets "
+                f"({values[merged[row]]} and {values[i]}); keep one or give their mean"
+            )
+        merged.setdefault(row, i)
+    if len(merged) < 2:
+        raise TaskError("all labelled cases are the same case; give at least 2 different ones")
+    rows = torch.tensor(list(merged), dtype=torch.int64)
+    features: dict[str, Tensor] = {name: block[rows].to(torch.float32)[None] for name, block in prepared.features.items()}
+    chosen = [encoded[i] for i in merged.values()]
+    dtype = torch.float32 if kind == "regression" else torch.int64
+    batch = LabelledBatch(
+        CaseBatch(features, torch.ones(1, len(merged), dtype=torch.bool)),
+        torch.tensor([chosen], dtype=dtype),
+        kind,
+        None if classes is None else len(classes),
+    )
+    return Support([prepared.canonical[int(row)] for row in rows], batch, classes, unit)

@@ -1,0 +1,73 @@
+"""What a predictor says of itself: how far it leans on earlier tasks, on which, and why."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metamedica.types import RawEncoder
+
+NOTHING = 0.1
+PARTLY = 0.5
+
+
+@dataclass(frozen=True)
+class NearTask:
+    """An earlier task and how much its cases look like the support's, 0 to 1."""
+
+    name: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a predictor leans on what earlier tasks taught.
+
+    Args:
+        weight: share of the prediction that comes from the learned method, 0 to 1; the rest is the best method from scratch.
+        gain: leave-one-out log-likelihood per support case of the learned method minus that of the best method from scratch, in nats;
+            positive where earlier tasks explain the support better.
+        candidates: weight of every candidate by name.
+        cohesion: mean similarity between the support's cases, 0 to 1; high for one tight series, where earlier tasks rarely help.
+        nearest: the earlier tasks whose cases look most like the support's.
+    """
+
+    weight: float
+    gain: float
+    candidates: dict[str, float]
+    cohesion: float
+    nearest: tuple[NearTask, ...]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for a person."""
+        near = ", ".join(task.name for task in self.nearest[:3])
+        if self.weight < NOTHING:
+            return (
+                f"Leans on nothing learned ({self.weight:.0%}): earlier tasks do not explain this support better, so the prediction "
+                "is the method from scratch."
+            )
+        much = "partly" if self.weight < PARTLY else "mostly"
+        return f"Leans {much} on earlier tasks ({self.weight:.0%}); the nearest are {near or 'unknown'}."
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON value."""
+        return {**asdict(self), "nearest": [asdict(task) for task in self.nearest], "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class EarlierTasks:
+    """Names and mean raw vectors of the meta-training tasks, to say which are near a new support."""
+
+    names: list[str]
+    centroids: Float[Tensor, "earlier dim"]
+
+    def near(self, raw: RawEncoder, rows: Float[Tensor, "n dim"], *, top: int = 5) -> tuple[NearTask, ...]:
+        """Return the earlier tasks whose mean raw vector is most similar to the mean of `rows`, most similar first."""
+        if not self.names or len(rows) == 0:
+            return ()
+        similarity = raw.similarity(rows.mean(0, keepdim=True), self.centroids.to(rows.dtype))[0]
+        best = torch.argsort(similarity, descending=True, stable=True)[:top]
+        return tuple(NearTask(self.names[int(i)], round(float(similarity[i]), 4)) for i in best)

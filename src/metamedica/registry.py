@@ -1,0 +1,72 @@
+"""The folder is the catalogue: methods, encoders, modalities and applications are found by listing their folder."""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any, cast
+
+from metamedica.errors import InputError
+from metamedica.types import Encoder, Learner, Modality
+
+
+def names(room: str) -> list[str]:
+    """Return the names in a room (`learners`, `encoders`, `modalities`, `applications`), sorted."""
+    package = importlib.import_module(f"metamedica.{room}")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def _only_class(room: str, name: str, base: type) -> type:
+    if name not in names(room):
+        raise InputError(f"there is no {room.removesuffix('s')} {name!r}; choose one of: {', '.join(names(room))}")
+    module = importlib.import_module(f"metamedica.{room}.{name}")
+    found = [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member)
+        and issubclass(member, base)
+        and not inspect.isabstract(member)
+        and member.__module__.startswith(module.__name__)
+    ]
+    if len(found) != 1:
+        raise TypeError(f"metamedica.{room}.{name} must define exactly one {base.__name__}; it defines {len(found)}")
+    return cast(type, found[0])
+
+
+def learner_class(name: str) -> type[Learner[Any]]:
+    """Return the learner class of `learners/<name>.py`."""
+    return _only_class("learners", name, Learner)
+
+
+def encoder_class(name: str) -> type[Encoder]:
+    """Return the encoder class of `encoders/<name>.py`."""
+    return _only_class("encoders", name, Encoder)
+
+
+def modality(name: str) -> Modality:
+    """Return the modality of `modalities/<name>`."""
+    return cast(Modality, _only_class("modalities", name, Modality)())
+
+
+def build_learner(
+    name: str, kind_of_case: Modality, *, encoder: str = "mlp", encoder_settings: dict[str, Any] | None = None,
+    n_tasks: int = 1, settings: dict[str, Any] | None = None,
+) -> Learner[Any]:
+    """Return a new learner, given what its constructor names: `encoder`, `raw`, `n_tasks` and hyper-parameters.
+
+    Raises:
+        InputError: a setting that the method does not have.
+    """
+    made = learner_class(name)
+    wanted = inspect.signature(made.__init__).parameters
+    arguments: dict[str, Any] = dict(settings or {})
+    for setting in arguments:
+        if setting not in wanted or setting in ("self", "encoder", "raw", "n_tasks"):
+            own = [w for w in wanted if w not in ("self", "encoder", "raw", "n_tasks")]
+            raise InputError(f"learner {name!r} has no setting {setting!r}; it has: {', '.join(own) or 'none'}")
+    if "encoder" in wanted:
+        arguments["encoder"] = kind_of_case.encoder(encoder, **(encoder_settings or {}))
+    if "raw" in wanted:
+        arguments["raw"] = kind_of_case.raw_encoder()
+    if "n_tasks" in wanted:
+        arguments["n_tasks"] = n_tasks
+    return made(**arguments)

@@ -1,0 +1,145 @@
+"""Bundles: folders of safetensors and JSON with a SHA-256 manifest, written whole or not at all. Nothing is ever unpickled.
+
+A flipped bit inside a safetensors file loads without a word, so every file of a bundle is hashed in `MANIFEST.json` and checked
+before it is parsed. A bundle is written to a sibling folder, synced, and renamed into place.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from metamedica.errors import BundleError
+
+MANIFEST = "MANIFEST.json"
+_FORMAT = 1
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write `data` to `path` whole or not at all (temporary file, sync, rename)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        draft.write_bytes(data)
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_bundle(
+    folder: Path, kind: str, tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Any],
+    *, texts: Mapping[str, str] | None = None,
+) -> None:
+    """Write a bundle, replacing one of the same kind that stands there.
+
+    Args:
+        folder: the bundle's folder; created with its parents.
+        kind: what it is ("model", "checkpoint", ...); checked on reading.
+        tensors: file stem -> named tensors, written as `<stem>.safetensors`.
+        documents: file stem -> JSON value, written as `<stem>.json`.
+        texts: file name -> text, for the reader of a model card.
+
+    Raises:
+        BundleError: the folder exists and is not a bundle of this kind (nothing of it is touched).
+        OSError: the disk is full or read-only; nothing partial stays behind.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        _check_kind(folder, kind)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+    draft.mkdir()
+    try:
+        for stem, named in tensors.items():
+            save_file({name: value.detach().contiguous() for name, value in named.items()}, draft / f"{stem}.safetensors")
+        for stem, value in documents.items():
+            (draft / f"{stem}.json").write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        for name, text in (texts or {}).items():
+            (draft / name).write_text(text, encoding="utf-8")
+        files = {path.name: sha256(path) for path in sorted(draft.iterdir())}
+        manifest = {"format": _FORMAT, "kind": kind, "files": files}
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        for path in draft.iterdir():
+            sync(path)
+        sync(draft)
+        if folder.exists():
+            folder.rename(old)
+        draft.rename(folder)
+        sync(folder.parent)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_kind(folder: Path, kind: str) -> dict[str, str]:
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a {kind} folder")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found, files, version = manifest["kind"], dict(manifest["files"]), manifest["format"]
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is not a {kind} folder: it has no {MANIFEST}") from None
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+        raise BundleError(f"{folder / MANIFEST} is damaged; restore the folder from a copy") from None
+    if found != kind:
+        raise BundleError(f"{folder} holds a {found}, a {kind} was wanted")
+    if version != _FORMAT:
+        raise BundleError(f"{folder} has file format {version}, this version of Metamedica reads {_FORMAT}; update Metamedica")
+    return files
+
+
+def read_bundle(folder: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Return (tensors, documents) of a bundle after checking every file against the manifest.
+
+    Raises:
+        BundleError: not a bundle, of another kind, or a file is missing, foreign, truncated or changed.
+    """
+    files = _check_kind(folder, kind)
+    for name, digest in files.items():
+        path = folder / name
+        if path.name != name or path.is_symlink() or not path.is_file():
+            raise BundleError(f"{folder} lacks its file {name!r}; restore the folder from a copy")
+        if sha256(path) != digest:
+            raise BundleError(f"{path} was changed or damaged after it was written (its SHA-256 differs); restore it from a copy")
+    tensors: dict[str, dict[str, Tensor]] = {}
+    documents: dict[str, Any] = {}
+    for name in files:
+        path = folder / name
+        try:
+            if path.suffix == ".safetensors":
+                tensors[path.stem] = load_file(path)
+            elif path.suffix == ".json":
+                documents[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RuntimeError, OSError) as error:
+            raise BundleError(f"{path} cannot be read ({type(error).__name__}); restore it from a copy") from None
+        except Exception as error:  # noqa: BLE001 - safetensors raises its own, undeclared type
+            raise BundleError(f"{path} cannot be read ({type(error).__name__}); restore it from a copy") from None
+    return tensors, documents

@@ -1,0 +1,266 @@
+"""The nouns of the house and the shapes they carry. Ground floor: imports nothing of ours but the errors.
+
+A *case* is one raw example (a SMILES string, a table row). A *task* is one question with labelled cases. An *episode* is one
+draw from a task: a *support* set to adapt on and a *query* set to be judged on. A *learner* is a method: two pure functions of a
+batch of tasks, `adapt` and `predict`. All batches have the tasks on the leading axis and masks for ragged sizes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Normal
+
+from metamedica.errors import TaskError
+
+TaskKind = Literal["binary", "multiclass", "regression"]
+MetaSplit = Literal["meta_train", "meta_valid", "meta_test"]
+META_SPLITS: tuple[MetaSplit, ...] = ("meta_train", "meta_valid", "meta_test")
+
+Features: TypeAlias = dict[str, Tensor]
+"""Named blocks of featurised cases, each `[..., cases, size]`; the leading axes agree between blocks."""
+
+Law: TypeAlias = Categorical | Normal | Distribution
+"""A distribution with one entry per task and query case: `Categorical` for classes, `Normal` for regression."""
+
+State = TypeVar("State")
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called as `progress(done, total, message)`; must be cheap."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    title: str
+    authors: str
+    year: int
+    link: str
+
+
+@dataclass(frozen=True)
+class CaseBatch:
+    """Cases of a batch of tasks, padded to the longest.
+
+    Args:
+        features: blocks `[tasks, cases, size]`; padded rows may hold anything finite.
+        mask: `[tasks, cases]`, true where there is a case.
+    """
+
+    features: Features
+    mask: Bool[Tensor, "tasks cases"]
+
+    @property
+    def n_tasks(self) -> int:
+        return int(self.mask.shape[0])
+
+    @property
+    def n_cases(self) -> int:
+        """Padded number of cases a task."""
+        return int(self.mask.shape[1])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "CaseBatch":
+        """Return the batch with `change` applied to every block and to the mask (for example an index on the task axis)."""
+        return CaseBatch({name: change(block) for name, block in self.features.items()}, change(self.mask))
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Labelled cases of a batch of tasks of one kind.
+
+    Args:
+        cases: the cases.
+        targets: `[tasks, cases]`, int64 class index for binary and multiclass, floating point for regression; 0 where padded.
+        kind: the kind of every task in the batch.
+        n_classes: `[tasks]`-wide maximum number of classes (2 for binary), None for regression.
+    """
+
+    cases: CaseBatch
+    targets: Shaped[Tensor, "tasks cases"]
+    kind: TaskKind
+    n_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.targets.shape != self.cases.mask.shape:
+            raise TaskError(
+                f"got targets of shape {tuple(self.targets.shape)} for cases of shape {tuple(self.cases.mask.shape)}; "
+                "give one target per case"
+            )
+        if (self.kind == "regression") != (self.n_classes is None):
+            raise TaskError(f"got kind {self.kind!r} with n_classes {self.n_classes}; only regression has no classes")
+        if self.kind != "regression" and self.targets.dtype != torch.int64:
+            raise TaskError(f"got class targets of type {self.targets.dtype}; give int64 class indices")
+
+    @property
+    def mask(self) -> Bool[Tensor, "tasks cases"]:
+        return self.cases.mask
+
+    @property
+    def features(self) -> Features:
+        return self.cases.features
+
+    def counts(self) -> Shaped[Tensor, " tasks"]:
+        """Return the number of cases of each task."""
+        return self.cases.mask.sum(dim=1)
+
+    def with_targets(self, targets: Shaped[Tensor, "tasks cases"]) -> "LabelledBatch":
+        """Return the same cases with other targets."""
+        return replace(self, targets=targets)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "LabelledBatch":
+        """Return the batch with `change` applied to features, mask and targets."""
+        return replace(self, cases=self.cases.map(change), targets=change(self.targets))
+
+    def log_likelihood(self, law: Law) -> Float[Tensor, " tasks"]:
+        """Return the mean log-likelihood per case of each task under `law`; padded cases do not count."""
+        each = law.log_prob(self.targets).masked_fill(~self.mask, 0.0)
+        return each.sum(dim=1) / self.counts().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Support and query of a batch of tasks; a task's support and query share no case and no group.
+
+    Args:
+        support: what `adapt` sees.
+        query: what the law is judged on.
+        task_index: `[tasks]`, the position of each task among the meta-training tasks (for learners with a head per task).
+    """
+
+    support: LabelledBatch
+    query: LabelledBatch
+    task_index: Shaped[Tensor, " tasks"]
+
+
+class Encoder(nn.Module, ABC):
+    """Feature blocks -> vectors. Learned (`encoders/`) or fixed."""
+
+    dim: int
+
+    @abstractmethod
+    def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return one vector of length `dim` per case; leading axes are those of the blocks."""
+
+
+class RawEncoder(Encoder, ABC):
+    """A fixed encoder (no parameters) that also knows how similar two cases are; what from-scratch methods use."""
+
+    @abstractmethod
+    def similarity(
+        self, left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
+    ) -> Float[Tensor, "*batch n m"]:
+        """Return a positive semi-definite kernel between rows, 1 on the diagonal."""
+
+    @abstractmethod
+    def flat(self, features: Features) -> Float[Tensor, "*batch flat"]:
+        """Return every block side by side, scaled for linear models and trees."""
+
+
+class Learner(nn.Module, ABC, Generic[State]):
+    """A method: meta-parameters and two pure functions of a batch of tasks.
+
+    A constructor names what it needs and nothing else: `encoder` (an `Encoder`, learned), `raw` (the modality's `RawEncoder`),
+    `n_tasks` (number of meta-training tasks), then its hyper-parameters by keyword with defaults. Regression targets arrive
+    standardised per task (`functional/targets`), so that no learner needs to know units.
+    """
+
+    paper: ClassVar[Paper]
+    kinds: ClassVar[frozenset[TaskKind]]
+    """The kinds of task that the method allows."""
+
+    @abstractmethod
+    def adapt(self, support: LabelledBatch) -> State:
+        """Return what was learned from each task's support. Pure: nothing is written to self; works under `torch.no_grad`."""
+
+    @abstractmethod
+    def predict(self, state: State, query: CaseBatch) -> Law:
+        """Return a law with batch shape `[tasks, cases]`: `Categorical` over classes, or `Normal` in standardised units."""
+
+    def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
+        """Return what meta-training minimises: by default the query negative log-likelihood, mean over tasks."""
+        law = self.predict(self.adapt(episodes.support), episodes.query.cases)
+        return -episodes.query.log_likelihood(law).mean()
+
+    def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
+        """Fit what only unseen cases can tell (such as a prior over per-task parameters); by default nothing.
+
+        Called once after meta-training with episodes of meta-valid tasks, standardised. On the meta-training tasks a learned
+        encoder has seen the cases, so there it looks better than it is.
+        """
+
+    def check_kind(self, kind: TaskKind) -> None:
+        """Raise `TaskError` where the method does not allow tasks of this kind."""
+        if kind not in self.kinds:
+            raise TaskError(
+                f"{type(self).__name__} cannot learn a {kind} task; it allows {', '.join(sorted(self.kinds))}: choose another learner"
+            )
+
+    def learns_from_tasks(self) -> bool:
+        """Return whether earlier tasks change the method; false for a method that starts from scratch."""
+        return any(p.requires_grad for p in self.parameters())
+
+
+@dataclass(frozen=True)
+class CaseProblem:
+    """A raw case that cannot be used: its position in the input, its text (shortened) and the reason."""
+
+    position: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PreparedCases:
+    """Raw cases made ready.
+
+    Args:
+        row: for each raw case, its row in `canonical` and `features`, or -1 where it has a problem.
+        canonical: one canonical text per distinct case.
+        features: blocks `[distinct cases, size]`.
+        problems: the raw cases that cannot be used, in input order.
+    """
+
+    row: list[int]
+    canonical: list[str]
+    features: Features
+    problems: list[CaseProblem] = field(default_factory=list)
+
+
+class Modality(ABC):
+    """One kind of case: how to read, check, featurise, encode and draw it. One file or folder in `modalities/`."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    """Part of every cache key and saved model: changes whenever the same case would give other features."""
+    from_scratch: ClassVar[tuple[str, ...]]
+    """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
+
+    @abstractmethod
+    def prepare(
+        self, cases: Sequence[str], *, n_jobs: int | None = None, progress: Progress | None = None
+    ) -> PreparedCases:
+        """Read, check, standardise and featurise raw cases; the same distinct case is featurised once."""
+
+    @abstractmethod
+    def encoder(self, name: str, **settings: Any) -> Encoder:
+        """Return a new learned encoder by name (a file of `encoders/`) for this modality's blocks."""
+
+    @abstractmethod
+    def raw_encoder(self) -> RawEncoder:
+        """Return the fixed encoder that from-scratch methods use."""
+
+    @abstractmethod
+    def groups(self, canonical: Sequence[str]) -> list[str]:
+        """Return a group per case (the scaffold of a molecule) that a strict split keeps together."""
+
+    @abstractmethod
+    def draw(self, canonical: str, *, width: int = 220, height: int = 160) -> str:
+        """Return the case as an SVG or HTML fragment for reports."""
+
+    @abstractmethod
+    def read_file(self, path: str) -> tuple[list[str], list[str]] | None:
+        """Return (cases, names) of a file in the modality's own format, or None where the suffix is not one of them."""

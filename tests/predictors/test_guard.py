@@ -1,0 +1,177 @@
+"""Do no harm: the guard leans on the learned method where it explains the support, and nowhere else."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+from metamedica.errors import BundleError, TaskError
+from metamedica.learners.tanimoto_gp import TanimotoGP
+from metamedica.predictors.guard import CLIP, Guard, cohesion, held_out_log_likelihood, mix
+from metamedica.predictors.method import LearnerMethod
+from metamedica.types import CaseBatch, EpisodeBatch, Features, LabelledBatch, Law, Learner, Paper, RawEncoder
+
+
+class Points(RawEncoder):
+    """Vectors compared by an RBF kernel."""
+
+    dim = 2
+
+    def forward(self, features: Features) -> Tensor:
+        return features["vector"]
+
+    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
+        return torch.exp(-0.5 * torch.cdist(left, right) ** 2)
+
+    def flat(self, features: Features) -> Tensor:
+        return features["vector"]
+
+
+class Oracle(Learner[LabelledBatch]):
+    """Knows that the target is the first coordinate, up to a little noise; learns nothing from the support."""
+
+    paper = Paper("a test", "us", 2026, "none")
+    kinds = frozenset({"regression"})
+
+    def __init__(self, error: float = 0.0) -> None:
+        super().__init__()
+        self.error = error
+
+    def adapt(self, support: LabelledBatch) -> LabelledBatch:
+        return support
+
+    def predict(self, state: LabelledBatch, query: CaseBatch) -> Law:
+        loc = query.features["vector"][..., 0] + self.error
+        return Normal(loc, torch.full_like(loc, 0.15), validate_args=False)
+
+
+def _regression(n: int, seed: int = 0, tasks: int = 1) -> LabelledBatch:
+    rng = np.random.default_rng(seed)
+    vector = torch.tensor(rng.normal(size=(tasks, n, 2)), dtype=torch.float64)
+    vector = (vector - vector.mean(1, keepdim=True)) / vector.std(1, keepdim=True)
+    target = vector[..., 0] + 0.1 * torch.tensor(rng.normal(size=(tasks, n)))
+    target = (target - target.mean(1, keepdim=True)) / target.std(1, keepdim=True)
+    return LabelledBatch(CaseBatch({"vector": vector}, torch.ones(tasks, n, dtype=torch.bool)), target, "regression")
+
+
+def _guard(error: float) -> Guard:
+    raw = Points()
+    return Guard({"oracle": LearnerMethod(Oracle(error)), "tanimoto_gp": LearnerMethod(TanimotoGP(raw).double())}, raw)
+
+
+def test_leave_one_out_equals_refitting_without_each_case() -> None:
+    support = _regression(9)
+    method = LearnerMethod(TanimotoGP(Points()).double())
+    by_hand = []
+    for hidden in range(9):
+        kept = [i for i in range(9) if i != hidden]
+        rest = LabelledBatch(
+            CaseBatch({"vector": support.features["vector"][:, kept]}, torch.ones(1, 8, dtype=torch.bool)),
+            support.targets[:, kept],
+            "regression",
+        )
+        query = CaseBatch({"vector": support.features["vector"][:, [hidden]]}, torch.ones(1, 1, dtype=torch.bool))
+        law = method.learner.predict(method.learner.adapt(rest), query)
+        by_hand.append(float(law.log_prob(support.targets[:, [hidden]])))
+    assert float(held_out_log_likelihood(method, support)[0]) == pytest.approx(np.mean(by_hand), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [9, 40])
+def test_the_order_and_padding_of_the_support_do_not_change_the_held_out_score(n: int) -> None:
+    support = _regression(n)
+    method = LearnerMethod(TanimotoGP(Points()).double())
+    want = held_out_log_likelihood(method, support)
+    order = torch.tensor(np.random.default_rng(1).permutation(n))
+    torch.testing.assert_close(held_out_log_likelihood(method, support.map(lambda v: v[:, order])), want)
+    padded = LabelledBatch(
+        CaseBatch(
+            {"vector": torch.nn.functional.pad(support.features["vector"], (0, 0, 0, 5), value=3.0)},
+            torch.nn.functional.pad(support.mask, (0, 5)),
+        ),
+        torch.nn.functional.pad(support.targets, (0, 5)),
+        "regression",
+    )
+    if n < 16:  # with more cases than folds the padded batch is dealt into as many folds, of the same cases
+        torch.testing.assert_close(held_out_log_likelihood(method, padded), want)
+
+
+def test_a_good_learner_is_leant_on_and_a_bad_one_is_not() -> None:
+    support = _regression(16)
+    good, bad = _guard(0.0).weigh(support), _guard(3.0).weigh(support)
+    assert float(good.weights[0, 0]) > 0.9
+    assert float(bad.weights[0, 0]) < 0.01
+    torch.testing.assert_close(good.weights.sum(1), torch.ones(1))
+
+
+def test_the_mixture_is_never_worse_than_the_worst_candidate_by_likelihood() -> None:
+    support, query = _regression(16), _regression(50, seed=3)
+    guard = _guard(3.0)
+    law = guard(support, query.cases)
+    alone = guard.candidates["tanimoto_gp"](support, query.cases)
+    assert float(law.log_prob(query.targets).mean()) > float(alone.log_prob(query.targets).mean()) - 0.05
+
+
+def test_a_gate_fitted_on_tasks_where_the_learner_is_bad_closes() -> None:
+    episodes = []
+    for seed in range(12):
+        support, query = _regression(4, seed=seed, tasks=3), _regression(20, seed=100 + seed, tasks=3)
+        episodes.append(EpisodeBatch(support, query, torch.arange(3)))
+    plain = _guard(1.5)
+    fitted = plain.fitted(episodes)
+    weights = [float(guard.weigh(episodes[0].support).weights[:, 0].mean()) for guard in (plain, fitted)]
+    assert weights[1] <= weights[0]
+
+    def likelihood(guard: Guard) -> float:
+        return float(np.mean([float(b.query.log_likelihood(guard(b.support, b.query.cases)).mean()) for b in episodes]))
+
+    assert likelihood(fitted) >= likelihood(plain) - 1e-3  # moment matching and the gate's penalty cost a little
+
+
+def test_one_class_left_after_hiding_a_case_is_left_out_of_the_score() -> None:
+    rng = np.random.default_rng(0)
+    vector = torch.tensor(rng.normal(size=(1, 5, 2)))
+    targets = torch.tensor([[1, 0, 0, 0, 0]])
+    support = LabelledBatch(CaseBatch({"vector": vector}, torch.ones(1, 5, dtype=torch.bool)), targets, "binary", 2)
+    score = held_out_log_likelihood(LearnerMethod(TanimotoGP(Points()).double()), support)
+    assert torch.isfinite(score).all()
+    assert float(score[0]) < 0
+
+
+def test_a_pair_of_opposite_classes_scores_zero_for_every_candidate() -> None:
+    support = LabelledBatch(
+        CaseBatch({"vector": torch.eye(2)[None]}, torch.ones(1, 2, dtype=torch.bool)), torch.tensor([[0, 1]]), "binary", 2
+    )
+    assert held_out_log_likelihood(LearnerMethod(TanimotoGP(Points())), support).tolist() == [0.0]
+
+
+def test_cohesion_is_the_mean_similarity_of_different_cases() -> None:
+    support = _regression(4)
+    rows = support.features["vector"][0]
+    kernel = Points().similarity(rows, rows).numpy()
+    want = kernel[~np.eye(4, dtype=bool)].mean()
+    assert float(cohesion(Points(), support)[0]) == pytest.approx(want)
+
+
+def test_mixtures_of_classes_average_the_probabilities() -> None:
+    laws = [Categorical(probs=torch.tensor([[[0.2, 0.8]]])), Categorical(probs=torch.tensor([[[0.6, 0.4]]]))]
+    law: Any = mix(laws, torch.tensor([[0.25, 0.75]]))
+    torch.testing.assert_close(law.probs[0, 0], torch.tensor([0.5, 0.5]))
+    with pytest.raises(TaskError, match="same family"):
+        mix([laws[0], Normal(torch.zeros(1, 1), torch.ones(1, 1))], torch.tensor([[0.5, 0.5]]))
+
+
+def test_a_gate_of_another_shape_and_a_single_candidate_are_refused() -> None:
+    raw = Points()
+    method = LearnerMethod(TanimotoGP(raw))
+    with pytest.raises(TaskError, match="needs a learned one"):
+        Guard({"tanimoto_gp": method}, raw)
+    with pytest.raises(BundleError, match="shape"):
+        Guard({"a": method, "b": method}, raw, gate=torch.zeros(2, 5))
+
+
+def test_evidence_is_clipped_so_that_no_outlier_decides_alone() -> None:
+    evidence = _guard(50.0).weigh(_regression(16)).evidence
+    assert float(evidence.columns()[0, 0, 1]) == -CLIP
