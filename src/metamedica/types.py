@@ -230,6 +230,14 @@ class PreparedCases:
     problems: list[CaseProblem] = field(default_factory=list)
 
 
+class LeaveOneOut(ABC):
+    """What a learner adds when it knows its leave-one-out predictions in closed form; the guard then need not adapt once per fold."""
+
+    @abstractmethod
+    def leave_one_out(self, support: LabelledBatch) -> Float[Tensor, "tasks cases"]:
+        """Return the log-likelihood of each support case when that case is hidden; anything finite where padded."""
+
+
 class Modality(ABC):
     """One kind of case: how to read, check, featurise, encode and draw it. One file or folder in `modalities/`."""
 

@@ -25,11 +25,15 @@ def _problem(n: int = 7, m: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch
     distance = torch.cdist(points, points)
     kernels = torch.stack([torch.exp(-(distance**2)), torch.exp(-distance)])
     targets = torch.tensor(rng.normal(size=(1, n, 1)))
-    grid = Grid(torch.tensor([[1.0, 0.0], [0.25, 0.75]], dtype=torch.float64), torch.tensor([0.1, 0.4], dtype=torch.float64))
+    grid = Grid(
+        torch.tensor([[1.0, 0.0], [0.25, 0.75]], dtype=torch.float64), torch.tensor([0.1, 0.4], dtype=torch.float64)
+    )
     return kernels, targets, torch.ones(1, n, dtype=torch.bool), grid
 
 
-def _by_hand(kernels: torch.Tensor, targets: torch.Tensor, grid: Grid, cell: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _by_hand(
+    kernels: torch.Tensor, targets: torch.Tensor, grid: Grid, cell: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     n = targets.shape[1]
     noise = float(grid.noise[cell])
     signal = (1 - noise) * np.tensordot(grid.weights[cell].numpy(), kernels.numpy(), 1) + MEAN_VARIANCE
@@ -101,9 +105,7 @@ def test_the_averaged_normal_has_the_mixture_mean_and_variance() -> None:
 
 
 def test_the_binary_probability_is_the_exact_conditional_of_the_gaussian() -> None:
-    law = average_law(
-        torch.tensor([[[[0.4]]]]), torch.tensor([[[0.8]]]), torch.zeros(1, 1), "binary"
-    )
+    law = average_law(torch.tensor([[[[0.4]]]]), torch.tensor([[[0.8]]]), torch.zeros(1, 1), "binary")
     assert isinstance(law, Categorical)
     up, down = Normal(0.4, 0.8**0.5).log_prob(torch.tensor([1.0, -1.0])).exp()
     torch.testing.assert_close(law.probs[0, 0, 1], up / (up + down))
@@ -118,7 +120,10 @@ def test_the_grid_holds_every_weighting_once() -> None:
 
 def test_a_support_of_one_class_is_refused() -> None:
     batch = LabelledBatch(
-        CaseBatch({"v": torch.zeros(1, 3, 2)}, torch.ones(1, 3, dtype=torch.bool)), torch.ones(1, 3, dtype=torch.int64), "binary", 2
+        CaseBatch({"v": torch.zeros(1, 3, 2)}, torch.ones(1, 3, dtype=torch.bool)),
+        torch.ones(1, 3, dtype=torch.int64),
+        "binary",
+        2,
     )
     with pytest.raises(TaskError, match="one class only"):
         signed_targets(batch)

@@ -22,7 +22,9 @@ numbers = st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=12).filter(lambda 
 
 
 @given(numbers, st.floats(-50, 50), st.floats(0.1, 20))
-def test_standard_targets_have_mean_0_and_scale_1_whatever_the_unit(values: list[float], shift: float, factor: float) -> None:
+def test_standard_targets_have_mean_0_and_scale_1_whatever_the_unit(
+    values: list[float], shift: float, factor: float
+) -> None:
     plain, moved = _batch([values]), _batch([[shift + factor * v for v in values]])
     standard = standardise(plain, scale_of(plain)).targets
     assert float(standard.mean()) == pytest.approx(0, abs=1e-6)
@@ -71,6 +73,8 @@ def test_classes_are_left_as_they_are() -> None:
 
 
 def test_query_targets_are_in_the_units_of_the_support() -> None:
-    episodes = standardise_episodes(EpisodeBatch(_batch([[0.0, 2.0]]), _batch([[1.0, 3.0]]), torch.zeros(1, dtype=torch.int64)))
+    episodes = standardise_episodes(
+        EpisodeBatch(_batch([[0.0, 2.0]]), _batch([[1.0, 3.0]]), torch.zeros(1, dtype=torch.int64))
+    )
     sd = 2**0.5
     torch.testing.assert_close(episodes.query.targets, torch.tensor([[0.0, 2.0 / sd]], dtype=torch.float64))

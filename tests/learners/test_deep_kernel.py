@@ -58,7 +58,7 @@ def _tasks(n: int, m: int, seed: int, *, signal: int = 0, count: int = 8) -> Epi
 
 def _learner(keep: list[int] | None = None) -> DeepKernel:
     torch.manual_seed(0)
-    return DeepKernel(Linear(keep), Points(), 8).double()
+    return DeepKernel(Linear(keep), Points(), 8, feature_dropout=0.0).double()
 
 
 def test_with_all_prior_on_the_raw_kernel_it_is_the_gaussian_process_from_scratch() -> None:
@@ -89,7 +89,11 @@ def test_one_cell_equals_the_exact_gaussian_process_with_that_kernel() -> None:
         kernel = 0.5 * raw + 0.5 * raw * torch.exp(-0.5 * torch.cdist(embed, embed) ** 2 / 4)
         grid = Grid(torch.ones(1, 1, dtype=torch.float64), learner.noise[cell : cell + 1])
         posterior = condition(
-            kernel[None, None, :9, :9], episodes.support.targets[..., None], episodes.support.mask, grid, torch.zeros(1).double()
+            kernel[None, None, :9, :9],
+            episodes.support.targets[..., None],
+            episodes.support.mask,
+            grid,
+            torch.zeros(1).double(),
         )
         mean, variance = predictive(
             posterior, kernel[None, None, 9:, :9], torch.ones(1, 1, 5).double(), episodes.support.mask, grid
@@ -117,7 +121,9 @@ def test_fitting_the_prior_does_not_lower_the_likelihood_of_the_tasks_it_was_fit
     def likelihood() -> float:
         with torch.no_grad():
             laws = [learner.predict(learner.adapt(batch.support), batch.query.cases) for batch in episodes]
-            return float(np.mean([float(b.query.log_likelihood(law).mean()) for b, law in zip(episodes, laws, strict=True)]))
+            return float(
+                np.mean([float(b.query.log_likelihood(law).mean()) for b, law in zip(episodes, laws, strict=True)])
+            )
 
     before = likelihood()
     learner.fit_prior(episodes)

@@ -113,6 +113,30 @@ def predictive(
     return mean, (prior - (half**2).sum(-2)).clamp(min=_FLOOR)
 
 
+def leave_one_out(
+    posterior: Posterior, targets: Float[Tensor, "tasks n outputs"], support: LabelledBatch
+) -> Float[Tensor, "tasks n"]:
+    """Return the log-likelihood of each support case when it is hidden (Rasmussen & Williams eq. 5.10 to 5.12), averaged over cells.
+
+    The weight of a cell without case i is its posterior weight divided by its density of case i, so the average is exact too.
+    """
+    tasks, cells, n, outputs = posterior.whitened.shape
+    inverse = torch.cholesky_inverse(posterior.cholesky)
+    diagonal = inverse.diagonal(dim1=-2, dim2=-1)
+    variance = 1 / diagonal
+    given = targets[:, None]
+    mean = given - (inverse @ given) / diagonal[..., None]
+    density = Normal(mean, variance.sqrt()[..., None], validate_args=False).log_prob(given).sum(-1)
+    log_weight = torch.log_softmax(posterior.log_weight[:, :, None] - density, dim=1)
+
+    def each(value: Tensor) -> Tensor:
+        """Cases as tasks: `[tasks, cells, n, ...]` -> `[tasks * n, cells, ...]`."""
+        return value.transpose(1, 2).reshape(tasks * n, cells, *value.shape[3:])
+
+    law = average_law(each(mean)[:, :, None], each(variance)[:, :, None], each(log_weight), support.kind)
+    return law.log_prob(support.targets.reshape(-1, 1)).reshape(tasks, n)
+
+
 def average_law(
     mean: Float[Tensor, "tasks cells m outputs"],
     variance: Float[Tensor, "tasks cells m"],
@@ -140,7 +164,9 @@ def cell_log_likelihood(
     cells = []
     for cell in range(mean.shape[1]):
         one = torch.zeros_like(mean[:, :1, 0, 0])
-        cells.append(query.log_likelihood(average_law(mean[:, cell : cell + 1], variance[:, cell : cell + 1], one, query.kind)))
+        cells.append(
+            query.log_likelihood(average_law(mean[:, cell : cell + 1], variance[:, cell : cell + 1], one, query.kind))
+        )
     return torch.stack(cells, dim=1)
 
 

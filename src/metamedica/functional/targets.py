@@ -69,6 +69,4 @@ def law_in_units(law: Law, scale: TargetScale) -> Law:
 def standardise_episodes(episodes: EpisodeBatch, *, usual_scale: float | None = None) -> EpisodeBatch:
     """Return episodes with support and query targets in the standard units of their support."""
     scale = scale_of(episodes.support, usual_scale=usual_scale)
-    return replace(
-        episodes, support=standardise(episodes.support, scale), query=standardise(episodes.query, scale)
-    )
+    return replace(episodes, support=standardise(episodes.support, scale), query=standardise(episodes.query, scale))

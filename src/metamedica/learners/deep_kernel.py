@@ -16,6 +16,7 @@ from metamedica.functional.gaussian_process import (
     cell_log_likelihood,
     condition,
     fit_cell_prior,
+    leave_one_out,
     predictive,
     signed_targets,
 )
@@ -28,6 +29,7 @@ from metamedica.types import (
     LabelledBatch,
     Law,
     Learner,
+    LeaveOneOut,
     Paper,
     RawEncoder,
     TaskKind,
@@ -55,7 +57,7 @@ class DeepKernelState:
     posterior: Posterior
 
 
-class DeepKernel(Learner[DeepKernelState]):
+class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
     """Gaussian process with kernel w1 * S + w2 * S * E + w3 * E: S the raw similarity, E an RBF on the embedding.
 
     The encoder is trained on all earlier tasks at once, one linear head a task. The shares w and the noise are not chosen but
@@ -67,7 +69,10 @@ class DeepKernel(Learner[DeepKernelState]):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Bayesian meta-learning for the few-shot setting via deep kernels", "Patacchiola et al.", 2020, "arXiv:1910.05199"
+        "Bayesian meta-learning for the few-shot setting via deep kernels",
+        "Patacchiola et al.",
+        2020,
+        "arXiv:1910.05199",
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
     noise: Tensor
@@ -134,6 +139,10 @@ class DeepKernel(Learner[DeepKernelState]):
         """Return the predictive law of each query case, averaged over kernel shares and noise."""
         mean, variance = self._cells(state, query)
         return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
+
+    def leave_one_out(self, support: LabelledBatch) -> Float[Tensor, "tasks cases"]:
+        """Return the log-likelihood of each support case when it is hidden, in closed form."""
+        return leave_one_out(self.adapt(support).posterior, signed_targets(support), support)
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the multitask loss of support and query cases under one linear head per earlier task."""

@@ -12,11 +12,12 @@ from metamedica.functional.gaussian_process import (
     Posterior,
     average_law,
     condition,
+    leave_one_out,
     predictive,
     signed_targets,
     simplex_grid,
 )
-from metamedica.types import CaseBatch, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
+from metamedica.types import CaseBatch, LabelledBatch, Law, Learner, LeaveOneOut, Paper, RawEncoder, TaskKind
 
 NOISES = (0.05, 0.15, 0.3, 0.5, 0.75)
 
@@ -30,7 +31,7 @@ class TanimotoGPState:
     posterior: Posterior
 
 
-class TanimotoGP(Learner[TanimotoGPState]):
+class TanimotoGP(Learner[TanimotoGPState], LeaveOneOut):
     """Exact Gaussian process on the raw similarity; noise share averaged over a grid by marginal likelihood. Learns nothing from tasks.
 
     Deviates: Griffiths et al. maximise the marginal likelihood over scale and noise; here the scale is fixed by standardised
@@ -70,3 +71,7 @@ class TanimotoGP(Learner[TanimotoGPState]):
             state.posterior, cross, cross.new_ones(cross.shape[:3]), state.batch.mask, self._grid()
         )
         return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
+
+    def leave_one_out(self, support: LabelledBatch) -> Float[Tensor, "tasks cases"]:
+        """Return the log-likelihood of each support case when it is hidden, in closed form."""
+        return leave_one_out(self.adapt(support).posterior, signed_targets(support), support)

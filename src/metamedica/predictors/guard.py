@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.distributions import Categorical, Normal
@@ -18,7 +18,7 @@ from torch.distributions import Categorical, Normal
 from metamedica.errors import BundleError, TaskError
 from metamedica.functional.targets import scale_of, standardise
 from metamedica.predictors.method import Adapted, LearnerMethod
-from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, RawEncoder
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, LeaveOneOut, RawEncoder
 
 MAX_FOLDS = 16
 CLIP = 10.0
@@ -40,36 +40,51 @@ def _fold_of_cases(support: LabelledBatch, n_folds: int) -> Tensor:
     return torch.empty_like(dealt).scatter(1, order, dealt)
 
 
-def held_out_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Float[Tensor, " tasks"]:
-    """Return the mean log-likelihood of each task's support cases when they are hidden (leave-one-out; `MAX_FOLDS` folds above that).
+def _one_class_left(support: LabelledBatch, kept: Bool[Tensor, "tasks folds n"]) -> Bool[Tensor, "tasks folds"]:
+    """Return where the kept cases of a task with classes are of one class only."""
+    if support.kind == "regression":
+        return kept.sum(-1) < 1
+    classes = torch.nn.functional.one_hot(support.targets, support.n_classes or 2).bool() & support.mask[..., None]
+    return (classes[:, None] & kept[..., None]).any(2).sum(-1) < 2
 
-    The folds are one batch of tasks. A case is left out of the mean where hiding it leaves one class only, in every candidate alike;
-    a task with no case left scores 0. In standardised units for regression.
+
+def held_out_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Float[Tensor, " tasks"]:
+    """Return the mean log-likelihood of each task's support cases when they are hidden, in standardised units for regression.
+
+    Leave-one-out where the learner has it in closed form or the support has at most `MAX_FOLDS` cases, `MAX_FOLDS` folds (one batch of
+    tasks) otherwise. A case is left out of the mean where hiding it leaves one class only; a task with no case left scores 0.
     """
+    support = standardise(support, scale_of(support, usual_scale=method.usual_scale))
+    if isinstance(method.learner, LeaveOneOut):
+        n = support.mask.shape[1]
+        kept = support.mask[:, None, :] & ~torch.eye(n, dtype=torch.bool)
+        counted = support.mask & ~_one_class_left(support, kept)
+        with torch.no_grad():
+            each = method.learner.leave_one_out(support).masked_fill(~counted, 0)
+        return each.sum(1) / counted.sum(1).clamp(min=1)
+    return _folded_log_likelihood(method, support)
+
+
+def _folded_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Float[Tensor, " tasks"]:
     n_tasks, n = support.mask.shape
     n_folds = min(n, MAX_FOLDS)
     fold = _fold_of_cases(support, n_folds)
-    scale = scale_of(support, usual_scale=method.usual_scale)
-    support = standardise(support, scale)
     held = (fold[:, None, :] == torch.arange(n_folds)[None, :, None]) & support.mask[:, None, :]
     kept = support.mask[:, None, :] & ~held
-    if support.kind == "regression":
-        usable = kept.sum(-1) >= 1
-    else:
-        classes = torch.nn.functional.one_hot(support.targets, support.n_classes or 2).bool() & support.mask[..., None]
-        usable = ((classes[:, None] & kept[..., None]).any(2).sum(-1) >= 2)
-    usable = usable & held.any(-1)
+    usable = ~_one_class_left(support, kept) & held.any(-1)
     chosen = usable.reshape(-1).nonzero()[:, 0]
     if len(chosen) == 0:
         return torch.zeros(n_tasks)
 
     def repeat(value: Tensor) -> Tensor:
-        return value[:, None].expand(n_tasks, n_folds, *value.shape[1:]).reshape(n_tasks * n_folds, *value.shape[1:])[chosen]
+        wide = value[:, None].expand(n_tasks, n_folds, *value.shape[1:])
+        return wide.reshape(n_tasks * n_folds, *value.shape[1:])[chosen]
 
     def folds(mask: Tensor) -> LabelledBatch:
         """The support once a fold, with only the cases of `mask`."""
         features = {name: repeat(block) for name, block in support.features.items()}
-        return LabelledBatch(CaseBatch(features, mask), repeat(support.targets).masked_fill(~mask, 0), support.kind, support.n_classes)
+        targets = repeat(support.targets).masked_fill(~mask, 0)
+        return LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)
 
     rest, hidden = folds(kept.reshape(-1, n)[chosen]), folds(held.reshape(-1, n)[chosen])
     with torch.no_grad():
@@ -101,7 +116,8 @@ class Evidence(NamedTuple):
         total = (gain * self.size[:, None]).clamp(-CLIP, CLIP)
         same = torch.ones_like(gain)
         return torch.stack(
-            [same, total, gain.clamp(-1, 1), same * self.cohesion[:, None], same * torch.log(self.size / 16)[:, None]], dim=-1
+            [same, total, gain.clamp(-1, 1), same * self.cohesion[:, None], same * torch.log(self.size / 16)[:, None]],
+            dim=-1,
         )
 
 
@@ -215,6 +231,8 @@ def mix(laws: Sequence[Law], weights: Float[Tensor, "tasks candidates"]) -> Law:
         spread = (share * (variance + (loc - centre[..., None]) ** 2)).sum(-1)
         return Normal(centre, spread.sqrt(), validate_args=False)
     if all(isinstance(law, Categorical) for law in laws):
-        logits = torch.stack([torch.log_softmax(law.logits, dim=-1) for law in laws if isinstance(law, Categorical)], dim=-1)
+        logits = torch.stack(
+            [torch.log_softmax(law.logits, dim=-1) for law in laws if isinstance(law, Categorical)], dim=-1
+        )
         return Categorical(logits=torch.logsumexp(logits + share[..., None, :].log(), dim=-1), validate_args=False)
     raise TaskError("candidates of one guard must all give laws of the same family; got different ones")

@@ -89,9 +89,10 @@ class FittedModel:
 
     def parts(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return (tensors, documents) that `from_parts` builds the model from."""
-        tensors = {
-            "learner": {name: value for name, value in self.learner.state_dict().items()},
-            "guard": {kind: gate for kind, gate in self.gates.items()} or {"none": torch.zeros(1)},
+        gates: dict[str, Tensor] = {str(kind): gate for kind, gate in self.gates.items()}
+        tensors: dict[str, dict[str, Tensor]] = {
+            "learner": dict(self.learner.state_dict()),
+            "guard": gates or {"none": torch.zeros(1)},
             "earlier": {"centroids": self.earlier.centroids.to(torch.float16)},
         }
         document = {
@@ -104,7 +105,9 @@ class FittedModel:
         return tensors, {"model": document}
 
     @classmethod
-    def from_parts(cls, tensors: dict[str, dict[str, Tensor]], documents: dict[str, Any], *, source: str) -> "FittedModel":
+    def from_parts(
+        cls, tensors: dict[str, dict[str, Tensor]], documents: dict[str, Any], *, source: str
+    ) -> "FittedModel":
         """Return the model that `parts` described; `source` is named in errors."""
         try:
             document = documents["model"]
@@ -119,7 +122,9 @@ class FittedModel:
             learner = spec.build(modality)
             learner.load_state_dict(tensors["learner"])
             gates: dict[TaskKind, Tensor] = {
-                kind: tensors["guard"][kind] for kind in ("binary", "multiclass", "regression") if kind in tensors["guard"]
+                kind: tensors["guard"][kind]
+                for kind in ("binary", "multiclass", "regression")
+                if kind in tensors["guard"]
             }
             return cls(
                 spec,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
+from scipy.stats import norm, spearmanr
 from sklearn.metrics import accuracy_score, r2_score
 from torch import Tensor
 from torch.distributions import Categorical, Normal
@@ -19,7 +20,7 @@ from metamedica.predictors.model import FittedModel
 from metamedica.predictors.support import Support
 from metamedica.predictors.trust import NOTHING, Trust
 from metamedica.storage import read_bundle, write_bundle
-from metamedica.types import CaseBatch, Features, Law, LabelledBatch, PreparedCases, Progress, TaskKind
+from metamedica.types import CaseBatch, Features, LabelledBatch, Law, PreparedCases, Progress, TaskKind
 
 KIND = "predictor"
 _CHUNK = 4096
@@ -105,7 +106,7 @@ class Predictor:
         rows = torch.tensor(prepared.row, dtype=torch.int64)
         return self.law({name: block[rows] for name, block in prepared.features.items()})
 
-    def predict(self, cases: Sequence[str]) -> np.ndarray[Any, Any]:
+    def predict(self, cases: Sequence[str]) -> NDArray[Any]:
         """Return the expected target `[cases]` (regression, in the task's unit) or the most probable label `[cases]`.
 
         Raises:
@@ -113,10 +114,11 @@ class Predictor:
         """
         law = self._law_of(cases)
         if isinstance(law, Categorical):
-            return np.array(self.classes, dtype=object)[law.probs.argmax(-1).numpy()]
+            labels: NDArray[Any] = np.array(self.classes, dtype=object)
+            return labels[law.probs.argmax(-1).numpy()]
         return law.mean.double().numpy()
 
-    def predict_proba(self, cases: Sequence[str]) -> np.ndarray[Any, Any]:
+    def predict_proba(self, cases: Sequence[str]) -> NDArray[Any]:
         """Return class probabilities `[cases, classes]`, columns in the order of `classes`.
 
         Raises:
@@ -125,10 +127,12 @@ class Predictor:
         """
         law = self._law_of(cases)
         if not isinstance(law, Categorical):
-            raise TaskError("this is a regression task, which has no class probabilities; use predict or predict_interval")
+            raise TaskError(
+                "this is a regression task, which has no class probabilities; use predict or predict_interval"
+            )
         return law.probs.double().numpy()
 
-    def predict_interval(self, cases: Sequence[str], coverage: float = 0.9) -> np.ndarray[Any, Any]:
+    def predict_interval(self, cases: Sequence[str], coverage: float = 0.9) -> NDArray[Any]:
         """Return central intervals `[cases, 2]` that hold the target with probability `coverage`, in the task's unit.
 
         Raises:
@@ -154,7 +158,12 @@ class Predictor:
         return float(spearmanr(self.predict(cases), np.asarray(targets, dtype=float)).statistic)
 
     def predict_table(
-        self, cases: Sequence[str], *, coverage: float = 0.9, skip_invalid: bool = False, progress: Progress | None = None
+        self,
+        cases: Sequence[str],
+        *,
+        coverage: float = 0.9,
+        skip_invalid: bool = False,
+        progress: Progress | None = None,
     ) -> pd.DataFrame:
         """Return one row per case, in input order: prediction, uncertainty, and the most similar labelled case.
 
@@ -175,7 +184,7 @@ class Predictor:
         text = np.array([*prepared.canonical, ""], dtype=object)
         columns: dict[str, Any] = {"case": cases, "canonical": text[row]}
 
-        def spread(values: np.ndarray[Any, Any], empty: Any) -> np.ndarray[Any, Any]:
+        def spread(values: NDArray[Any], empty: Any) -> NDArray[Any]:
             padded = np.concatenate([values, np.array([empty], dtype=values.dtype)])
             return padded[np.where(good, row, len(values))]
 
@@ -199,7 +208,7 @@ class Predictor:
             columns["problem"] = problem
         return pd.DataFrame(columns)
 
-    def _nearest(self, features: Features) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def _nearest(self, features: Features) -> tuple[NDArray[Any], NDArray[Any]]:
         known = self.model.raw(self.support.batch.features)[0]
         size = len(next(iter(features.values())))
         best, index = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
@@ -250,7 +259,9 @@ class Predictor:
         model = FittedModel.from_parts(tensors, documents, source=str(folder))
         try:
             saved, blocks = documents["predictor"], tensors["support"]
-            features = {name.removeprefix("block."): value for name, value in blocks.items() if name.startswith("block.")}
+            features = {
+                name.removeprefix("block."): value for name, value in blocks.items() if name.startswith("block.")
+            }
             classes = tuple(saved["classes"]) if saved["classes"] is not None else None
             targets = blocks["targets"]
             batch = LabelledBatch(
@@ -262,7 +273,9 @@ class Predictor:
             support = Support(list(saved["canonical"]), batch, classes, saved["unit"])
             return cls(model, support, guard=bool(saved["guard"]))
         except (KeyError, TypeError) as error:
-            raise BundleError(f"{folder} does not describe a predictor that this version can build ({error})") from error
+            raise BundleError(
+                f"{folder} does not describe a predictor that this version can build ({error})"
+            ) from error
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the predictor says of itself, as a JSON value; no labelled case is in it."""
@@ -276,7 +289,6 @@ class Predictor:
         }
 
 
-def _interval(law: Law, coverage: float) -> np.ndarray[Any, Any]:
-    half = torch.tensor(0.5 + coverage / 2)
-    width = Normal(0.0, 1.0).icdf(half) * law.stddev
+def _interval(law: Law, coverage: float) -> NDArray[Any]:
+    width = float(norm.ppf(0.5 + coverage / 2)) * law.stddev
     return torch.stack([law.mean - width, law.mean + width], dim=-1).double().numpy()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica.errors import CaseError, TaskError
@@ -70,22 +71,34 @@ def _classes(labels: list[str], kind: TaskKind, positive: str | None) -> tuple[s
     if kind == "multiclass":
         return tuple(present)
     if len(present) > 2:
-        raise TaskError(f"a binary task has two labels, {len(present)} came ({', '.join(present[:5])}); name kind='multiclass'")
+        raise TaskError(
+            f"a binary task has two labels, {len(present)} came ({', '.join(present[:5])}); name kind='multiclass'"
+        )
     if positive is not None:
         if positive not in present:
-            raise TaskError(f"the positive label {positive!r} does not occur; the labels are {present[0]!r} and {present[1]!r}")
+            raise TaskError(
+                f"the positive label {positive!r} does not occur; the labels are {present[0]!r} and {present[1]!r}"
+            )
         return (next(label for label in present if label != positive), positive)
     lower = {label.lower(): label for label in present}
-    for negative, affirmative in (("0", "1"), ("false", "true"), ("no", "yes"), ("inactive", "active"), ("negative", "positive")):
+    for negative, affirmative in (
+        ("0", "1"),
+        ("false", "true"),
+        ("no", "yes"),
+        ("inactive", "active"),
+        ("negative", "positive"),
+    ):
         if {negative, affirmative} == set(lower):
             return (lower[negative], lower[affirmative])
-    raise TaskError(f"it is not clear which of the labels {present[0]!r} and {present[1]!r} is the positive one; name it (positive=...)")
+    raise TaskError(
+        f"it is not clear which of the labels {present[0]!r} and {present[1]!r} is the positive one; name it (positive=...)"
+    )
 
 
 def read_support(
     modality: Modality,
     cases: Sequence[str],
-    targets: Sequence[Any] | np.ndarray[Any, Any],
+    targets: Sequence[Any] | NDArray[Any],
     *,
     kind: TaskKind | None = None,
     unit: str | None = None,
@@ -102,10 +115,16 @@ def read_support(
     if len(cases) != len(values):
         raise TaskError(f"got {len(cases)} cases and {len(values)} targets; give one target per case")
     if len(cases) < 2:
-        raise TaskError(f"got {len(cases)} labelled case{'' if len(cases) == 1 else 's'}; give at least 2 (16 or more is usual)")
-    missing = [i for i, value in enumerate(values) if value is None or _label(value).lower() in ("", "nan", "none", "<na>")]
+        raise TaskError(
+            f"got {len(cases)} labelled case{'' if len(cases) == 1 else 's'}; give at least 2 (16 or more is usual)"
+        )
+    missing = [
+        i for i, value in enumerate(values) if value is None or _label(value).lower() in ("", "nan", "none", "<na>")
+    ]
     if missing:
-        raise TaskError(f"case {missing[0] + 1} has no target ({len(missing)} in all); a missing target is never guessed: leave the case out")
+        raise TaskError(
+            f"case {missing[0] + 1} has no target ({len(missing)} in all); a missing target is never guessed: leave the case out"
+        )
     kind = kind or infer_kind(values)
     classes: tuple[str, ...] | None = None
     if kind == "regression":
@@ -121,7 +140,9 @@ def read_support(
     prepared = modality.prepare(cases)
     if prepared.problems:
         shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
-        raise CaseError(f"{len(prepared.problems)} of {len(cases)} labelled cases cannot be read: {shown}; mend or leave them out")
+        raise CaseError(
+            f"{len(prepared.problems)} of {len(cases)} labelled cases cannot be read: {shown}; mend or leave them out"
+        )
     merged: dict[int, int] = {}
     for i, row in enumerate(prepared.row):
         if row in merged and encoded[merged[row]] != encoded[i]:
@@ -133,7 +154,9 @@ def read_support(
     if len(merged) < 2:
         raise TaskError("all labelled cases are the same case; give at least 2 different ones")
     rows = torch.tensor(list(merged), dtype=torch.int64)
-    features: dict[str, Tensor] = {name: block[rows].to(torch.float32)[None] for name, block in prepared.features.items()}
+    features: dict[str, Tensor] = {
+        name: block[rows].to(torch.float32)[None] for name, block in prepared.features.items()
+    }
     chosen = [encoded[i] for i in merged.values()]
     dtype = torch.float32 if kind == "regression" else torch.int64
     batch = LabelledBatch(

@@ -1,0 +1,61 @@
+"""Class means and class covariances of embedded supports, and distances to them; batched over tasks, masked."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Gaussians(NamedTuple):
+    """One Gaussian per task and class."""
+
+    mean: Float[Tensor, "tasks classes d"]
+    factor: Float[Tensor, "tasks classes d d"]
+    """Lower Cholesky factor of the covariance."""
+
+
+def class_means(
+    embedded: Float[Tensor, "tasks n d"], members: Float[Tensor, "tasks n classes"]
+) -> Float[Tensor, "tasks classes d"]:
+    """Return the mean embedding of each class (Snell et al. 2017, eq. 1); 0 for a class without cases."""
+    return members.mT @ embedded / members.sum(1).clamp(min=1)[..., None]
+
+
+def squared_distances(
+    query: Float[Tensor, "tasks m d"], means: Float[Tensor, "tasks classes d"]
+) -> Float[Tensor, "tasks m classes"]:
+    """Return the squared Euclidean distance of each query to each class mean."""
+    return (query[:, :, None, :] - means[:, None, :, :]).square().sum(-1)
+
+
+def regularised_gaussians(
+    embedded: Float[Tensor, "tasks n d"],
+    members: Float[Tensor, "tasks n classes"],
+    *,
+    most_share: float,
+    ridge: float,
+) -> Gaussians:
+    """Return class means and covariances Q_k = l_k S_k + (1 - l_k) S + ridge I (Bateni et al. 2020, eq. 3).
+
+    S_k is the class's and S the task's sample covariance (0 for a single case), l_k = n_k / (n_k + 1), at most `most_share`.
+    """
+    mean = class_means(embedded, members)
+    count = members.sum(1)
+    real = members.sum(2, keepdim=True)
+    own = (embedded[:, None] - mean[:, :, None]) * members.mT[..., None]
+    centre = (embedded * real).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+    whole = (embedded - centre) * real
+    class_covariance = own.mT @ own / (count - 1).clamp(min=1)[..., None, None]
+    task_covariance = whole.mT @ whole / (real.sum((1, 2)) - 1).clamp(min=1)[:, None, None]
+    share = (count / (count + 1)).clamp(max=most_share)[..., None, None]
+    eye = torch.eye(embedded.shape[-1], dtype=embedded.dtype, device=embedded.device)
+    covariance = share * class_covariance + (1 - share) * task_covariance[:, None] + ridge * eye
+    return Gaussians(mean, torch.linalg.cholesky(covariance))
+
+
+def mahalanobis_squares(query: Float[Tensor, "tasks m d"], gaussians: Gaussians) -> Float[Tensor, "tasks m classes"]:
+    """Return (x - mean_k)^T Q_k^-1 (x - mean_k) of each query and class (twice Bateni et al. 2020, eq. 2)."""
+    difference = query[:, None] - gaussians.mean[:, :, None]
+    white = torch.linalg.solve_triangular(gaussians.factor, difference.mT, upper=False)
+    return white.square().sum(-2).mT

@@ -1,0 +1,59 @@
+"""Prototypical network: softmax over minus squared distances to class means."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metamedica.functional.classes import check_two_classes, law_of_shown, membership
+from metamedica.functional.prototypes import class_means, squared_distances
+from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Class means of each task, and how many cases each is made of."""
+
+    means: Float[Tensor, "tasks classes dim"]
+    counts: Float[Tensor, "tasks classes"]
+
+
+class Prototypical(Learner[Prototypes]):
+    """p(class k) = softmax of -|z - mean_k|^2 / temperature (Snell et al., eq. 2).
+
+    Deviates: the temperature is learned (the paper has none: 1); a class without support cases has probability
+    (1/2) / (n + C/2) instead of none.
+
+    Args:
+        encoder: learned.
+        temperature: at the start.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "Prototypical networks for few-shot learning", "Snell, Swersky and Zemel", 2017, "arXiv:1703.05175"
+    )
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass"})
+
+    def __init__(self, encoder: Encoder, *, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
+
+    def adapt(self, support: LabelledBatch) -> Prototypes:
+        """Return the class means of each task.
+
+        Raises:
+            TaskError: regression, or a support of one class.
+        """
+        self.check_kind(support.kind)
+        embedded = self.encoder(support.features)
+        members = membership(support, embedded.dtype)
+        check_two_classes(members)
+        return Prototypes(class_means(embedded, members), members.sum(1))
+
+    def predict(self, state: Prototypes, query: CaseBatch) -> Law:
+        """Return the class probabilities of each query case."""
+        squares = squared_distances(self.encoder(query.features), state.means)
+        return law_of_shown(-squares * torch.exp(-self.log_temperature), state.counts)

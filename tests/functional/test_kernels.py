@@ -1,0 +1,81 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from metamedica.functional import kernels
+from metamedica.functional.kernels import minmax_kernel
+
+
+def counts(rows: int, columns: int, seed: int, mean: float = 0.7) -> Tensor:
+    return torch.poisson(
+        torch.full((rows, columns), mean, dtype=torch.float64), generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def by_definition(left: Tensor, right: Tensor) -> Tensor:
+    smallest = torch.minimum(left[:, None], right[None]).sum(-1)
+    return smallest / torch.maximum(left[:, None], right[None]).sum(-1)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.1, 0.7, 5.0, 90.0]))
+def test_whole_counts_give_the_ratio_of_sums_of_minima_and_maxima(seed: int, mean: float) -> None:
+    left, right = counts(5, 12, seed, mean) + torch.eye(5, 12), counts(7, 12, seed + 1, mean)
+    torch.testing.assert_close(minmax_kernel(left, right), by_definition(left, right), rtol=1e-12, atol=0)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_fractions_give_the_ratio_of_sums_of_minima_and_maxima(seed: int) -> None:
+    left, right = counts(5, 12, seed) + 0.25, counts(7, 12, seed + 1) / 3
+    torch.testing.assert_close(minmax_kernel(left, right), by_definition(left, right), rtol=1e-12, atol=1e-14)
+
+
+def test_counts_beyond_the_levels_give_the_same_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = counts(4, 9, 0, 4.0), counts(6, 9, 1, 4.0)
+    by_levels = minmax_kernel(left, right)
+    monkeypatch.setattr(kernels, "MOST_LEVELS", 0)
+    torch.testing.assert_close(minmax_kernel(left, right), by_levels, rtol=1e-14, atol=0)
+
+
+def test_the_gradient_is_that_of_the_definition() -> None:
+    left, right = (counts(3, 6, 0) + 0.3).requires_grad_(), (counts(4, 6, 1) + 0.6).requires_grad_()
+    assert torch.autograd.gradcheck(minmax_kernel, (left, right))
+
+
+def test_whole_counts_have_the_gradient_of_the_distance_too() -> None:
+    left, right = torch.tensor([[3.0, 0.0]], requires_grad=True), torch.tensor([[1.0, 1.0]])
+    minmax_kernel(left, right).sum().backward()  # 1 / 4 -> min 1, max 3 + 1; d/d(3) = -1/16
+    assert left.grad is not None
+    assert left.grad[0, 0].item() == pytest.approx(-1 / 16)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_kernel_is_positive_semi_definite_with_ones_on_the_diagonal(seed: int) -> None:
+    rows = counts(9, 8, seed)
+    rows[:2] = 0
+    kernel = minmax_kernel(rows, rows)
+    assert torch.equal(kernel.diagonal(), torch.ones(9, dtype=torch.float64))
+    assert torch.equal(kernel, kernel.mT)
+    assert torch.linalg.eigvalsh(kernel).min() > -1e-9
+
+
+def test_two_empty_rows_are_alike_and_an_empty_row_shares_nothing_with_a_full_one() -> None:
+    empty, full = torch.zeros(1, 3), torch.tensor([[0.0, 2.0, 1.0]])
+    assert minmax_kernel(empty, empty).item() == 1
+    assert minmax_kernel(empty, full).item() == 0
+    assert minmax_kernel(full, empty).item() == 0
+
+
+def test_no_rows_give_no_entries() -> None:
+    assert minmax_kernel(torch.zeros(2, 0, 5), torch.zeros(2, 3, 5)).shape == (2, 0, 3)
+
+
+def test_leading_axes_are_kept_apart() -> None:
+    left, right = counts(2 * 3 * 4, 6, 0).reshape(2, 3, 4, 6), counts(2 * 3 * 5, 6, 1).reshape(2, 3, 5, 6)
+    kernel = minmax_kernel(left, right)
+    assert kernel.shape == (2, 3, 4, 5)
+    torch.testing.assert_close(kernel[1, 2], minmax_kernel(left[1, 2], right[1, 2]), rtol=0, atol=0)
