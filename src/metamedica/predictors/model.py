@@ -85,7 +85,7 @@ class FittedModel:
         candidates = {self.spec.learner: learned}
         for name, learner in self._scratch.items():
             candidates[name] = LearnerMethod(learner, usual_scale=scale)
-        return Guard(candidates, self.raw, gate=self.gates.get(kind))
+        return Guard(candidates, self.raw, earlier=self.earlier, gate=self.gates.get(kind))
 
     def parts(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return (tensors, documents) that `from_parts` builds the model from."""
@@ -93,7 +93,7 @@ class FittedModel:
         tensors: dict[str, dict[str, Tensor]] = {
             "learner": dict(self.learner.state_dict()),
             "guard": gates or {"none": torch.zeros(1)},
-            "earlier": {"centroids": self.earlier.centroids.to(torch.float16)},
+            "earlier": {"centroids": self.earlier.centroids.to(torch.float16), "known": self.earlier.known},
         }
         document = {
             "spec": asdict(self.spec),
@@ -132,7 +132,9 @@ class FittedModel:
                 modality,
                 gates=gates,
                 usual_scale=document["usual_scale"],
-                earlier=EarlierTasks(document["earlier_tasks"], tensors["earlier"]["centroids"]),
+                earlier=EarlierTasks(
+                    document["earlier_tasks"], tensors["earlier"]["centroids"], tensors["earlier"]["known"]
+                ),
                 record=document["record"],
             )
         except (KeyError, TypeError, RuntimeError, InputError) as error:

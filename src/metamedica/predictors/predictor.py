@@ -61,14 +61,15 @@ class Predictor:
         rows = self.model.raw(self.support.batch.features)[0]
         near = self.model.earlier.near(self.model.raw, rows)
         closeness = float(cohesion(self.model.raw, self.support.batch)[0])
+        seen = float(self.model.earlier.seen(self.model.raw, self.support.batch)[0])
         name = self.model.spec.learner
         if not isinstance(self._adapted, AdaptedMixture):
             learned = float(self.model.learner.learns_from_tasks())
-            return Trust(learned, 0.0, {name: 1.0}, closeness, near)
+            return Trust(learned, 0.0, {name: 1.0}, closeness, seen, near)
         weights = self._adapted.weighed.weights[0]
         held_out = self._adapted.weighed.evidence.held_out[0]
         candidates = dict(zip([name, *self.model.from_scratch], [float(w) for w in weights], strict=True))
-        return Trust(float(weights[0]), float(held_out[0] - held_out[1:].max()), candidates, closeness, near)
+        return Trust(float(weights[0]), float(held_out[0] - held_out[1:].max()), candidates, closeness, seen, near)
 
     def _prepare(self, cases: Sequence[str]) -> PreparedCases:
         prepared = self.model.modality.prepare(list(cases))
@@ -115,7 +116,8 @@ class Predictor:
         law = self._law_of(cases)
         if isinstance(law, Categorical):
             labels: NDArray[Any] = np.array(self.classes, dtype=object)
-            return labels[law.probs.argmax(-1).numpy()]
+            chosen: NDArray[Any] = labels[law.probs.argmax(-1).numpy()]
+            return chosen
         return law.mean.double().numpy()
 
     def predict_proba(self, cases: Sequence[str]) -> NDArray[Any]:

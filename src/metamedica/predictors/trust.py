@@ -4,13 +4,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metamedica.types import RawEncoder
+from metamedica.types import LabelledBatch, RawEncoder
 
 NOTHING = 0.1
 PARTLY = 0.5
+
+
+def content_hash(rows: Float[Tensor, "*batch dim"]) -> Int64[Tensor, "*batch"]:
+    """Return a 64-bit hash of each row (values to a thousandth); equal rows have equal hashes on every machine."""
+    values = (rows.double() * 1000).round().to(torch.int64)
+    steps = torch.arange(1, rows.shape[-1] + 1, dtype=torch.int64)
+    mixed = steps * 0x2545F4914F6CDD1D
+    mixed = (mixed ^ (mixed >> 29)) * 0x1B873593CC9E2D51
+    return (values * mixed).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Trust:
             positive where earlier tasks explain the support better.
         candidates: weight of every candidate by name.
         cohesion: mean similarity between the support's cases, 0 to 1; high for one tight series, where earlier tasks rarely help.
+        seen: share of the support's cases that earlier tasks have measured too, 0 to 1; where it is high, earlier tasks help most.
         nearest: the earlier tasks whose cases look most like the support's.
     """
 
@@ -38,6 +48,7 @@ class Trust:
     gain: float
     candidates: dict[str, float]
     cohesion: float
+    seen: float
     nearest: tuple[NearTask, ...]
 
     @property
@@ -46,11 +57,14 @@ class Trust:
         near = ", ".join(task.name for task in self.nearest[:3])
         if self.weight < NOTHING:
             return (
-                f"Leans on nothing learned ({self.weight:.0%}): earlier tasks do not explain this support better, so the prediction "
-                "is the method from scratch."
+                f"Leans on nothing learned ({self.weight:.0%}): earlier tasks do not explain these cases better, so the prediction "
+                "is that of the method from scratch."
             )
         much = "partly" if self.weight < PARTLY else "mostly"
-        return f"Leans {much} on earlier tasks ({self.weight:.0%}); the nearest are {near or 'unknown'}."
+        return (
+            f"Leans {much} on earlier tasks ({self.weight:.0%}), which have measured {self.seen:.0%} of these cases too; "
+            f"the nearest are {near or 'unknown'}."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON value."""
@@ -59,10 +73,16 @@ class Trust:
 
 @dataclass(frozen=True)
 class EarlierTasks:
-    """Names and mean raw vectors of the meta-training tasks, to say which are near a new support."""
+    """Names and mean raw vectors of the meta-training tasks, and hashes of their cases, to say what a new support shares with them."""
 
     names: list[str]
     centroids: Float[Tensor, "earlier dim"]
+    known: Int64[Tensor, " cases"]
+
+    def seen(self, raw: RawEncoder, support: LabelledBatch) -> Float[Tensor, " tasks"]:
+        """Return the share of each support's cases that an earlier task has measured too (equal raw vectors)."""
+        found = torch.isin(content_hash(raw(support.features)), self.known) & support.mask
+        return found.sum(1) / support.counts().clamp(min=1)
 
     def near(self, raw: RawEncoder, rows: Float[Tensor, "n dim"], *, top: int = 5) -> tuple[NearTask, ...]:
         """Return the earlier tasks whose mean raw vector is most similar to the mean of `rows`, most similar first."""

@@ -1,0 +1,51 @@
+# Metamedica. Two commands on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+export OMP_NUM_THREADS ?= 1
+ifneq ($(wildcard ../shared/data),)
+export METAMEDICA_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: help install demo test check format bench-molecules model chaos clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=$$(for p in python3.12 python3.11 python3; do \
+	  if command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$p; break; fi; done); \
+	if [ -z "$$python" ]; then echo 'Python 3.11, 3.12 or 3.13 was not found; install one and run make again.' >&2; exit 2; fi; \
+	test -x $(PY) || "$$python" -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[molecules,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps MoleculeACE==3.0.0
+	@touch $(STAMP)
+
+install: $(STAMP)  ## make .venv and install everything, pinned by constraints.txt
+
+demo: $(STAMP)  ## the main job on real molecules, in under three minutes; writes demo/report.html
+	OMP_NUM_THREADS=2 $(VENV)/bin/metamedica demo --out demo
+
+test: $(STAMP)  ## run the tests
+	$(PY) -m pytest -n 2
+
+check: $(STAMP)  ## everything that CI runs: format, lint, types, import contracts, tests, documents
+	$(VENV)/bin/ruff format --check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest -n 2
+
+format: $(STAMP)  ## format and mend what a tool can mend
+	$(VENV)/bin/ruff check --fix src tests benchmarks
+	$(VENV)/bin/ruff format src tests benchmarks
+
+bench-molecules: $(STAMP)  ## speed, memory and accuracy on molecules; ARGS=--quick for two minutes
+	$(PY) -m benchmarks.molecules $(ARGS)
+
+model: $(STAMP)  ## train the meta-model that ships (about half an hour; needs METAMEDICA_DATA); ARGS=--resume
+	$(PY) -m benchmarks.make_chembl_potency $(ARGS)
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

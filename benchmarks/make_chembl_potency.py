@@ -1,0 +1,76 @@
+"""Train the meta-model that ships: `chembl-potency`, on the meta-train targets of chembl691.
+
+    python -m benchmarks.make_chembl_potency        writes src/metamedica/models/chembl-potency/
+
+Selection uses the meta-valid targets only. Ctrl-C and run again with --resume to go on.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.chembl_split import load_disjoint
+from metamedica.data.catalogue import chembl691
+from metamedica.meta_learner import MetaLearner
+
+FOLDER = Path(__file__).parents[1] / "src" / "metamedica" / "models" / "chembl-potency"
+RESULTS = Path(__file__).parent / "results"
+COMMAND = "python -m benchmarks.make_chembl_potency"
+
+
+def configured() -> MetaLearner:
+    """Return the meta-learner with the settings of the shipped model."""
+    return MetaLearner(
+        "deep_kernel",
+        encoder="mlp",
+        encoder_settings={"hidden": [512], "dim": 128, "dropout": 0.5},
+        settings={"feature_dropout": 0.5},
+        steps=1000,
+        learning_rate=2e-3,
+        weight_decay=5e-2,
+        tasks_per_batch=16,
+        support=(8, 16, 32, 64),
+        query=32,
+        validate_every=100,
+        patience=8,
+        seed=0,
+    )
+
+
+def main() -> None:
+    """Train, save, and say what it cost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    arguments = parser.parse_args()
+    began, cpu = time.monotonic(), time.process_time()
+    tasks = load_disjoint()
+
+    def progress(done: int, total: int, message: str) -> None:
+        print(f"\r{done}/{total} {message}   ", end="", file=sys.stderr, flush=True)
+
+    model = configured().fit(
+        tasks, checkpoints=RESULTS / "parts" / "chembl-potency", resume=arguments.resume, progress=progress
+    )
+    model.save(FOLDER)
+    size = sum(path.stat().st_size for path in FOLDER.iterdir())
+    print(file=sys.stderr)
+    print(
+        json.dumps(
+            {
+                "model": "chembl-potency",
+                "command": COMMAND,
+                "source": chembl691.SOURCE,
+                "minutes": round((time.monotonic() - began) / 60, 2),
+                "cpu_minutes": round((time.process_time() - cpu) / 60, 2),
+                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+                "megabytes": round(size / 1e6, 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One application a file; takes a model or predictor as an argument."""

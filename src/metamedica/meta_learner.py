@@ -1,0 +1,328 @@
+"""The facade: `MetaLearner("deep_kernel").fit(tasks).adapt(cases, targets).predict(library)`. scikit-learn manners."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from metamedica import registry
+from metamedica.data.collection import TaskCollection
+from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
+from metamedica.data.splits import split_by_task
+from metamedica.errors import BundleError, InputError, TaskError
+from metamedica.functional.targets import standardise_episodes
+from metamedica.predictors.guard import SCEPTICAL, Guard
+from metamedica.predictors.method import Method
+from metamedica.predictors.model import FittedModel, LearnerSpec
+from metamedica.predictors.predictor import Predictor
+from metamedica.predictors.support import read_support
+from metamedica.predictors.trust import EarlierTasks, content_hash
+from metamedica.training import TrainingSettings, train
+from metamedica.types import Learner, Modality, Progress, TaskKind
+
+_GATE_DRAWS = 4
+_MIN_GATE_TASKS = 3
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the meta-models that ship with the package."""
+    room = files("metamedica") / "models"
+    return sorted(entry.name for entry in room.iterdir() if (entry / "MANIFEST.json").is_file())
+
+
+def model_folder(name: str | Path) -> Path:
+    """Return the folder of a shipped model by name, or of a user's own by path.
+
+    Raises:
+        BundleError: there is neither.
+    """
+    path = Path(name)
+    if (path / "MANIFEST.json").is_file():
+        return path
+    if str(name) in shipped_models():
+        return Path(str(files("metamedica") / "models" / str(name)))
+    raise BundleError(
+        f"there is no model {str(name)!r}: give the folder of a saved model or one of: {', '.join(shipped_models()) or 'none'}"
+    )
+
+
+class MetaLearner(BaseEstimator):  # type: ignore[misc]
+    """Learn from many small tasks, then adapt to a new one from a handful of labelled cases.
+
+    Args:
+        learner: a method, one of `metamedica models`.
+        encoder: the learned encoder, one of the modality's (for methods that have one).
+        settings: hyper-parameters of the learner by name; None for its defaults.
+        encoder_settings: hyper-parameters of the encoder by name; None for its defaults.
+        steps: most meta-training steps; fewer where the meta-valid score stops rising.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        tasks_per_batch: tasks a step.
+        support: support sizes in total, one drawn per step.
+        query: most query cases a task and step.
+        binary_share: share of the steps in which regression tasks are seen as active / inactive, so that one model serves both kinds.
+        validate_every: steps between two looks at the meta-valid tasks.
+        patience: looks without a better score before training stops.
+        guard: whether `adapt` weighs the learner against methods from scratch (do no harm).
+        seed: of everything random; same seed, same model, bit for bit on the same machine.
+
+    After `fit`: `model_`, `history_`, `n_tasks_`.
+    """
+
+    def __init__(
+        self,
+        learner: str = "deep_kernel",
+        *,
+        encoder: str = "mlp",
+        settings: dict[str, Any] | None = None,
+        encoder_settings: dict[str, Any] | None = None,
+        steps: int = 1000,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        tasks_per_batch: int = 16,
+        support: tuple[int, ...] = (8, 16, 32, 64),
+        query: int = 32,
+        binary_share: float = 0.5,
+        validate_every: int = 100,
+        patience: int = 8,
+        guard: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.learner = learner
+        self.encoder = encoder
+        self.settings = settings
+        self.encoder_settings = encoder_settings
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.tasks_per_batch = tasks_per_batch
+        self.support = support
+        self.query = query
+        self.binary_share = binary_share
+        self.validate_every = validate_every
+        self.patience = patience
+        self.guard = guard
+        self.seed = seed
+
+    def fit(
+        self,
+        tasks: TaskCollection,
+        y: None = None,
+        *,
+        checkpoints: str | Path | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from the meta-train tasks, selecting on the meta-valid tasks; meta-test tasks are not looked at.
+
+        Args:
+            tasks: with a meta-split, or without one: then a tenth of the tasks (at least one) is drawn as meta-valid.
+            y: not used; there for scikit-learn.
+            checkpoints: folder for checkpoints; None writes none.
+            resume: go on from the newest good checkpoint there; the result equals an uninterrupted run bit for bit.
+            progress: called as `progress(done, total, message)`.
+
+        Raises:
+            TaskError: too few tasks or cases to learn from.
+            TrainingError: the loss is not finite, or the run was interrupted.
+        """
+        modality = registry.modality(tasks.modality)
+        if not tasks.split:
+            tasks = split_by_task(tasks, fractions=(0.9, 0.1, 0.0), seed=self.seed)
+        names, valid = tasks.names("meta_train"), tasks.names("meta_valid")
+        if not names:
+            raise TaskError("the collection has no meta-train task; give a split with at least one")
+        spec = LearnerSpec(
+            self.learner, self.encoder, dict(self.settings or {}), dict(self.encoder_settings or {}), len(names)
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            learner = spec.build(modality)
+        binary_share = self.binary_share
+        for kind, share in (("binary", binary_share > 0), ("regression", binary_share < 1)):
+            if kind not in learner.kinds and share and tasks.tasks[names[0]].kind == "regression":
+                binary_share = 0.0 if kind == "binary" else 1.0
+        plan = EpisodePlan(
+            support=tuple(self.support),
+            query=self.query,
+            tasks_per_batch=self.tasks_per_batch,
+            binary_share=binary_share,
+        )
+        history: list[dict[str, Any]] = []
+        if learner.learns_from_tasks():
+            result = train(
+                learner,
+                EpisodeSampler(tasks, names, plan, seed=self.seed),
+                fixed_episodes(tasks, valid, plan, seed=self.seed + 1, draws=2) if valid else [],
+                TrainingSettings(
+                    steps=self.steps,
+                    learning_rate=self.learning_rate,
+                    weight_decay=self.weight_decay,
+                    validate_every=self.validate_every,
+                    patience=self.patience,
+                    seed=self.seed,
+                ),
+                checkpoints=None if checkpoints is None else Path(checkpoints),
+                resume=resume,
+                progress=progress,
+            )
+            history = [dict(row) for row in result.history]
+        usual_scale = _usual_scale(tasks, names)
+        if valid and learner.learns_from_tasks():
+            self._fit_prior(learner, tasks, valid, plan)
+        self.history_ = history
+        self.n_tasks_ = len(names)
+        self.model_ = FittedModel(
+            spec,
+            learner,
+            modality,
+            gates={},
+            usual_scale=usual_scale,
+            earlier=_earlier(tasks, names, modality),
+            record=self._record(tasks, history),
+        )
+        if valid and learner.learns_from_tasks() and self.model_.from_scratch:
+            self.model_.gates = self._gates(tasks, valid, plan)
+        return self
+
+    def _fit_prior(self, learner: Learner[Any], tasks: TaskCollection, valid: list[str], plan: EpisodePlan) -> None:
+        """Let the learner fit its prior on meta-valid episodes of every kind that it was trained on."""
+        episodes = fixed_episodes(tasks, valid, replace(plan, query=64), seed=self.seed + 2, draws=_GATE_DRAWS)
+        learner.eval().fit_prior([standardise_episodes(batch) for batch in episodes])
+
+    def _gates(self, tasks: TaskCollection, valid: list[str], plan: EpisodePlan) -> dict[TaskKind, Tensor]:
+        """Return the guard's gate for every kind the model may meet, fitted on meta-valid tasks where there are enough."""
+        plain = torch.tensor(SCEPTICAL).repeat(len(self.model_.from_scratch), 1)
+        gates: dict[TaskKind, Tensor] = {}
+        for kind in sorted(self.model_.learner.kinds):
+            gates[kind] = plain
+            share = {"binary": 1.0, "regression": 0.0}.get(kind, 0.0)
+            kinds = {tasks.tasks[name].kind for name in valid}
+            seen = (kinds == {"regression"} and kind in ("binary", "regression")) or kinds == {kind}
+            if len(valid) < _MIN_GATE_TASKS or not seen:
+                continue
+            episodes = fixed_episodes(
+                tasks,
+                valid,
+                replace(plan, query=64, binary_share=share),
+                seed=self.seed + 3,
+                draws=_GATE_DRAWS,
+            )
+            units = {task.unit for task in tasks.tasks.values()}
+            method = self.model_.method(kind, unit=units.pop() if len(units) == 1 else None)
+            if isinstance(method, Guard):
+                gates[kind] = method.fitted(episodes).gate
+        return gates
+
+    def _record(self, tasks: TaskCollection, history: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "parameters": {
+                name: list(v) if isinstance(v, tuple) else v for name, v in self.get_params(deep=False).items()
+            },
+            "split": dict(tasks.split),
+            "left_out": dict(tasks.left_out),
+            "cases": len(tasks.canonical),
+            "values": int(sum(len(task.rows) for task in tasks.tasks.values())),
+            "history": history,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        }
+
+    def _fitted(self) -> FittedModel:
+        if not hasattr(self, "model_"):
+            raise InputError("this MetaLearner is not fitted yet; call fit(tasks), or MetaLearner.load(name)")
+        model: FittedModel = self.model_
+        return model
+
+    def adapt(
+        self,
+        cases: Sequence[str],
+        targets: Sequence[Any] | NDArray[Any],
+        *,
+        kind: TaskKind | None = None,
+        unit: str | None = None,
+        positive: str | None = None,
+    ) -> Predictor:
+        """Return a predictor for the task that these labelled cases come from; the model stays as it was.
+
+        Args:
+            cases: the labelled raw cases (16 to 64 are usual).
+            targets: one each: numbers for regression, labels for classes.
+            kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
+            unit: of regression targets; where earlier tasks had this unit, their usual spread steadies the scale of a small support.
+            positive: the label that counts as class 1 of a binary task, where it is not clear.
+
+        Raises:
+            CaseError: a case cannot be read, or has different targets in two places.
+            TaskError: a target is missing or not of its kind, fewer than 2 cases, or one class only.
+        """
+        model = self._fitted()
+        support = read_support(model.modality, cases, targets, kind=kind, unit=unit, positive=positive)
+        return Predictor(model, support, guard=self.guard)
+
+    def method(self, kind: TaskKind, *, unit: str | None = None) -> Method:
+        """Return the fitted model as a method that evaluation can compare with others."""
+        return self._fitted().method(kind, unit=unit, guard=self.guard)
+
+    def save(self, folder: str | Path, *, card: str | None = None) -> None:
+        """Write the fitted model to a folder, whole or not at all."""
+        self._fitted().save(folder, card=card)
+
+    @classmethod
+    def load(cls, name: str | Path) -> "MetaLearner":
+        """Return a fitted meta-learner: a shipped model by name, or a saved one by folder.
+
+        Raises:
+            BundleError: there is no such model, or it is damaged.
+        """
+        model = FittedModel.load(model_folder(name))
+        made = cls()
+        known = made.get_params(deep=False)
+        for parameter, value in model.record.get("parameters", {}).items():
+            if parameter in known:
+                setattr(made, parameter, tuple(value) if parameter == "support" else value)
+        made.model_ = model
+        made.history_ = model.record.get("history", [])
+        made.n_tasks_ = model.spec.n_tasks
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the model says of itself, as a JSON value."""
+        model = self._fitted()
+        return {
+            **asdict(model.spec),
+            "modality": model.modality.name,
+            "from_scratch": model.from_scratch,
+            "usual_scale": model.usual_scale,
+            "earlier_tasks": len(model.earlier.names),
+            "gates": {kind: gate.tolist() for kind, gate in model.gates.items()},
+        }
+
+
+def _usual_scale(tasks: TaskCollection, names: list[str]) -> dict[str, float]:
+    """Return, per unit, the root mean variance of the regression tasks with that unit."""
+    variances: dict[str, list[float]] = {}
+    for name in names:
+        task = tasks.tasks[name]
+        if task.kind == "regression" and task.unit is not None and len(task.targets) > 2:
+            variances.setdefault(task.unit, []).append(float(np.var(task.targets, ddof=1)))
+    return {unit: float(np.sqrt(np.mean(values))) for unit, values in variances.items() if np.mean(values) > 0}
+
+
+def _earlier(tasks: TaskCollection, names: list[str], modality: Modality) -> EarlierTasks:
+    raw = modality.raw_encoder()
+    centroids, known = [], []
+    for name in names:
+        rows = torch.from_numpy(tasks.tasks[name].rows)
+        features = {block: values[rows].to(torch.float32) for block, values in tasks.features.items()}
+        vectors = raw(features)
+        centroids.append(vectors.mean(0))
+        known.append(content_hash(vectors))
+    return EarlierTasks(list(names), torch.stack(centroids), torch.unique(torch.cat(known)))

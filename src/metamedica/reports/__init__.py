@@ -1,0 +1,1 @@
+"""Metrics, protocols, comparison, HTML reports and model cards."""

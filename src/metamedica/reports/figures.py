@@ -1,0 +1,170 @@
+"""Small plots as inline SVG that follow the page's colours, in light and dark. No script, no font, nothing fetched."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+WIDTH, HEIGHT = 560, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 46
+_SERIES = 8
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line with an interval: `low` and `high` may be empty."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+def _ticks(low: float, high: float, count: int = 5) -> list[float]:
+    span = max(high - low, 1e-9)
+    step = 10 ** np.floor(np.log10(span / count))
+    step *= next(each for each in (1, 2, 5, 10) if span / (step * each) <= count)
+    first = np.ceil(low / step) * step
+    return [float(round(value, 10)) for value in np.arange(first, high + step * 1e-6, step)]
+
+
+class _Axes:
+    """Data to pixels, and the frame around them."""
+
+    def __init__(
+        self,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        *,
+        labels: tuple[str, str],
+        x_ticks: Sequence[tuple[float, str]] = (),
+    ):
+        self.x, self.y, self.labels = x, y, labels
+        self.x_ticks = list(x_ticks) or [(value, f"{value:g}") for value in _ticks(*x)]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.x[0]) / max(self.x[1] - self.x[0], 1e-12)
+        up = (y - self.y[0]) / max(self.y[1] - self.y[0], 1e-12)
+        return (
+            round(_LEFT + across * (WIDTH - _LEFT - _RIGHT), 2),
+            round(HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM), 2),
+        )
+
+    def frame(self) -> str:
+        parts = []
+        for value in _ticks(*self.y):
+            left, height = self.at(self.x[0], value)
+            parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - _RIGHT}" y1="{height}" y2="{height}"/>')
+            parts.append(f'<text x="{left - 8}" y="{height + 4}" text-anchor="end">{value:g}</text>')
+        for value, text in self.x_ticks:
+            across, bottom = self.at(value, self.y[0])
+            parts.append(f'<text x="{across}" y="{bottom + 18}" text-anchor="middle">{escape(text)}</text>')
+        middle = (HEIGHT - _BOTTOM + _TOP) / 2
+        parts.append(
+            f'<text class="label" x="{(WIDTH + _LEFT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.labels[0])}</text>'
+        )
+        parts.append(
+            f'<text class="label" x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(self.labels[1])}</text>'
+        )
+        return "".join(parts)
+
+
+def _svg(body: str, alt: str) -> str:
+    return f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}"><title>{escape(alt)}</title>{body}</svg>'
+
+
+def _legend(names: Sequence[str]) -> str:
+    items = "".join(f'<li><i class="s{i % _SERIES}"></i>{escape(name)}</li>' for i, name in enumerate(names))
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _points(axes: _Axes, x: Sequence[float], y: Sequence[float]) -> str:
+    return " ".join(f"{a},{b}" for a, b in (axes.at(u, v) for u, v in zip(x, y, strict=True)))
+
+
+def learning_curves(curves: Mapping[str, Curve], *, label: str) -> str:
+    """Return one line a method over support sizes (log scale), with its interval; the first is drawn strongest."""
+    sizes = sorted({float(x) for curve in curves.values() for x in curve.x})
+    values = [v for curve in curves.values() for v in (*curve.y, *curve.low, *curve.high) if np.isfinite(v)]
+    low, high = min(values), max(values)
+    room = max((high - low) * 0.08, 0.01)
+    logs = [float(np.log2(size)) for size in sizes]
+    axes = _Axes(
+        (logs[0] - 0.15, logs[-1] + 0.15), (low - room, high + room),
+        labels=("labelled cases", label), x_ticks=[(at, f"{size:g}") for at, size in zip(logs, sizes, strict=True)],
+    )  # fmt: skip
+    parts = [axes.frame()]
+    for i, curve in reversed(list(enumerate(curves.values()))):
+        x = [float(np.log2(size)) for size in curve.x]
+        if curve.low and curve.high:
+            band = f"{_points(axes, x, curve.high)} {_points(axes, x[::-1], list(curve.low)[::-1])}"
+            parts.append(f'<polygon class="band s{i % _SERIES}" points="{band}"/>')
+        parts.append(
+            f'<polyline class="line s{i % _SERIES}{" lead" if i == 0 else ""}" points="{_points(axes, x, curve.y)}"/>'
+        )
+        parts += [
+            f'<circle class="dot s{i % _SERIES}" r="3.5" cx="{a}" cy="{b}"/>'
+            for a, b in (axes.at(u, v) for u, v in zip(x, curve.y, strict=True))
+        ]
+    names = list(curves)
+    return _svg("".join(parts), f"{label} against the number of labelled cases for {', '.join(names)}") + _legend(names)
+
+
+def paired_tasks(x: Sequence[float], y: Sequence[float], *, names: Sequence[str], labels: tuple[str, str]) -> str:
+    """Return one point a task, baseline across and method up; above the diagonal the method is better."""
+    both = [value for value in (*x, *y) if np.isfinite(value)]
+    low, high = min(both), max(both)
+    room = max((high - low) * 0.06, 0.01)
+    axes = _Axes((low - room, high + room), (low - room, high + room), labels=labels)
+    start, end = axes.at(low - room, low - room), axes.at(high + room, high + room)
+    parts = [axes.frame(), f'<line class="diagonal" x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}"/>']
+    for name, across, up in zip(names, x, y, strict=True):
+        if np.isfinite(across) and np.isfinite(up):
+            a, b = axes.at(across, up)
+            parts.append(
+                f'<circle class="dot {"s0" if up >= across else "s1"} soft" r="4" cx="{a}" cy="{b}">'
+                f"<title>{escape(name)}: {across:.3f} and {up:.3f}</title></circle>"
+            )
+    return _svg("".join(parts), f"{labels[1]} against {labels[0]}, one point a task")
+
+
+def reliability(lines: Mapping[str, Curve]) -> str:
+    """Return predicted probability against observed frequency; the diagonal is perfect."""
+    axes = _Axes((0, 1), (0, 1), labels=("predicted probability", "observed share of positives"))
+    start, end = axes.at(0, 0), axes.at(1, 1)
+    parts = [axes.frame(), f'<line class="diagonal" x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}"/>']
+    for i, curve in reversed(list(enumerate(lines.values()))):
+        parts.append(
+            f'<polyline class="line s{i % _SERIES}{" lead" if i == 0 else ""}" points="{_points(axes, curve.x, curve.y)}"/>'
+        )
+        parts += [
+            f'<circle class="dot s{i % _SERIES}" r="3" cx="{a}" cy="{b}"/>'
+            for a, b in (axes.at(u, v) for u, v in zip(curve.x, curve.y, strict=True))
+        ]
+    return _svg("".join(parts), f"Reliability of {', '.join(lines)}") + _legend(list(lines))
+
+
+def strips(groups: Mapping[str, Sequence[float]], *, label: str) -> str:
+    """Return one column of points a group with its mean as a bar: draws side by side."""
+    values = [v for group in groups.values() for v in group if np.isfinite(v)]
+    low, high = min(values), max(values)
+    room = max((high - low) * 0.08, 0.01)
+    axes = _Axes(
+        (-0.5, len(groups) - 0.5),
+        (low - room, high + room),
+        labels=("", label),
+        x_ticks=[(i, name) for i, name in enumerate(groups)],
+    )
+    parts = [axes.frame()]
+    for i, group in enumerate(groups.values()):
+        finite = [v for v in group if np.isfinite(v)]
+        for k, value in enumerate(finite):
+            a, b = axes.at(i + 0.36 * ((k * 0.618) % 1 - 0.5), value)
+            parts.append(f'<circle class="dot s{i % _SERIES} soft" r="4" cx="{a}" cy="{b}"/>')
+        mean = float(np.mean(finite))
+        left, height = axes.at(i - 0.28, mean)
+        right, _ = axes.at(i + 0.28, mean)
+        parts.append(f'<line class="mean s{i % _SERIES}" x1="{left}" x2="{right}" y1="{height}" y2="{height}"/>')
+        parts.append(f'<text class="value" x="{right + 4}" y="{height + 4}">{mean:.2f}</text>')
+    return _svg("".join(parts), f"{label} of each draw for {', '.join(groups)}")

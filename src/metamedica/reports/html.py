@@ -1,0 +1,272 @@
+"""One self-contained HTML page: no script, nothing fetched, all text from data escaped. Only SVG from our own drawing passes through."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from metamedica.reports import figures
+from metamedica.reports.comparison import compare
+from metamedica.reports.evaluation import LOWER_IS_BETTER, Evaluation
+from metamedica.storage import replace_file
+
+FIGURE_NAMES = {
+    "delta_auprc": "ΔAUPRC",
+    "roc_auc": "ROC-AUC",
+    "brier": "Brier",
+    "ece": "ECE",
+    "log_loss": "log loss (nats)",
+    "r2": "R²",
+    "spearman": "Spearman",
+    "rmse": "RMSE",
+    "coverage": "90 % interval covers",
+    "hits": "hits in top 50",
+    "accuracy": "accuracy",
+    "seconds": "CPU s a task",
+}
+_MAX_TASKS = 60
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG of `figures` with its caption."""
+
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of ready text; `numeric` columns are aligned right, row `lead` is stressed."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    numeric: frozenset[int] = frozenset()
+    lead: int = -1
+
+
+@dataclass(frozen=True)
+class Card:
+    """A drawn case (SVG of a modality's `draw`) with lines of text."""
+
+    svg: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it, in this order."""
+
+    heading: str
+    prose: Sequence[str] = ()
+    note: str = ""
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    text: str = ""
+    cards: Sequence[Card] = field(default=())
+
+
+def page(title: str, sections: Sequence[Section], *, verdict: str, footer: str) -> str:
+    """Return the page as HTML."""
+    room = Environment(
+        loader=PackageLoader("metamedica.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return room.get_template("page.html").render(
+        title=title, sections=sections, verdict=verdict, footer=footer, version=version("metamedica")
+    )
+
+
+def write_page(path: str | Path, title: str, sections: Sequence[Section], *, verdict: str, footer: str) -> None:
+    """Write the page, whole or not at all."""
+    replace_file(Path(path), page(title, sections, verdict=verdict, footer=footer).encode())
+
+
+def table_of(frame: pd.DataFrame, *, caption: str = "", digits: int = 3, lead: int = -1) -> Table:
+    """Return a DataFrame as a table; numbers are rounded, missing ones shown as a dash."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, float | np.floating):
+            return f"{value:.{digits}f}" if np.isfinite(value) else "–"
+        return str(value)
+
+    numeric = frozenset(
+        i for i, column in enumerate(frame.columns) if pd.api.types.is_numeric_dtype(frame[column].dtype)
+    )
+    return Table(
+        [str(name) for name in frame.columns],
+        [[text(v) for v in row] for row in frame.itertuples(index=False)],
+        caption,
+        numeric,
+        lead,
+    )
+
+
+def _verdict(evaluation: Evaluation, default: str, baselines: Sequence[str]) -> str:
+    shots = evaluation.shots[0]
+    name = FIGURE_NAMES[evaluation.leading]
+    parts = []
+    for baseline in baselines:
+        pair = compare(evaluation, default, baseline, shots=shots)
+        word = "above" if pair.low > 0 else "below" if pair.high < 0 else "not clearly different from"
+        parts.append(f"{word} {baseline} ({pair.mean:+.3f}, 95 % interval {pair.low:+.3f} to {pair.high:+.3f})")
+    n = len(set(evaluation.rows["task"]))
+    return (
+        f"With {shots} labelled cases, over {n} tasks, {default} is in {name} "
+        + (", and ".join(parts) if parts else "reported alone")
+        + "."
+    )
+
+
+def _methods(evaluation: Evaluation, default: str, baselines: Sequence[str]) -> list[Table]:
+    tables = []
+    for shots in evaluation.shots:
+        summary = evaluation.summary()
+        part = summary[summary["shots"] == shots]
+        rows = []
+        for _, row in part.iterrows():
+            cells = [str(row["method"]), f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
+            for figure in evaluation.figures:
+                if figure != evaluation.leading:
+                    means = evaluation.per_task(figure).xs(shots, level="shots").get(row["method"])
+                    cells.append("–" if means is None or means.dropna().empty else f"{means.mean():.3f}")
+            if row["method"] == default:
+                cells.append("")
+            else:
+                pair = compare(evaluation, default, str(row["method"]), shots=shots)
+                cells.append(
+                    f"{pair.mean:+.3f} ({pair.low:+.3f} to {pair.high:+.3f}), p = {pair.p:.2g}, {pair.wins}/{pair.ties}/{pair.losses}"
+                )
+            rows.append(cells)
+        others = [FIGURE_NAMES.get(f, f) for f in evaluation.figures if f != evaluation.leading]
+        header = [
+            "method",
+            FIGURE_NAMES[evaluation.leading],
+            "95 % interval",
+            *others,
+            f"{default} minus it: mean, interval, Wilcoxon p, wins/ties/losses",
+        ]
+        lead = next((i for i, cells in enumerate(rows) if cells[0] == default), -1)
+        numeric = frozenset(range(1, len(header) - 1))
+        tables.append(
+            Table(header, rows, f"{shots} labelled cases; means over {int(part['tasks'].max())} tasks", numeric, lead)
+        )
+    return tables
+
+
+def _curves(evaluation: Evaluation, default: str) -> Figure:
+    summary = evaluation.summary()
+    names = [default, *(name for name in evaluation.methods if name != default)]
+    curves = {}
+    for name in names:
+        part = summary[summary["method"] == name].dropna(subset=["mean"]).sort_values("shots")
+        if len(part):
+            curves[name] = figures.Curve(*(part[column].tolist() for column in ("shots", "mean", "low", "high")))
+    label = FIGURE_NAMES[evaluation.leading]
+    return Figure(
+        f"{label} over support sizes, mean over tasks with 95 % intervals", figures.learning_curves(curves, label=label)
+    )
+
+
+def _pairs(evaluation: Evaluation, default: str, baseline: str) -> Figure:
+    shots = evaluation.shots[0]
+    both = evaluation.per_task().xs(shots, level="shots")[[baseline, default]].dropna()
+    svg = figures.paired_tasks(
+        both[baseline].tolist(), both[default].tolist(), names=[str(n) for n in both.index], labels=(baseline, default)
+    )
+    return Figure(f"Every task at {shots} labelled cases: above the line {default} is better than {baseline}", svg)
+
+
+def _reliability(evaluation: Evaluation, default: str, baselines: Sequence[str]) -> list[Figure]:
+    if evaluation.reliability.empty:
+        return []
+    shots = evaluation.shots[0]
+    lines = {}
+    for name in (default, *baselines):
+        part = evaluation.reliability
+        part = part[(part["method"] == name) & (part["shots"] == shots)]
+        if len(part):
+            lines[name] = figures.Curve(part["probability"].tolist(), part["frequency"].tolist())
+    return (
+        [Figure(f"Reliability at {shots} labelled cases, all tasks together", figures.reliability(lines))]
+        if lines
+        else []
+    )
+
+
+def _tasks(evaluation: Evaluation, default: str, baseline: str | None) -> Table:
+    shots = evaluation.shots[0]
+    both = evaluation.per_task().xs(shots, level="shots")
+    table = pd.DataFrame(both[[default] if baseline is None else [default, baseline]].dropna())
+    if baseline is not None:
+        table["difference"] = table[default] - table[baseline]
+        table = table.sort_values(by="difference", ascending=evaluation.leading not in LOWER_IS_BETTER)
+    shown = table.head(_MAX_TASKS).reset_index()
+    more = f"; the worst {_MAX_TASKS} of {len(table)}" if len(table) > _MAX_TASKS else ""
+    return table_of(
+        shown, caption=f"{FIGURE_NAMES[evaluation.leading]} of each task at {shots} labelled cases, worst first{more}"
+    )
+
+
+def write_report(
+    evaluation: Evaluation,
+    path: str | Path,
+    *,
+    title: str = "Evaluation",
+    default: str | None = None,
+    baselines: Sequence[str] = (),
+    leakage: str | None = None,
+    examples: Sequence[Card] = (),
+    trust: pd.DataFrame | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the evaluation as one self-contained page.
+
+    Args:
+        evaluation: what to show.
+        path: of the HTML file.
+        title: of the page.
+        default: the method that is compared with the others; None takes the first.
+        baselines: methods named in the verdict and plotted beside; the first is paired task by task.
+        leakage: the leakage report as text.
+        examples: drawn cases.
+        trust: one row a task: how far the default leaned on earlier tasks, and what it gained.
+        notes: sentences under the verdict.
+    """
+    default = default or evaluation.methods[0]
+    baselines = [name for name in baselines if name in evaluation.methods and name != default]
+    plots = [_curves(evaluation, default)]
+    if baselines:
+        plots.append(_pairs(evaluation, default, baselines[0]))
+    plots += _reliability(evaluation, default, baselines)
+    skipped = [f"{name} does not apply: {why}." for name, why in evaluation.skipped.items()]
+    sections = [
+        Section("At a glance", prose=[*notes, *skipped], figures=plots),
+        Section("Methods", tables=_methods(evaluation, default, baselines)),
+        Section("Tasks", tables=[_tasks(evaluation, default, baselines[0] if baselines else None)]),
+    ]
+    if trust is not None and len(trust):
+        sections.append(
+            Section(
+                "Trust",
+                prose=["How far each prediction leaned on earlier tasks, and what that gained."],
+                tables=[table_of(trust)],
+            )
+        )
+    if leakage:
+        sections.append(Section("Leakage", prose=["What the sides of the meta-split share."], text=leakage))
+    if examples:
+        sections.append(Section("Examples", cards=examples))
+    write_page(
+        path, title, sections, verdict=_verdict(evaluation, default, baselines), footer=_footer(evaluation.protocol)
+    )
+
+
+def _footer(protocol: Mapping[str, Any]) -> str:
+    said = ", ".join(f"{name} {value}" for name, value in protocol.items() if name != "name")
+    return f"Protocol {protocol.get('name', 'unknown')}: {said}."

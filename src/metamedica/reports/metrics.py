@@ -1,0 +1,119 @@
+"""What predictions are judged by. One query set at a time; NaN where a figure is not defined, never an invented value."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, spearmanr
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+Numbers = NDArray[np.float64]
+Labels = NDArray[np.int64]
+NAN = float("nan")
+_BINS = 10
+
+
+def _two_classes(labels: Labels) -> bool:
+    return len(labels) > 0 and 0 < int(labels.sum()) < len(labels)
+
+
+def delta_auprc(labels: Labels, score: Numbers) -> float:
+    """Return average precision minus the share of positives in the query (FS-Mol, Stanley et al. 2021, section 4.2)."""
+    return float(average_precision_score(labels, score) - labels.mean()) if _two_classes(labels) else NAN
+
+
+def roc_auc(labels: Labels, score: Numbers) -> float:
+    """Return the area under the ROC curve."""
+    return float(roc_auc_score(labels, score)) if _two_classes(labels) else NAN
+
+
+def brier(labels: Labels, probability: Numbers) -> float:
+    """Return the mean squared difference of probability and label."""
+    return float(np.mean((probability - labels) ** 2)) if len(labels) else NAN
+
+
+def log_loss_of(labels: Labels, probability: Numbers) -> float:
+    """Return the mean negative log-likelihood in nats; probabilities are clipped at machine precision."""
+    return float(log_loss(labels, probability, labels=[0, 1])) if len(labels) else NAN
+
+
+def expected_calibration_error(labels: Labels, probability: Numbers, *, bins: int = _BINS) -> float:
+    """Return the mean gap of probability and frequency over `bins` bins of equal mass, weighted by size (Naeini et al. 2015)."""
+    if len(labels) == 0:
+        return NAN
+    order = np.argsort(probability, kind="stable")
+    gaps = [
+        len(part) * abs(float(probability[part].mean()) - float(labels[part].mean()))
+        for part in np.array_split(order, min(bins, len(order)))
+    ]
+    return float(np.sum(gaps) / len(labels))
+
+
+def r2(targets: Numbers, predicted: Numbers) -> float:
+    """Return 1 - squared error / variance about the query's own mean, as FS-Mol's regression figures do."""
+    spread = float(np.sum((targets - targets.mean()) ** 2)) if len(targets) > 1 else 0.0
+    return 1 - float(np.sum((targets - predicted) ** 2)) / spread if spread > 0 else NAN
+
+
+def spearman(targets: Numbers, predicted: Numbers) -> float:
+    """Return Spearman's rank correlation; 0 where every prediction is the same (such a ranking is no ranking)."""
+    if len(targets) < 2 or np.ptp(targets) == 0:
+        return NAN
+    return float(spearmanr(targets, predicted).statistic) if np.ptp(predicted) > 0 else 0.0
+
+
+def rmse(targets: Numbers, predicted: Numbers) -> float:
+    """Return the root mean squared error, in the target's unit."""
+    return float(np.sqrt(np.mean((targets - predicted) ** 2))) if len(targets) else NAN
+
+
+def hits_in_top(targets: Numbers, predicted: Numbers, *, top: int = 50, share: float = 0.1) -> float:
+    """Return how many of the `top` highest predictions are among the best `share` of all targets."""
+    if len(targets) == 0:
+        return NAN
+    best = set(np.argsort(-targets, kind="stable")[: max(1, round(share * len(targets)))].tolist())
+    return float(len(best.intersection(np.argsort(-predicted, kind="stable")[:top].tolist())))
+
+
+def interval_coverage(targets: Numbers, mean: Numbers, deviation: Numbers, *, coverage: float = 0.9) -> float:
+    """Return the share of targets inside the central interval of a Normal law."""
+    half = float(norm.ppf(0.5 + coverage / 2)) * deviation
+    return float(np.mean(np.abs(targets - mean) <= half)) if len(targets) else NAN
+
+
+def binary_figures(labels: Labels, probability: Numbers) -> dict[str, float]:
+    """Return every figure of a binary task."""
+    return {
+        "delta_auprc": delta_auprc(labels, probability),
+        "roc_auc": roc_auc(labels, probability),
+        "brier": brier(labels, probability),
+        "ece": expected_calibration_error(labels, probability),
+        "log_loss": log_loss_of(labels, probability),
+    }
+
+
+def regression_figures(targets: Numbers, mean: Numbers, deviation: Numbers) -> dict[str, float]:
+    """Return every figure of a regression task; `log_loss` is the negative log density in nats, in the target's unit."""
+    return {
+        "r2": r2(targets, mean),
+        "spearman": spearman(targets, mean),
+        "rmse": rmse(targets, mean),
+        "coverage": interval_coverage(targets, mean, deviation),
+        "hits": hits_in_top(targets, mean),
+        "log_loss": float(-np.mean(norm.logpdf(targets, mean, deviation))) if len(targets) else NAN,
+    }
+
+
+def multiclass_figures(labels: Labels, probability: Numbers) -> dict[str, float]:
+    """Return accuracy, macro one-vs-rest ROC-AUC over the classes that occur, and log loss.
+
+    Args:
+        labels: class indices.
+        probability: `[cases, classes]`.
+    """
+    present = [c for c in range(probability.shape[1]) if _two_classes((labels == c).astype(np.int64))]
+    areas = [roc_auc_score(labels == c, probability[:, c]) for c in present]
+    given = np.clip(probability[np.arange(len(labels)), labels], np.finfo(float).eps, 1) if len(labels) else np.ones(0)
+    return {
+        "accuracy": float(np.mean(probability.argmax(1) == labels)) if len(labels) else NAN,
+        "roc_auc": float(np.mean(areas)) if areas else NAN,
+        "log_loss": float(-np.log(given).mean()) if len(labels) else NAN,
+    }

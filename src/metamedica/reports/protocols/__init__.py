@@ -1,0 +1,1 @@
+"""How methods are judged: one published protocol a file."""
