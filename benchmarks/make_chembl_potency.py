@@ -44,6 +44,7 @@ def main() -> None:
     """Train, save, and say what it cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the model (default: where it ships from)")
     arguments = parser.parse_args()
     began, cpu = time.monotonic(), time.process_time()
     tasks = load_disjoint()
@@ -52,10 +53,13 @@ def main() -> None:
         print(f"\r{done}/{total} {message}   ", end="", file=sys.stderr, flush=True)
 
     model = configured().fit(
-        tasks, checkpoints=RESULTS / "parts" / "chembl-potency", resume=arguments.resume, progress=progress
+        tasks,
+        checkpoints=RESULTS / "parts" / f"{arguments.out.name}-checkpoints",
+        resume=arguments.resume,
+        progress=progress,
     )
-    model.save(FOLDER)
-    size = sum(path.stat().st_size for path in FOLDER.iterdir())
+    model.save(arguments.out)
+    size = sum(path.stat().st_size for path in arguments.out.iterdir())
     print(file=sys.stderr)
     print(
         json.dumps(

@@ -1,12 +1,12 @@
 """Metamedica learns from the many small tasks that medicine already has, so that a new one needs only a handful of labelled cases.
 
-    import metamedica as mm
+import metamedica as mm
 
-    tasks = mm.TaskCollection.from_table("assays.parquet", modality="molecules", case="smiles", target="pki", task="target_id",
-                                         kind="regression", unit="-log10 M")
-    model = mm.MetaLearner("deep_kernel").fit(tasks)
-    predictor = model.adapt(smiles_16, pki_16)
-    predictor.predict(library)
+tasks = mm.TaskCollection.from_table("assays.parquet", modality="molecules", case="smiles", target="pki", task="target_id",
+                                     kind="regression", unit="-log10 M")
+model = mm.MetaLearner("deep_kernel").fit(tasks)
+predictor = model.adapt(smiles_16, pki_16)
+predictor.predict(library)
 """
 
 from importlib import import_module

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         checkpoints: str | Path | None = None,
         resume: bool = False,
         progress: Progress | None = None,
-    ) -> Self:
+    ) -> "MetaLearner":
         """Learn from the meta-train tasks, selecting on the meta-valid tasks; meta-test tasks are not looked at.
 
         Args:

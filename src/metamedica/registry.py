@@ -48,8 +48,13 @@ def modality(name: str) -> Modality:
 
 
 def build_learner(
-    name: str, kind_of_case: Modality, *, encoder: str = "mlp", encoder_settings: dict[str, Any] | None = None,
-    n_tasks: int = 1, settings: dict[str, Any] | None = None,
+    name: str,
+    kind_of_case: Modality,
+    *,
+    encoder: str = "mlp",
+    encoder_settings: dict[str, Any] | None = None,
+    n_tasks: int = 1,
+    settings: dict[str, Any] | None = None,
 ) -> Learner[Any]:
     """Return a new learner, given what its constructor names: `encoder`, `raw`, `n_tasks` and hyper-parameters.
 

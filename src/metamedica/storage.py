@@ -7,12 +7,14 @@ before it is parsed. A bundle is written to a sibling folder, synced, and rename
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -29,12 +31,47 @@ def sha256(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file or folder to the disk; folders only where the system can (not on Windows)."""
+    if path.is_dir():
+        if os.name == "nt":
+            return
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    else:
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_tensors(path: Path, named: Mapping[str, Tensor]) -> None:
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in named.items():
+        whole = value.detach().contiguous()
+        memory = whole.untyped_storage().data_ptr()
+        plain[name] = whole.clone() if memory in seen else whole  # safetensors refuses tensors that share memory
+        seen.add(memory)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        save_file(plain, path)
+    except SafetensorError as error:  # it hides the system's error (a full disk) in its text
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    sync(path)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -42,8 +79,7 @@ def replace_file(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        draft.write_bytes(data)
-        sync(draft)
+        _write(draft, data)
         draft.replace(path)
         sync(path.parent)
     finally:
@@ -51,8 +87,12 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def write_bundle(
-    folder: Path, kind: str, tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Any],
-    *, texts: Mapping[str, str] | None = None,
+    folder: Path,
+    kind: str,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    documents: Mapping[str, Any],
+    *,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write a bundle, replacing one of the same kind that stands there.
 
@@ -75,16 +115,13 @@ def write_bundle(
     draft.mkdir()
     try:
         for stem, named in tensors.items():
-            save_file({name: value.detach().contiguous() for name, value in named.items()}, draft / f"{stem}.safetensors")
+            _write_tensors(draft / f"{stem}.safetensors", named)
         for stem, value in documents.items():
-            (draft / f"{stem}.json").write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+            _write(draft / f"{stem}.json", _json(value))
         for name, text in (texts or {}).items():
-            (draft / name).write_text(text, encoding="utf-8")
+            _write(draft / name, text.encode())
         files = {path.name: sha256(path) for path in sorted(draft.iterdir())}
-        manifest = {"format": _FORMAT, "kind": kind, "files": files}
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        for path in draft.iterdir():
-            sync(path)
+        _write(draft / MANIFEST, _json({"format": _FORMAT, "kind": kind, "files": files}))
         sync(draft)
         if folder.exists():
             folder.rename(old)
@@ -102,33 +139,47 @@ def write_bundle(
 def _check_kind(folder: Path, kind: str) -> dict[str, str]:
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a {kind} folder")
+    path = folder / MANIFEST
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{folder} is not a {kind} folder: it has no {MANIFEST}")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        found, files, version = manifest["kind"], dict(manifest["files"]), manifest["format"]
-    except FileNotFoundError:
-        raise BundleError(f"{folder} is not a {kind} folder: it has no {MANIFEST}") from None
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise BundleError(f"{folder / MANIFEST} is damaged; restore the folder from a copy") from None
+        data = path.read_bytes()
+        manifest = json.loads(data)
+        found, files, version = manifest["kind"], manifest["files"], manifest["format"]
+        whole = _json(manifest) == data and all(isinstance(part, str) for part in (found, *files, *files.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        raise BundleError(f"{path} is damaged; restore the folder from a copy")
     if found != kind:
         raise BundleError(f"{folder} holds a {found}, a {kind} was wanted")
     if version != _FORMAT:
-        raise BundleError(f"{folder} has file format {version}, this version of Metamedica reads {_FORMAT}; update Metamedica")
-    return files
+        raise BundleError(
+            f"{folder} has file format {version}, this version of Metamedica reads {_FORMAT}; update Metamedica"
+        )
+    return dict(files)
 
 
 def read_bundle(folder: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Return (tensors, documents) of a bundle after checking every file against the manifest.
 
     Raises:
-        BundleError: not a bundle, of another kind, or a file is missing, foreign, truncated or changed.
+        BundleError: not a bundle, of another kind, or a file is missing, foreign, truncated or changed. Hidden files (a file
+            manager's) are no part of a bundle and are left alone.
     """
     files = _check_kind(folder, kind)
+    present = {path.name for path in folder.iterdir()}
+    foreign = sorted(name for name in present - set(files) - {MANIFEST} if not name.startswith("."))
+    if foreign:
+        raise BundleError(f"{folder} holds {foreign[0]!r}, which is not part of it; take it out of the folder")
     for name, digest in files.items():
         path = folder / name
-        if path.name != name or path.is_symlink() or not path.is_file():
+        if name not in present or path.is_symlink() or not path.is_file():
             raise BundleError(f"{folder} lacks its file {name!r}; restore the folder from a copy")
         if sha256(path) != digest:
-            raise BundleError(f"{path} was changed or damaged after it was written (its SHA-256 differs); restore it from a copy")
+            raise BundleError(
+                f"{path} was changed or damaged after it was written (its SHA-256 differs); restore it from a copy"
+            )
     tensors: dict[str, dict[str, Tensor]] = {}
     documents: dict[str, Any] = {}
     for name in files:
@@ -138,8 +189,6 @@ def read_bundle(folder: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], 
                 tensors[path.stem] = load_file(path)
             elif path.suffix == ".json":
                 documents[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RuntimeError, OSError) as error:
-            raise BundleError(f"{path} cannot be read ({type(error).__name__}); restore it from a copy") from None
-        except Exception as error:  # noqa: BLE001 - safetensors raises its own, undeclared type
+        except (ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise BundleError(f"{path} cannot be read ({type(error).__name__}); restore it from a copy") from None
     return tensors, documents

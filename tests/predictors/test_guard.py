@@ -198,7 +198,7 @@ def test_a_gate_of_another_shape_and_a_single_candidate_are_refused() -> None:
     with pytest.raises(TaskError, match="needs a learned one"):
         Guard({"tanimoto_gp": method}, raw)
     with pytest.raises(BundleError, match="shape"):
-        Guard({"a": method, "b": method}, raw, gate=torch.zeros(2, 5))
+        Guard({"a": method, "b": method}, raw, gate=torch.zeros(2, 6))
 
 
 def test_evidence_is_clipped_so_that_no_outlier_decides_alone() -> None:

@@ -1,5 +1,6 @@
 """Deep kernel transfer: a Gaussian process whose kernel combines raw similarity with a learned embedding, fitted per task."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +21,7 @@ from metamedica.functional.gaussian_process import (
     predictive,
     signed_targets,
 )
-from metamedica.functional.multitask import TaskHeads
+from metamedica.functional.multitask import TaskHeads, pooled
 from metamedica.types import (
     CaseBatch,
     Encoder,
@@ -146,14 +147,11 @@ class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the multitask loss of support and query cases under one linear head per earlier task."""
-        support, query = episodes.support, episodes.query
-        return 0.5 * (
-            self.heads.loss(self.embed(support.features), support, episodes.task_index)
-            + self.heads.loss(self.embed(query.features), query, episodes.task_index)
-        )
+        both = pooled(episodes)
+        return self.heads.loss(self.embed(both.features), both, episodes.task_index)
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
-        """Set the prior over grid cells to the one that maximises the query likelihood of the episodes."""
+        """Set the prior over grid cells to the one that maximises the query likelihood; the fewer tasks, the nearer to uniform."""
         weights, scores = [], []
         with torch.no_grad():
             for batch in episodes:
@@ -161,4 +159,6 @@ class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
                 mean, variance = self._cells(state, batch.query.cases)
                 scores.append(cell_log_likelihood(mean, variance, batch.query))
                 weights.append(state.posterior.log_weight - self.log_prior)
-        self.log_prior.copy_(fit_cell_prior(torch.cat(weights), torch.cat(scores), self.log_prior))
+        n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in episodes])))
+        uniform = torch.full_like(self.log_prior, -math.log(len(self.log_prior)))
+        self.log_prior.copy_(fit_cell_prior(torch.cat(weights), torch.cat(scores), uniform, strength=1 / n_tasks))

@@ -1,0 +1,433 @@
+"""Speed, memory and accuracy of the main job on molecules.
+
+    make bench-molecules                 the whole: trains every learner on chembl691 (hours on two busy cores), resumes from finished parts
+    make bench-molecules ARGS=--quick    a small version in under two minutes, without a verdict
+    FRESH=1 make bench-molecules         computes every part again
+
+Protocol: chembl691 with the committed split (benchmarks/chembl691_split.json), every molecule on one side only; FS-Mol supports of 16 and 64
+(10 draws, seed 0) of the meta-test targets, all other compounds as query. Classification: active = above the target's median. Selection
+uses meta-valid targets only. The full table goes to benchmarks/results/molecules.{json,md}; the last line on stdout is JSON.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.chembl_split import load_disjoint
+from benchmarks.make_chembl_potency import configured
+from metamedica import registry
+from metamedica.data.collection import TaskCollection
+from metamedica.meta_learner import MetaLearner, model_folder
+from metamedica.predictors.method import LearnerMethod
+from metamedica.predictors.predictor import Predictor
+from metamedica.predictors.support import read_support
+from metamedica.reports.comparison import compare
+from metamedica.reports.evaluation import Evaluation
+from metamedica.reports.protocols.fsmol import evaluate
+from metamedica.storage import replace_file
+
+RESULTS = Path(__file__).parent / "results"
+PARTS = RESULTS / "parts"
+SOURCE = Path(__file__).parents[1] / "src" / "metamedica"
+SHIPPED = "chembl-potency"
+SHOTS = (16, 64)
+FROM_SCRATCH = ("random_forest", "linear", "tanimoto_gp", "similarity_search")
+MLP = {"hidden": [512], "dim": 128, "dropout": 0.2}
+STEPS: dict[str, dict[str, Any]] = {
+    "linear_probe": {"steps": 800},
+    "quadratic_probe": {"steps": 800},
+    "fine_tune": {"steps": 800},
+    "prototypical": {"steps": 600, "binary_share": 1.0},
+    "mahalanobis_prototypes": {"steps": 600, "binary_share": 1.0},
+    "maml": {
+        "steps": 300,
+        "encoder_settings": {"hidden": [64], "dim": 64, "dropout": 0.0},
+        "tasks_per_batch": 8,
+        "support": (16, 32),
+    },
+    "first_order_maml": {
+        "steps": 300,
+        "encoder_settings": {"hidden": [64], "dim": 64, "dropout": 0.0},
+        "tasks_per_batch": 8,
+        "support": (16, 32),
+    },
+}
+"""Budget of each learner that learns from tasks; everything else is the learner's default."""
+QUICK_LEARNERS = ("tanimoto_gp", "prototypical")
+
+
+def say(text: str) -> None:
+    """Write progress to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def code_version(learner: str) -> str:
+    """Return a hash of the code that a learner's figures rest on."""
+    digest = hashlib.sha256()
+    rooms = ("functional", "encoders", "modalities/molecules", "data", "reports/protocols")
+    files = [SOURCE / "learners" / f"{learner}.py", SOURCE / "training.py", SOURCE / "reports" / "metrics.py"]
+    files += [path for room in rooms for path in sorted((SOURCE / room).glob("*.py"))]
+    for path in files:
+        digest.update(path.read_bytes())
+    digest.update(json.dumps([STEPS.get(learner), MLP], sort_keys=True).encode())
+    return digest.hexdigest()[:12]
+
+
+def machine() -> str:
+    """Return what ran this, in words."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread"
+
+
+def interleaved(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[list[float], list[float]]:
+    """Return the CPU seconds of two things run in turn."""
+    one, two = [], []
+    for _ in range(repeats):
+        for run, times in ((first, one), (second, two)):
+            began = time.process_time()
+            run()
+            times.append(time.process_time() - began)
+    return one, two
+
+
+def speed(model: MetaLearner, tasks: TaskCollection, *, repeats: int, molecules: int) -> list[dict[str, Any]]:
+    """Return the goals of adapting and of featurising, measured on one thread."""
+    from rdkit import Chem
+    from rdkit.Chem import rdFingerprintGenerator
+
+    from metamedica.modalities.molecules import Molecules
+    from metamedica.modalities.molecules.jobs import Workbench
+
+    texts = tasks.canonical[: molecules + 16]
+    values = np.linspace(5, 9, 16).tolist()
+    support = read_support(model.model_.modality, texts[:16], values, unit="-log10 M")
+    library = {name: block[16 : 16 + 1000] for name, block in tasks.features.items()}
+    times = []
+    for _ in range(repeats + 3):
+        began = time.perf_counter()
+        Predictor(model.model_, support).law(library)
+        times.append((time.perf_counter() - began) * 1000)
+    times = times[3:]
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    chunk, room, bench = texts[16:], Molecules(), Workbench(max_heavy_atoms=500)
+
+    def bare() -> None:
+        for text in chunk:
+            generator.GetCountFingerprintAsNumPy(Chem.MolFromSmiles(text))
+
+    bare_s, ours_s = interleaved(bare, lambda: bench.run("counts", chunk), max(3, repeats // 8))
+    ratios = np.array(bare_s) / np.array(ours_s)
+    wall: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(3):
+        for jobs in wall:
+            began = time.perf_counter()
+            room.fingerprints(chunk, n_jobs=jobs)
+            wall[jobs].append(time.perf_counter() - began)
+    scaling = np.array(wall[1]) / np.array(wall[2])
+    return [
+        goal(
+            "adapt to 16 and rank 1,000 featurised compounds, p50 ms",
+            50.0,
+            float(np.median(times)),
+            spread(times),
+            lower=True,
+        ),
+        goal(
+            "featurise against a bare RDKit parse and Morgan loop, per core",
+            0.9,
+            float(np.median(ratios)),
+            spread(ratios),
+        ),
+        goal("featurising on 2 processes against 1, wall", None, float(np.median(scaling)), spread(scaling)),
+    ]
+
+
+def spread(values: Any) -> list[float]:
+    """Return the 10th and 90th percentile."""
+    return [float(v) for v in np.quantile(np.asarray(values, dtype=float), [0.1, 0.9])]
+
+
+def goal(
+    name: str, wanted: float | None, value: float, interval: list[float], *, lower: bool = False
+) -> dict[str, Any]:
+    """Return one goal's line; without a wanted value it is told, not judged."""
+    met = None if wanted is None else bool(value <= wanted if lower else value >= wanted)
+    return {
+        "name": name,
+        "goal": wanted,
+        "value": round(value, 4),
+        "interval": [round(v, 4) for v in interval],
+        "met": met,
+    }
+
+
+def training() -> list[dict[str, Any]]:
+    """Train the shipped model anew in a process of its own and return the goals of memory and time."""
+    part = PARTS / f"training-{code_version('deep_kernel')}.json"
+    if not part.is_file():
+        say("training the shipped model anew, to measure it")
+        folder = PARTS / "chembl-potency-measured"
+        shutil.rmtree(folder, ignore_errors=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.make_chembl_potency", "--out", str(folder)],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        replace_file(part, done.stdout.strip().splitlines()[-1].encode())
+    found = json.loads(part.read_text(encoding="utf-8"))
+    return [
+        goal(
+            "peak memory of meta-training on chembl691, GB", 6.0, found["peak_gb"], [found["peak_gb"]] * 2, lower=True
+        ),
+        goal(
+            "one full training of the shipped model, minutes",
+            60.0,
+            found["minutes"],
+            [found["minutes"]] * 2,
+            lower=True,
+        ),
+        goal("size of the shipped model, MB", 25.0, found["megabytes"], [found["megabytes"]] * 2, lower=True),
+    ]
+
+
+def trained(name: str, tasks: TaskCollection, *, steps: int | None = None) -> MetaLearner:
+    """Return a learner fitted on the meta-train targets, from a finished part where there is one."""
+    folder = PARTS / "models" / f"{name}-{code_version(name)}-{steps or 'full'}"
+    if (folder / "MANIFEST.json").is_file():
+        return MetaLearner.load(folder)
+    for stale in (PARTS / "models").glob(f"{name}-*-{steps or 'full'}"):
+        say(f"stale, its code has changed: {stale.name}")
+    settings = {
+        "encoder_settings": MLP,
+        "learning_rate": 2e-3,
+        "validate_every": 100,
+        "guard": False,
+        **STEPS.get(name, {}),
+    }
+    if steps is not None:
+        settings["steps"] = steps
+    began = time.monotonic()
+
+    def progress(done: int, total: int, message: str) -> None:
+        if done % 50 == 0:
+            say(f"  {name} {done}/{total} {message}")
+
+    model = MetaLearner(name, **settings).fit(tasks, progress=progress)
+    model.save(folder)
+    say(f"{name}: fitted in {(time.monotonic() - began) / 60:.1f} min")
+    return model
+
+
+def methods_for(
+    kind: str, model: MetaLearner, tasks: TaskCollection, names: list[str], *, steps: int | None
+) -> dict[str, tuple[Any, str]]:
+    """Return name -> (method, version of its code) for one kind of task; the shipped model's guarded default comes first."""
+    unit = "-log10 M" if kind == "regression" else None
+    digest = hashlib.sha256((model_folder(SHIPPED) / "MANIFEST.json").read_bytes()).hexdigest()[:12]
+    found: dict[str, tuple[Any, str]] = {
+        f"{SHIPPED} (default)": (model.model_.method(kind, unit=unit), digest + code_version("deep_kernel")),
+        f"{SHIPPED} (learned part alone)": (
+            model.model_.method(kind, unit=unit, guard=False),
+            digest + code_version("deep_kernel"),
+        ),
+    }
+    scale = model.model_.usual_scale.get(unit) if unit else None
+    modality = registry.modality("molecules")
+    for name in names:
+        if name in FROM_SCRATCH:
+            learner = registry.build_learner(name, modality)
+        else:
+            if kind not in registry.learner_class(name).kinds:
+                continue
+            learner = trained(name, tasks, steps=steps).model_.learner
+        if kind in learner.kinds:
+            found[name] = (LearnerMethod(learner, usual_scale=scale), code_version(name))
+    return found
+
+
+def accuracy(
+    model: MetaLearner,
+    tasks: TaskCollection,
+    names: list[str],
+    *,
+    targets: list[str],
+    shots: tuple[int, ...],
+    draws: int,
+    steps: int | None,
+) -> dict[str, Evaluation]:
+    """Return the evaluation of every learner on the meta-test targets, classification and regression."""
+    evaluations = {}
+    for kind, collection in (("binary", tasks.binarised("median")), ("regression", tasks)):
+        parts: list[Evaluation] = []
+        for name, (method, version) in methods_for(kind, model, tasks, names, steps=steps).items():
+            began = time.monotonic()
+            result = evaluate(
+                {name: method},
+                collection,
+                names=targets,
+                shots=shots,
+                draws=draws,
+                seed=0,
+                parts=PARTS / "evaluation" / kind,
+                version=version,
+            )
+            say(f"{kind}: {name} evaluated in {(time.monotonic() - began) / 60:.1f} min")
+            parts.append(result)
+        evaluations[kind] = joined(parts)
+    return evaluations
+
+
+def joined(parts: list[Evaluation]) -> Evaluation:
+    """Return evaluations of one protocol, one method each, as one."""
+    import pandas as pd
+
+    rows = pd.concat([part.rows for part in parts], ignore_index=True)
+    bins = pd.concat([part.reliability for part in parts], ignore_index=True)
+    skipped = {name: why for part in parts for name, why in part.skipped.items()}
+    return Evaluation(parts[0].kind, rows, parts[0].protocol, skipped, bins)
+
+
+def verdicts(evaluations: dict[str, Evaluation]) -> list[dict[str, Any]]:
+    """Return the goals of accuracy: the default against random forest and the Gaussian process from scratch."""
+    default = f"{SHIPPED} (default)"
+    goals = []
+    for kind, evaluation in evaluations.items():
+        for shots in evaluation.shots:
+            forest = compare(evaluation, default, "random_forest", shots=shots)
+            process = compare(evaluation, default, "tanimoto_gp", shots=shots)
+            figure = f"{kind}, {shots} labels, {evaluation.leading}"
+            goals.append(
+                {
+                    "name": f"default minus random forest, {figure} (paired p < .01)",
+                    "goal": 0.0,
+                    "value": round(forest.mean, 4),
+                    "interval": [round(forest.low, 4), round(forest.high, 4)],
+                    "p": forest.p,
+                    "met": bool(forest.mean > 0 and forest.p < 0.01),
+                }
+            )
+            goals.append(
+                {
+                    "name": f"default minus Tanimoto GP, {figure} (not below: the interval reaches 0)",
+                    "goal": 0.0,
+                    "value": round(process.mean, 4),
+                    "interval": [round(process.low, 4), round(process.high, 4)],
+                    "p": process.p,
+                    "met": bool(process.high >= 0),
+                }
+            )
+    return goals
+
+
+def markdown(evaluations: dict[str, Evaluation], goals: list[dict[str, Any]]) -> str:
+    """Return the tables for people."""
+    lines = [
+        "# Molecules: chembl691, unseen targets, unseen molecules",
+        "",
+        f"Machine: {machine()}. Command: `make bench-molecules`.",
+        "",
+    ]
+    for kind, evaluation in evaluations.items():
+        extra = ["roc_auc", "brier", "ece"] if kind == "binary" else ["spearman", "rmse", "coverage"]
+        for shots in evaluation.shots:
+            summary = evaluation.summary()
+            part = summary[summary["shots"] == shots]
+            lines += [f"## {kind}, {shots} labelled compounds ({int(part['tasks'].max())} targets, 10 draws)", ""]
+            lines += [
+                f"| method | {evaluation.leading} | 95 % interval | " + " | ".join(extra) + " |",
+                "|---|---|---|" + "---|" * len(extra),
+            ]
+            for _, row in part.iterrows():
+                more = [
+                    f"{evaluation.per_task(each).xs(shots, level='shots')[row['method']].mean():.3f}" for each in extra
+                ]
+                lines.append(
+                    f"| {row['method']} | {row['mean']:.3f} | {row['low']:.3f} to {row['high']:.3f} | "
+                    + " | ".join(more)
+                    + " |"
+                )
+            lines.append("")
+    lines += ["## Goals", "", "| goal | wanted | value | interval or spread | met |", "|---|---|---|---|---|"]
+    for each in goals:
+        low, high = each["interval"]
+        wanted = "–" if each["goal"] is None else each["goal"]
+        lines.append(
+            f"| {each['name']} | {wanted} | {each['value']} | {low} to {high} | {'–' if each['met'] is None else each['met']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def commit() -> str:
+    """Return the commit, or "unknown"."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def main() -> int:
+    """Measure, write the tables, print the verdict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small version, without a verdict")
+    parser.add_argument("--learners", help="only these, separated by commas (default: all)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if os.environ.get("FRESH") == "1":
+        shutil.rmtree(PARTS, ignore_errors=True)
+    began = time.monotonic()
+    tasks, model = load_disjoint(), configured_shipped()
+    named = arguments.learners.split(",") if arguments.learners else [*FROM_SCRATCH, *STEPS]
+    targets = tasks.names("meta_test")
+    if arguments.quick:
+        goals = speed(model, tasks, repeats=10, molecules=1000)
+        small = [name for name in targets if 40 <= len(tasks[name]) <= 80][:4]
+        evaluations = accuracy(model, tasks, list(QUICK_LEARNERS), targets=small, shots=(16,), draws=2, steps=20)
+    else:
+        evaluations = accuracy(model, tasks, named, targets=targets, shots=SHOTS, draws=10, steps=None)
+        goals = [*speed(model, tasks, repeats=40, molecules=3000), *training(), *verdicts(evaluations)]
+        RESULTS.mkdir(exist_ok=True)
+        replace_file(RESULTS / "molecules.md", markdown(evaluations, goals).encode())
+        table = {kind: json.loads(each.summary().to_json(orient="records")) for kind, each in evaluations.items()}
+        replace_file(
+            RESULTS / "molecules.json",
+            (json.dumps({"machine": machine(), "goals": goals, "tables": table}, indent=1) + "\n").encode(),
+        )
+    line: dict[str, Any] = {
+        "bench": "molecules",
+        "commit": commit(),
+        "machine": machine(),
+        "goals": goals,
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "minutes": round((time.monotonic() - began) / 60, 2),
+    }
+    if arguments.quick:
+        line["quick"] = True
+    print(json.dumps(line))
+    return 0 if arguments.quick or all(each["met"] is not False for each in goals) else 1
+
+
+def configured_shipped() -> MetaLearner:
+    """Return the model that ships; its settings are those of `make_chembl_potency`."""
+    model = MetaLearner.load(SHIPPED)
+    if model.get_params()["steps"] != configured().get_params()["steps"]:
+        say(
+            "the shipped model was made with other settings than benchmarks/make_chembl_potency.py names; make it again (make model)"
+        )
+    return model
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Checkpoints of a training run: a folder of bundles, the newest two kept, a damaged one found and passed over."""
+
+import logging
+import re
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metamedica.errors import BundleError
+from metamedica.storage import read_bundle, sync, write_bundle
+
+KIND = "checkpoint"
+KEPT = 2
+_NAME = re.compile(r"step-(\d{8,})")
+_LEFTOVER = re.compile(r"\.step-\d{8,}\.[0-9a-f]{32}\.(tmp|old)")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training run stands after `step` steps.
+
+    Args:
+        step: number of finished steps.
+        tensors: part ("weights", "optimizer", ...) -> named tensors.
+        state: everything else, a JSON object.
+    """
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+class CheckpointFolder:
+    """The checkpoints of one training run.
+
+    Every write is whole or not at all, and an older checkpoint goes only after a newer one is on the disk, so that a run can
+    be killed at any moment.
+
+    Args:
+        folder: made when the first checkpoint is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _found(self) -> list[tuple[int, Path]]:
+        """Return (step, folder) of each checkpoint, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        names = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+        return sorted(((int(name[1]), path) for name, path in names if name), reverse=True)
+
+    def empty(self) -> bool:
+        """Return whether there is no checkpoint, good or damaged."""
+        return not self._found()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint; then remove those older than the newest two and what a killed run left half-done.
+
+        Raises:
+            OSError: the disk is full or read-only; earlier checkpoints stay and nothing partial remains.
+        """
+        target = self.folder / f"step-{checkpoint.step:08d}"
+        write_bundle(target, KIND, checkpoint.tensors, {"state": checkpoint.state})
+        for _, path in self._found()[KEPT:]:
+            # first out of sight: a half-removed folder must not look like a damaged checkpoint
+            path.rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}.old"))
+        sync(self.folder)
+        for path in self.folder.iterdir():
+            if _LEFTOVER.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole, None where there is none at all.
+
+        A damaged one is reported as a warning, the one before it is used, and the damaged folder is set aside under
+        `damaged-...`, for whoever wants to look into it.
+
+        Raises:
+            BundleError: there are checkpoints and all are damaged; nothing is changed.
+        """
+        damaged: list[tuple[Path, BundleError]] = []
+        for step, path in self._found():
+            try:
+                tensors, documents = read_bundle(path, KIND)
+                if not isinstance(documents.get("state"), dict):
+                    raise BundleError(f"{path} has no state")
+            except BundleError as error:
+                damaged.append((path, error))
+                continue
+            for broken, reason in damaged:
+                aside = broken.with_name(f"damaged-{broken.name}-{uuid.uuid4().hex[:8]}")
+                broken.rename(aside)
+                _log.warning(
+                    "a checkpoint is damaged (%s); it was set aside as %s, going on from %s",
+                    reason,
+                    aside.name,
+                    path.name,
+                )
+            return Checkpoint(step, tensors, documents["state"])
+        if damaged:
+            raise BundleError(
+                f"every checkpoint in {self.folder} is damaged ({'; '.join(str(error) for _, error in damaged)}); "
+                "restore one from a copy, or start again in another folder"
+            )
+        return None

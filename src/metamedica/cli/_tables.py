@@ -1,0 +1,276 @@
+"""A user's table on the way to tasks: which column is which when none was named, what kind the targets are, what a library holds."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metamedica.cli._console import Session
+from metamedica.cli._options import Duplicates, Kind, words
+from metamedica.errors import FileFormatError, InputError, TaskError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from metamedica.data.collection import TaskCollection
+    from metamedica.types import Modality
+
+CASES = (r"smiles", r".*smiles.*", r"structures?|mols?|molecules?|compounds?|cases?")
+"""Usual names of the column with the cases, likeliest first."""
+TARGETS = (
+    r"targets?|values?|labels?|y|activity|activities|active|class|measured|response|p?(ic50|ki|ec50|xc50|kd|potency|chembl_value)",
+)
+"""Usual names of the column with the measured values."""
+ALL = "all"
+
+
+def _found(columns: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Return the columns that match the first pattern that any matches; case, spaces and hyphens do not count."""
+    plain = {name: re.sub(r"[\s\-]+", "_", name.strip().lower()) for name in columns}
+    for pattern in patterns:
+        matching = [name for name in columns if re.fullmatch(pattern, plain[name])]
+        if matching:
+            return matching
+    return []
+
+
+def case_column(columns: Sequence[str], source: str) -> str:
+    """Return the column that holds the cases, by its name.
+
+    Raises:
+        FileFormatError: none has a usual name, or several have.
+    """
+    found = _found(columns, CASES)
+    if len(found) == 1:
+        return found[0]
+    trouble = (
+        f"{len(found)} columns that may hold the cases ({', '.join(found)})"
+        if found
+        else "no column that looks like SMILES"
+    )
+    raise FileFormatError(f"{source} has {trouble}; name it with --case; the columns are: {', '.join(columns)}")
+
+
+def target_column(columns: Sequence[str], source: str, *, taken: Sequence[str]) -> str:
+    """Return the column that holds the values: the only one left, or the one with a usual name.
+
+    Raises:
+        FileFormatError: none has a usual name, or several have.
+    """
+    left = [name for name in columns if name not in taken]
+    found = left if len(left) == 1 else _found(left, TARGETS)
+    if len(found) == 1:
+        return found[0]
+    trouble = (
+        f"{len(found)} columns that may hold the values ({', '.join(found)})"
+        if found
+        else "no column that looks like measured values"
+    )
+    raise FileFormatError(f"{source} has {trouble}; name it with --target; the columns are: {', '.join(columns)}")
+
+
+def _kind_of(frame: "pd.DataFrame", columns: Sequence[str], source: str) -> Kind:
+    """Return the kind of task that the target cells speak of.
+
+    Raises:
+        TaskError: numbers and texts are mixed, or nearly every text is another one: then a number was probably wanted.
+    """
+    import numpy as np
+
+    from metamedica.data import labels
+    from metamedica.predictors.support import infer_kind
+
+    kept: list[str] = []
+    numeric = measured = 0
+    odd: tuple[int, str, str] | None = None
+    for column in columns:
+        cells = labels.texts(frame[column], missing=labels.MISSING)
+        values = labels.numbers(cells)
+        text = np.flatnonzero(np.isinf(values))
+        kept += cells.texts
+        measured += int((cells.codes >= 0).sum())
+        numeric += int(np.isfinite(values).sum())
+        if len(text) and odd is None:
+            odd = (int(frame.index[text[0]]), column, cells.of(int(text[0])))
+    if not kept:
+        raise TaskError(
+            f"{source} has no measured value in {', '.join(columns[:5])}; fill the cells, or name another column with --target"
+        )
+    distinct = {labels.class_label(text) for text in kept}
+    if odd is not None:
+        row, column, text_there = odd
+        where = f"{source}, row {row}, column {column!r}: the target is {text_there[:40]!r}"
+        if numeric:
+            raise TaskError(
+                f"{where} and {numeric:,} others are numbers; mend the cell or empty it, or name --kind if these are labels"
+            )
+        if len(distinct) > max(2, measured // 2):
+            raise TaskError(
+                f"{where}, not a number, and {len(distinct):,} of {measured:,} targets differ, so they are no labels either; "
+                "name the right column with --target, or name --kind"
+            )
+    return infer_kind(sorted(distinct))
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """The options that say how to read a table of measurements; None where the user left one out."""
+
+    case: str | None = None
+    target: str | None = None
+    task: str | None = None
+    targets: str | None = None
+    kind: Kind | None = None
+    unit: str | None = None
+    group: str | None = None
+    family: str | None = None
+    split: str | None = None
+    positive: str | None = None
+    skip_invalid: bool = False
+    duplicates: Duplicates = "error"
+
+    def complete(self, file: Path, *, many: bool) -> "FullOptions":
+        """Return the options with the columns and the kind that were left out, read from the table.
+
+        Args:
+            file: the table.
+            many: whether several tasks are wanted, so that a column of tasks or several of targets must be named.
+
+        Raises:
+            FileFormatError: the table cannot be read, or it is not clear which column is which.
+            TaskError: it is not clear what kind the targets are.
+        """
+        from metamedica.data.tables import read_table
+
+        if self.targets is not None and (self.target is not None or self.task is not None):
+            raise InputError(
+                "--targets (one column a task) came with --target or --task (one row a measurement); name one form"
+            )
+        frame = read_table(file)
+        columns = [str(name) for name in frame.columns]
+        listed = ", ".join(columns)
+        for name in (self.case, self.target, self.task, self.group, self.family, self.split):
+            if name is not None and name not in columns:
+                raise FileFormatError(f"{file.name} has no column {name!r}; it has: {listed}")
+        if many and self.task is None and self.targets is None:
+            raise InputError(
+                f"several tasks are wanted: name the column that says which task a row belongs to (--task), or the columns that each "
+                f"hold one (--targets); {file.name} has: {listed}"
+            )
+        named = [name for name in (self.target, self.task, self.group, self.family, self.split) if name is not None]
+        case = self.case or case_column([name for name in columns if name not in named], file.name)
+        taken = [case, *named]
+        if self.targets is not None:
+            wide = (
+                [name for name in columns if name not in taken]
+                if self.targets == ALL not in columns
+                else words(self.targets, "--targets")
+            )
+            absent = [name for name in wide if name not in columns]
+            if absent or not wide:
+                raise FileFormatError(
+                    f"{file.name} has no column {absent[0]!r}; it has: {listed}"
+                    if absent
+                    else f"{file.name} has no column but {case!r}"
+                )
+            target, target_columns = None, tuple(wide)
+        else:
+            target = self.target or target_column(columns, file.name, taken=taken)
+            target_columns = None
+        kind = self.kind or _kind_of(frame, target_columns or (target or "",), file.name)
+        return FullOptions(frame, case, target, target_columns, kind, self)
+
+
+@dataclass(frozen=True)
+class FullOptions:
+    """A table and the options with nothing left open; exactly one of `target` and `targets` is given."""
+
+    frame: "pd.DataFrame"
+    case: str
+    target: str | None
+    targets: tuple[str, ...] | None
+    kind: Kind
+    given: TableOptions
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return which columns were taken, as a JSON value."""
+        return {
+            "case": self.case,
+            "target": self.target,
+            "targets": self.targets,
+            "task": self.given.task,
+            "kind": self.kind,
+        }
+
+    def read(self, modality: str, session: Session) -> "TaskCollection":
+        """Return the tasks of the table.
+
+        Raises:
+            InputError: a row, a case or a target cannot be used.
+        """
+        from metamedica.data.collection import TaskCollection
+
+        with session.progress("reading cases") as progress:
+            return TaskCollection.from_table(
+                self.frame,
+                modality=modality,
+                case=self.case,
+                kind=self.kind,
+                target=self.target,
+                task=self.given.task,
+                targets=self.targets,
+                unit=self.given.unit,
+                group=self.given.group,
+                family=self.given.family,
+                split=self.given.split,
+                positive=self.given.positive,
+                skip_invalid=self.given.skip_invalid,
+                duplicates=self.given.duplicates,
+                progress=progress,
+            )
+
+
+@dataclass(frozen=True)
+class Library:
+    """Cases to predict.
+
+    Args:
+        cases: raw texts.
+        about: what the file says of them beside, one row a case; the first column is the row (table) or record number in the file.
+        word: what the file counts in, "row" or "record".
+    """
+
+    cases: list[str]
+    about: "pd.DataFrame"
+    word: str
+
+    def place(self, position: int) -> str:
+        """Return where the case at a position of `cases` stands in the file."""
+        return f"{self.word} {int(self.about['row'].iloc[position])}"
+
+
+def read_library(file: Path, modality: "Modality", *, case: str | None) -> Library:
+    """Return the cases of a file in the modality's own format (.smi, .sdf for molecules) or of a table.
+
+    Raises:
+        FileFormatError: the file cannot be read, holds no case, or it is not clear which column holds them.
+    """
+    import pandas as pd
+
+    from metamedica.data.tables import read_table
+
+    own = modality.read_file(str(file))
+    if own is not None:
+        cases, names = own
+        return Library(cases, pd.DataFrame({"row": range(1, len(cases) + 1), "name": names}), "record")
+    frame = read_table(file)
+    columns = [str(name) for name in frame.columns]
+    if case is not None and case not in columns:
+        raise FileFormatError(f"{file.name} has no column {case!r}; it has: {', '.join(columns)}")
+    column = case or case_column(columns, file.name)
+    about = frame.drop(columns=[column])
+    if "row" in about.columns:
+        about = about.rename(columns={"row": "row (input)"})
+    about.insert(0, "row", frame.index.to_numpy())
+    return Library([text.strip() for text in frame[column]], about.reset_index(drop=True), "row")

@@ -1,0 +1,200 @@
+"""`metamedica data`: look at a table before it is used, and at the public collections that are known by name."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metamedica.cli import _options as options
+from metamedica.cli._console import Session
+from metamedica.cli._tables import TableOptions
+
+command = typer.Typer(
+    help="Check a table of measurements; list and show the public collections that are known by name.",
+    no_args_is_help=False,
+    rich_markup_mode="rich",
+)
+_SHOWN = 15
+
+
+@command.command("check")
+def check(
+    ctx: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Table of measured cases: .csv, .tsv, .txt (plain or .gz) or .parquet."),
+    ],
+    case: options.CaseColumn = None,
+    target: options.TargetColumn = None,
+    task: options.TaskColumn = None,
+    targets: options.TargetColumns = None,
+    kind: options.KindOption = None,
+    unit: options.Unit = None,
+    positive: options.Positive = None,
+    group: options.GroupColumn = None,
+    family: options.FamilyColumn = None,
+    split: options.SplitColumn = None,
+    modality: options.ModalityName = "molecules",
+    duplicates: options.DuplicatesOption = "error",
+    skip_invalid: options.SkipInvalid = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Read a table as fit, adapt and evaluate would, and say what is in it.
+
+    For example:
+
+    For example:
+
+        metamedica data check assays.csv --task target_id --target pki
+        metamedica data check assays.csv --task target_id --split split
+
+    It counts tasks, cases and values, says what was left out, and reports
+    leakage between the parts of a split: cases and scaffolds on both sides,
+    and labels that other tasks give away. Nothing is written.
+    """
+    session = Session.of(ctx)
+    columns = TableOptions(
+        case, target, task, targets, kind, unit, group, family, split, positive, skip_invalid, duplicates
+    ).complete(file, many=False)
+    tasks = columns.read(modality, session)
+    names = columns.targets or (columns.target or "",)
+    shown = ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+    session.say(f"{file.name}: cases in {columns.case!r}, targets in {shown}, {columns.kind}.")
+    session.say(f"{len(tasks):,} tasks, {len(tasks.canonical):,} distinct cases, {tasks.n_values:,} values.")
+    session.left_out(tasks.left_out)
+    rows = [_row(each, tasks.split.get(each.name)) for each in tasks.tasks.values()]
+    _table(session, rows)
+    leakage = None
+    if len(tasks) > 1:
+        from metamedica.data.leakage import case_groups, leakage_report
+
+        with session.progress("comparing cases and scaffolds"):
+            leakage = leakage_report(tasks, groups=case_groups(tasks))
+        session.heading("Leakage")
+        session.say(leakage.as_text())
+    session.result(
+        {
+            "file": str(file),
+            "columns": columns.as_dict(),
+            "tasks": rows,
+            "cases": len(tasks.canonical),
+            "values": tasks.n_values,
+            "left_out": tasks.left_out,
+            "leakage": None if leakage is None else leakage.as_dict(),
+        }
+    )
+
+
+def _row(task: Any, split: str | None) -> dict[str, Any]:
+    """Return what a table of tasks shows of one: size, and the share of the positive class or the quantiles of the values."""
+    import numpy as np
+
+    row: dict[str, Any] = {"task": task.name, "kind": task.kind, "cases": len(task), "split": split}
+    if task.kind == "regression":
+        low, middle, high = (float(value) for value in np.quantile(task.targets, [0.05, 0.5, 0.95]))
+        return {**row, "unit": task.unit, "q05": low, "median": middle, "q95": high}
+    counts = np.bincount(task.targets, minlength=len(task.classes))
+    return {**row, "classes": {label: int(count) for label, count in zip(task.classes, counts, strict=True)}}
+
+
+def _table(session: Session, rows: list[dict[str, Any]]) -> None:
+    has_split = any(row["split"] for row in rows)
+    spread = [(row["q05"], row["median"], row["q95"]) if "median" in row else None for row in rows]
+    regression = all(spread)
+    headings = [
+        "task",
+        "cases",
+        *(["5 %", "median", "95 %"] if regression else ["classes"]),
+        *(["split"] if has_split else []),
+    ]
+    cells = []
+    for row in rows[:_SHOWN]:
+        middle = (
+            [row["q05"], row["median"], row["q95"]]
+            if regression
+            else [", ".join(f"{label}: {count:,}" for label, count in row["classes"].items())]
+        )
+        cells.append((row["task"], row["cases"], *middle, *([row["split"] or ""] if has_split else [])))
+    more = f": the first {_SHOWN} of {len(rows):,}" if len(rows) > _SHOWN else ""
+    session.table(f"Tasks{more}", headings, cells, wide=["task"])
+
+
+@command.command("list")
+def list_(ctx: typer.Context, json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the public collections that are known by name.
+
+    For example:
+
+        metamedica data list
+        metamedica evaluate --catalogue moleculeace --model model --out evaluation
+    """
+    session = Session.of(ctx)
+    known = [_collection(name) for name in _names()]
+    session.table(
+        "Collections (--catalogue)",
+        ["name", "about", "licence"],
+        [(each["name"], each["about"], each["licence"]) for each in known],
+    )
+    session.say("More of one: metamedica data show NAME")
+    session.result({"collections": known})
+
+
+@command.command("show")
+def show(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of 'metamedica data list'.")],
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show a public collection: source, licence, whether it is there, and its first rows.
+
+    For example:
+
+        metamedica data show moleculeace
+    """
+    from metamedica.errors import InputError, MetamedicaError
+
+    session = Session.of(ctx)
+    if name not in _names():
+        raise InputError(f"there is no collection {name!r}; choose one of: {', '.join(_names())}")
+    about = _collection(name)
+    for key, value in about.items():
+        session.say(f"{key}: {value}")
+    try:
+        table = _module(name).table()
+    except MetamedicaError as error:
+        session.say(f"not there: {error}")
+        session.result({**about, "there": False, "reason": str(error)})
+        return
+    session.say(f"there: {len(table):,} rows with columns {', '.join(map(str, table.columns))}")
+    first = table.head(3)
+    session.table(
+        "First rows",
+        [str(column) for column in first.columns],
+        [tuple(row) for row in first.itertuples(index=False)],
+        wide=["smiles"],
+    )
+    session.result({**about, "there": True, "rows": len(table), "columns": [str(column) for column in table.columns]})
+
+
+def _names() -> list[str]:
+    from metamedica import registry
+
+    return registry.names("data.catalogue")
+
+
+def _module(name: str) -> Any:
+    import importlib
+
+    return importlib.import_module(f"metamedica.data.catalogue.{name}")
+
+
+def _collection(name: str) -> dict[str, str]:
+    module = _module(name)
+    about = {"name": name, "about": (module.__doc__ or "").strip().split("\n")[0]}
+    return about | {
+        key: str(getattr(module, key.upper()))
+        for key in ("source", "licence", "attribution")
+        if hasattr(module, key.upper())
+    }

@@ -1,0 +1,192 @@
+"""`metamedica fit`: learn from many tasks."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metamedica.cli import _options as options
+from metamedica.cli._console import Session
+from metamedica.cli._tables import TableOptions
+from metamedica.errors import InputError
+
+_TRAINING = "Training"
+
+
+def command(
+    ctx: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Table of measured cases: .csv, .tsv, .txt (plain or .gz) or .parquet."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for the model.")],
+    case: options.CaseColumn = None,
+    target: options.TargetColumn = None,
+    task: options.TaskColumn = None,
+    targets: options.TargetColumns = None,
+    kind: options.KindOption = None,
+    unit: options.Unit = None,
+    positive: options.Positive = None,
+    group: options.GroupColumn = None,
+    family: options.FamilyColumn = None,
+    split: options.SplitColumn = None,
+    modality: options.ModalityName = "molecules",
+    duplicates: options.DuplicatesOption = "error",
+    skip_invalid: options.SkipInvalid = False,
+    learner: Annotated[
+        str,
+        typer.Option(
+            "--learner", metavar="NAME", help="The method; 'metamedica models' lists them.", rich_help_panel=_TRAINING
+        ),
+    ] = "deep_kernel",
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            metavar="NAME",
+            help="The learned encoder, for methods that have one.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "mlp",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the method, name=value. May be repeated.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    encoder_setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--encoder-set",
+            metavar="NAME=VALUE",
+            help="A setting of the encoder, name=value. May be repeated.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Most training steps; fewer where the score stops rising.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same model.", rich_help_panel=_TRAINING)
+    ] = 0,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoints", metavar="FOLDER", help="Folder to keep the training's state in.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest state in --checkpoints.", rich_help_panel=_TRAINING)
+    ] = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Learn from the many tasks (assays) of a table, and write a model.
+
+    Long form, one row a measurement:
+
+        smiles,target_id,pki
+        CCOc1ccccc1,CHEMBL233,6.2
+
+        metamedica fit assays.csv --task target_id --target pki --out model
+
+    Wide form, one column a task, an empty cell where nothing was measured:
+
+        metamedica fit tox.csv --targets NR-AR,NR-ER,SR-p53 --out model
+
+    A long training that may be interrupted, and goes on to the same result:
+
+        metamedica fit assays.csv --task assay --out model --checkpoints ck
+        metamedica fit assays.csv --task assay --out model --checkpoints ck --resume
+
+    The folder holds safetensors, JSON with checksums, and CARD.md.
+    Next: metamedica adapt.
+    """
+    session = Session.of(ctx)
+    started = time.monotonic()
+    settings, encoder_settings = (
+        options.literals(setting or [], "--set"),
+        options.literals(encoder_setting or [], "--encoder-set"),
+    )
+    if resume and checkpoints is None:
+        raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
+    options.check_bundle(out, "model", overwrite=overwrite)
+    columns = TableOptions(
+        case, target, task, targets, kind, unit, group, family, split, positive, skip_invalid, duplicates
+    ).complete(file, many=True)
+
+    from metamedica.meta_learner import MetaLearner
+    from metamedica.reports.card import model_card
+
+    _check_settings(learner, encoder, settings, encoder_settings, modality)
+    tasks = columns.read(modality, session)
+    made = MetaLearner(
+        learner, encoder=encoder, settings=settings or None, encoder_settings=encoder_settings or None, seed=seed
+    )
+    if steps is not None:
+        made.set_params(steps=steps)
+    with session.progress("learning") as progress:
+        made.fit(tasks, checkpoints=checkpoints, resume=resume, progress=progress)
+    made.save(out, card=model_card(made))
+    kinds = sorted({each.kind for each in tasks.tasks.values()})
+    seconds = time.monotonic() - started
+    session.say(
+        f"Learned from {made.n_tasks_:,} of {len(tasks):,} tasks ({', '.join(kinds)}): {len(tasks.canonical):,} cases, "
+        f"{tasks.n_values:,} values, {seconds:.0f} s."
+    )
+    session.left_out(tasks.left_out)
+    if not made.model_.learner.learns_from_tasks():
+        session.say(
+            f"{learner} starts from scratch with every new task: the tasks taught it the usual spread of values only."
+        )
+    session.say(f"Wrote {out} (card: {out / 'CARD.md'}).")
+    session.say(f"Next: metamedica adapt MEASURED.csv --model {out} --out PREDICTOR")
+    session.result(
+        {
+            "model": str(out),
+            "learner": learner,
+            "encoder": encoder,
+            "kinds": kinds,
+            "tasks": len(tasks),
+            "meta_train_tasks": made.n_tasks_,
+            "cases": len(tasks.canonical),
+            "values": tasks.n_values,
+            "left_out": tasks.left_out,
+            "columns": columns.as_dict(),
+            "steps": len(made.history_) and made.history_[-1].get("step"),
+            "seconds": round(seconds, 3),
+        }
+    )
+
+
+def _check_settings(
+    learner: str, encoder: str, settings: dict[str, Any], encoder_settings: dict[str, Any], modality: str
+) -> None:
+    """Build the learner once, so that a setting of the wrong type is refused before the table is featurised.
+
+    Raises:
+        InputError: an unknown name, or a setting that the learner or encoder does not accept.
+    """
+    from metamedica import registry
+    from metamedica.predictors.model import LearnerSpec
+
+    try:
+        LearnerSpec(learner, encoder, settings, encoder_settings).build(registry.modality(modality))
+    except (TypeError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError) or not (settings or encoder_settings):
+            raise
+        raise InputError(
+            f"--set or --encoder-set has a value that {learner} with {encoder} does not accept: {error}"
+        ) from error

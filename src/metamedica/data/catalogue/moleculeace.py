@@ -1,0 +1,118 @@
+"""MoleculeACE: 30 ChEMBL bioactivity sets (Ki or EC50, 48,714 values), as they ship inside its wheel.
+
+The wheel's CSV files are found through `importlib.metadata`; its code is never imported, and its own requirements are not
+needed.
+"""
+
+from functools import cache
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, distribution
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from metamedica.data.collection import TaskCollection
+from metamedica.errors import FileFormatError, InputError
+from metamedica.storage import sha256
+from metamedica.types import Progress
+
+NAME = "moleculeace"
+SOURCE = (
+    "https://pypi.org/project/MoleculeACE/3.0.0 (https://github.com/molML/MoleculeACE); van Tilborg, Alenicheva and Grisoni "
+    "2022, https://doi.org/10.1021/acs.jcim.2c01073"
+)
+LICENCE = "CC BY-SA 3.0 (ChEMBL); MIT (the distribution)"
+ATTRIBUTION = (
+    "Contains data of ChEMBL (https://www.ebi.ac.uk/chembl, EMBL-EBI, CC BY-SA 3.0), as curated for MoleculeACE (van Tilborg "
+    "et al. 2022, MIT)."
+)
+UNIT = "-log10 M"
+INSTALL = "pip install --no-deps MoleculeACE==3.0.0"
+_FOLDER = "MoleculeACE/Data/benchmark_data"
+
+
+@cache
+def _sets() -> pd.DataFrame:
+    return pd.read_csv(StringIO((resources.files(__package__) / "moleculeace.csv").read_text(encoding="utf-8")))
+
+
+def sets() -> pd.DataFrame:
+    """Return the 30 sets: `task`, `target` (name), `family` (receptor class), `measure` (Ki, EC50), `compounds`, `sha256`."""
+    return _sets().copy()
+
+
+def files() -> dict[str, str]:
+    """Return the path in the distribution of each file that is read -> its SHA-256."""
+    return {f"{_FOLDER}/{task}.csv": digest for task, digest in zip(_sets()["task"], _sets()["sha256"], strict=True)}
+
+
+def table() -> pd.DataFrame:
+    """Return one row a value: `task`, `smiles`, `pki` (pKi or pEC50, -log10 M), `cliff` (1: the compound has an activity cliff)
+    and `split` ("train", "test": the paper's split of the compounds).
+
+    Raises:
+        InputError: MoleculeACE is not installed, or not whole.
+        FileFormatError: it is another release.
+    """
+    parts = []
+    for name, path in _paths().items():
+        part = pd.read_csv(path)
+        value = part["y"] + 9  # y is -log10 nM
+        parts.append(
+            pd.DataFrame(
+                {
+                    "task": name,
+                    "smiles": part["smiles"],
+                    "pki": value,
+                    "cliff": part["cliff_mol"],
+                    "split": part["split"],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def load(*, n_jobs: int | None = None, progress: Progress | None = None) -> TaskCollection:
+    """Return the 30 sets as regression tasks in -log10 M, named like "CHEMBL237_Ki", with receptor classes as families.
+
+    Repeated compounds of a set are merged by their median. There is no meta-split.
+
+    Raises:
+        InputError: MoleculeACE is not installed, or not whole.
+        FileFormatError: it is another release.
+    """
+    frame = table()
+    frame["family"] = frame["task"].map(_sets().set_index("task")["family"])
+    return TaskCollection.from_table(
+        frame,
+        modality="molecules",
+        case="smiles",
+        target="pki",
+        task="task",
+        family="family",
+        kind="regression",
+        unit=UNIT,
+        duplicates="median",
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+
+
+def _paths() -> dict[str, Path]:
+    try:
+        installed = distribution("MoleculeACE")
+    except PackageNotFoundError:
+        raise InputError(f"the MoleculeACE sets are not installed; install them with: {INSTALL}") from None
+    found = {}
+    for name, digest in files().items():
+        path = Path(str(installed.locate_file(name)))
+        if not path.is_file():
+            raise InputError(f"the installed MoleculeACE has no file {name}; install it again with: {INSTALL}")
+        if sha256(path) != digest:
+            raise FileFormatError(
+                f"{name} of MoleculeACE {installed.version} is not the known file (its SHA-256 differs); "
+                f"install the known one with: {INSTALL}"
+            )
+        found[path.stem] = path
+    return found

@@ -1,0 +1,354 @@
+"""Tasks -> episodes: support and query of a batch of tasks, padded, as a pure function of (seed, number)."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from metamedica.data.collection import IntArray, TargetArray, Task, TaskCollection
+from metamedica.errors import TaskError
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
+
+_CAP = 400
+_QUANTILES = (0.3, 0.7)
+_LEAST_CASES = 4
+_LEAST_GROUPS = 3
+
+
+def gather(collection: TaskCollection, rows: Sequence[IntArray]) -> CaseBatch:
+    """Return the cases at `rows[t]` of each task t, padded to the longest: blocks `[tasks, cases, size]`.
+
+    Integer blocks become floating point, for these rows only. Padding repeats row 0 of the collection, masked out.
+
+    Raises:
+        TaskError: a row that the collection does not have.
+    """
+    mask = np.arange(max((len(each) for each in rows), default=0)) < np.array([len(each) for each in rows])[:, None]
+    index = np.zeros(mask.shape, dtype=np.int64)
+    if mask.any():
+        index[mask] = np.concatenate(rows)
+    if index.size and not 0 <= index.min() <= index.max() < len(collection.canonical):
+        raise TaskError(f"got a row outside 0 to {len(collection.canonical) - 1}; give rows of this collection's cases")
+    flat = torch.from_numpy(index.reshape(-1))
+    features = {}
+    for name, block in collection.features.items():
+        values = block.index_select(0, flat)
+        values = values if values.is_floating_point() else values.to(torch.get_default_dtype())
+        features[name] = values.reshape(*index.shape, *block.shape[1:])
+    return CaseBatch(features, torch.from_numpy(mask))
+
+
+def labelled(collection: TaskCollection, tasks: Sequence[Task], index: Sequence[IntArray]) -> LabelledBatch:
+    """Return the cases at positions `index[t]` within each task, with their targets in the task's unit.
+
+    Raises:
+        TaskError: no task, or tasks of different kinds.
+    """
+    kinds = {task.kind for task in tasks}
+    if len(kinds) != 1:
+        raise TaskError(
+            f"a batch holds tasks of one kind, got {', '.join(sorted(kinds)) or 'no task'}; batch them apart"
+        )
+    n_classes = max((len(task.classes) for task in tasks if task.classes is not None), default=None)
+    rows = [task.rows[each] for task, each in zip(tasks, index, strict=True)]
+    targets = [task.targets[each] for task, each in zip(tasks, index, strict=True)]
+    return _labelled(collection, rows, targets, tasks[0].kind, n_classes)
+
+
+def _labelled(
+    collection: TaskCollection,
+    rows: Sequence[IntArray],
+    targets: Sequence[TargetArray],
+    kind: TaskKind,
+    n_classes: int | None,
+) -> LabelledBatch:
+    cases = gather(collection, rows)
+    padded = torch.zeros(cases.mask.shape, dtype=torch.get_default_dtype() if kind == "regression" else torch.int64)
+    padded[cases.mask] = torch.from_numpy(np.concatenate(targets)).to(padded.dtype)
+    return LabelledBatch(cases, padded, kind, n_classes)
+
+
+@dataclass(frozen=True)
+class EpisodePlan:
+    """How episodes are drawn.
+
+    Args:
+        support: support sizes in total; one is drawn per batch.
+        query: most query cases a task.
+        tasks_per_batch: tasks a batch.
+        min_cases: a task with fewer cases is never drawn.
+        binary_share: share of the batches in which regression tasks are seen as active / inactive, so that one learner
+            serves both.
+
+    Raises:
+        TaskError: a size that no episode can have.
+    """
+
+    support: tuple[int, ...] = (8, 16, 32, 64)
+    query: int = 32
+    tasks_per_batch: int = 16
+    min_cases: int = 16
+    binary_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.support or min(self.support) < 2 or self.query < 1 or self.tasks_per_batch < 1:
+            raise TaskError(
+                f"got {self}; give support sizes of at least 2, and at least 1 query case and 1 task a batch"
+            )
+        if self.min_cases < _LEAST_CASES:
+            raise TaskError(f"got min_cases {self.min_cases}; support and query together need at least {_LEAST_CASES}")
+        if not 0 <= self.binary_share <= 1:
+            raise TaskError(f"got binary_share {self.binary_share}; give a share from 0 to 1")
+
+
+def _codes(task: Task) -> IntArray | None:
+    """Return the group of each case as a number from 0, None where every case stands alone."""
+    if task.groups is None:
+        return None
+    number = {group: code for code, group in enumerate(dict.fromkeys(task.groups))}
+    return np.array([number[group] for group in task.groups], dtype=np.int64)
+
+
+def _reason(task: Task, codes: IntArray | None, min_cases: int) -> str | None:
+    """Return why no episode can be drawn from the task, None where one can."""
+    if len(task) < min_cases:
+        return f"has {len(task)} case{'' if len(task) == 1 else 's'}, at least {min_cases} are needed"
+    if bool((task.targets == task.targets[0]).all()):
+        return "has one target value only, at least two are needed"
+    if codes is not None and codes.max() + 1 < _LEAST_GROUPS:
+        return f"has {codes.max() + 1} group(s), at least {_LEAST_GROUPS} are needed to keep support and query apart"
+    return None
+
+
+def _first_of_each(labels: IntArray) -> IntArray:
+    """Return the positions, ascending, at which each label is first seen."""
+    return np.sort(np.unique(labels, return_index=True)[1])
+
+
+def _in_proportion(labels: IntArray, size: int, rng: Generator) -> NDArray[np.bool_]:
+    """Return which `size` of the shuffled cases to take: classes in their shares, one of each where the size allows."""
+    key = np.empty(len(labels))
+    for label in np.unique(labels):
+        at = np.flatnonzero(labels == label)
+        key[at] = (np.arange(len(at)) + rng.random()) / len(at)  # systematic sampling: a class has k cases below k / n
+    key[_first_of_each(labels)[:size]] -= 1.0
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[np.argsort(key, kind="stable")[:size]] = True
+    return chosen
+
+
+def _support_groups(labels: IntArray | None, codes: IntArray, size: int, rng: Generator) -> NDArray[np.bool_]:
+    """Return, per case, whether its group goes to the support side: groups at random until they hold `size` cases.
+
+    The groups that bring a new class go first, and at least one group stays for the query side.
+    """
+    n_groups = int(codes.max()) + 1
+    rank = rng.permutation(n_groups)
+    if labels is not None:
+        order = np.argsort(rank[codes], kind="stable")
+        bringers = rank[codes[order[_first_of_each(labels[order])[:size]]]]
+        position = np.arange(n_groups) + n_groups
+        position[np.unique(bringers)] -= n_groups
+        rank = np.argsort(np.argsort(position, kind="stable"), kind="stable")[rank]
+        least = len(np.unique(bringers))
+    else:
+        least = 1
+    held = np.cumsum(np.bincount(rank[codes], minlength=n_groups))
+    enough = int(np.searchsorted(held, size)) + 1
+    taken = rank[codes] < min(max(enough, least), n_groups - 1)
+    return taken.astype(bool)
+
+
+def _draw(
+    labels: IntArray | None, codes: IntArray | None, n: int, *, support: int, query: int, rng: Generator
+) -> tuple[IntArray, IntArray]:
+    size = min(support, max(2, n - min(query, n // 2)))
+    order = rng.permutation(n)
+    left, right = order, order[:0]
+    if codes is not None:
+        side = _support_groups(labels, codes, size, rng)[order]
+        left, right = order[side], order[~side]
+    if labels is None:
+        chosen = np.arange(len(left)) < size
+    else:
+        chosen = _in_proportion(labels[left], size, rng)
+    rest = left[~chosen] if codes is None else right
+    return left[chosen], rest[:query]
+
+
+def draw(task: Task, rng: Generator, *, support: int, query: int) -> tuple[IntArray, IntArray]:
+    """Return positions within the task of a support and a query that share no case and no group.
+
+    Where the task is too small for both sizes, the support gives way, down to half of the cases. Classes are in the
+    support in their proportions, with at least one case of each where the size allows. Where the task has groups, whole
+    groups go to one side, and each side is then cut down to its size.
+
+    Args:
+        task: the task.
+        rng: everything random.
+        support: support size in total.
+        query: most query cases.
+
+    Raises:
+        TaskError: too few cases or groups, or one target value only.
+    """
+    codes = _codes(task)
+    if reason := _reason(task, codes, _LEAST_CASES):
+        raise TaskError(f"task {task.name!r} {reason}: leave it out or give more cases")
+    labels = None if task.kind == "regression" else task.targets.astype(np.int64)
+    return _draw(labels, codes, len(task), support=support, query=query, rng=rng)
+
+
+def _active(targets: TargetArray, rng: Generator) -> IntArray:
+    """Return 1 for targets above a quantile drawn in [0.3, 0.7], else 0; both occur as long as two targets differ."""
+    ordered = np.sort(targets)
+    threshold = ordered[int(rng.uniform(*_QUANTILES) * len(ordered))]
+    if threshold == ordered[-1]:
+        threshold = ordered[int(np.searchsorted(ordered, threshold)) - 1]
+    active: IntArray = (targets > threshold).astype(np.int64)
+    return active
+
+
+@dataclass(frozen=True)
+class _Deck:
+    """A task made ready to be drawn from."""
+
+    position: int
+    task: Task
+    codes: IntArray | None
+
+
+def _episodes(
+    collection: TaskCollection, decks: Sequence[_Deck], rng: Generator, *, support: int, query: int, binary: bool
+) -> EpisodeBatch:
+    """Return one episode of each of these tasks of one kind; `binary` sees regression tasks as active / inactive."""
+    kind: TaskKind = "binary" if binary else decks[0].task.kind
+    rows: tuple[list[IntArray], list[IntArray]] = ([], [])
+    targets: tuple[list[TargetArray], list[TargetArray]] = ([], [])
+    n_classes = 2 if binary else None
+    for deck in decks:
+        task = deck.task
+        values = _active(task.targets, rng) if binary else task.targets
+        labels = None if kind == "regression" else values.astype(np.int64, copy=False)
+        if task.classes is not None:
+            n_classes = max(n_classes or 0, len(task.classes))
+        sides = _draw(labels, deck.codes, len(task), support=support, query=query, rng=rng)
+        for part, side in enumerate(sides):
+            rows[part].append(task.rows[side])
+            targets[part].append(values[side])
+    return EpisodeBatch(
+        _labelled(collection, rows[0], targets[0], kind, n_classes),
+        _labelled(collection, rows[1], targets[1], kind, n_classes),
+        torch.tensor([deck.position for deck in decks], dtype=torch.int64),
+    )
+
+
+class EpisodeSampler:
+    """Episode batches as a pure function of (seed, number): the same in any order, on any rank, after any resume.
+
+    Args:
+        collection: raw units.
+        names: the tasks to draw from; a task's position here is its `task_index`.
+        plan: sizes.
+        seed: with the batch's number, decides everything; at least 0.
+
+    Attributes:
+        left_out: task name -> why it is never drawn.
+
+    Raises:
+        TaskError: an unknown task, or no task that an episode can be drawn from.
+    """
+
+    def __init__(self, collection: TaskCollection, names: Sequence[str], plan: EpisodePlan, *, seed: int) -> None:
+        self.collection = collection
+        self.names = tuple(names)
+        self.plan = plan
+        self.seed = seed
+        self.left_out: dict[str, str] = {}
+        decks: dict[TaskKind, list[_Deck]] = {}
+        for position, name in enumerate(self.names):
+            task = collection[name]
+            codes = _codes(task)
+            if reason := _reason(task, codes, plan.min_cases):
+                self.left_out[name] = reason
+            else:
+                decks.setdefault(task.kind, []).append(_Deck(position, task, codes))
+        if not decks:
+            example = next((f"; for example {name!r} {reason}" for name, reason in self.left_out.items()), "")
+            raise TaskError(
+                f"none of the {len(self.names)} tasks gives an episode{example}: give larger tasks or lower min_cases"
+            )
+        self.decks = [(kind, decks[kind]) for kind in sorted(decks)]
+        self._weights = [np.sqrt([min(len(deck.task), _CAP) for deck in part]) for _, part in self.decks]
+
+    def batch(self, number: int) -> EpisodeBatch:
+        """Return batch `number`: tasks of one kind, drawn without repeats in proportion to min(cases, 400) ** 0.5."""
+        rng = np.random.default_rng([self.seed, number])
+        totals = np.array([weight.sum() for weight in self._weights])
+        at = int(rng.choice(len(totals), p=totals / totals.sum()))
+        kind, decks = self.decks[at]
+        weight = self._weights[at]
+        size = min(self.plan.tasks_per_batch, len(decks))
+        picked = rng.choice(len(decks), size=size, replace=False, p=weight / weight.sum())
+        support = int(rng.choice(self.plan.support))
+        binary = kind == "regression" and bool(rng.random() < self.plan.binary_share)
+        return _episodes(
+            self.collection,
+            [decks[int(i)] for i in picked],
+            rng,
+            support=support,
+            query=self.plan.query,
+            binary=binary,
+        )
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all that decides the batches: plan, seed, tasks, targets, groups and features."""
+        digest = hashlib.sha256(json.dumps([asdict(self.plan), self.seed, self.names], sort_keys=True).encode())
+        for name in self.names:
+            task = self.collection[name]
+            digest.update(json.dumps([task.kind, task.classes, task.groups, len(task)]).encode())
+            digest.update(np.ascontiguousarray(task.rows).data)
+            digest.update(np.ascontiguousarray(task.targets).data)
+        for block, values in sorted(self.collection.features.items()):
+            digest.update(json.dumps([block, str(values.dtype), list(values.shape)]).encode())
+            digest.update(values.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def fixed_episodes(
+    collection: TaskCollection, names: Sequence[str], plan: EpisodePlan, *, seed: int, draws: int
+) -> list[EpisodeBatch]:
+    """Return the same episodes every time, `draws` of every task that is large enough: to select on meta-valid tasks.
+
+    Support sizes and, for regression tasks, the two kinds go round over batches and draws; with `binary_share` 0.5, a
+    task meets every size in both kinds within `2 * len(plan.support)` draws.
+
+    Args:
+        collection: raw units.
+        names: the tasks; `task_index` is the position here, not among the meta-training tasks.
+        plan: sizes.
+        seed: of everything random.
+        draws: episodes a task.
+
+    Raises:
+        TaskError: no task is large enough.
+    """
+    sampler = EpisodeSampler(collection, names, plan, seed=seed)
+    sizes = len(plan.support)
+    batches: list[EpisodeBatch] = []
+    for kind_number, (kind, decks) in enumerate(sampler.decks):
+        for turn in range(draws):
+            for chunk, start in enumerate(range(0, len(decks), plan.tasks_per_batch)):
+                at = turn + chunk
+                binary = kind == "regression" and int((at + 1) * plan.binary_share) > int(at * plan.binary_share)
+                # an even number of sizes would tie every size to one kind; shift by one after each round
+                size = plan.support[(at + (at // sizes if sizes % 2 == 0 else 0)) % sizes]
+                rng = np.random.default_rng([seed, kind_number, turn, chunk])
+                part = decks[start : start + plan.tasks_per_batch]
+                batches.append(_episodes(collection, part, rng, support=size, query=plan.query, binary=binary))
+    return batches

@@ -1,0 +1,133 @@
+"""Cells -> texts, numbers and class labels, a whole column at a time."""
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from metamedica.errors import TaskError
+from metamedica.types import TaskKind
+
+IntArray = NDArray[np.int64]
+
+MISSING = frozenset({"", "nan", "<na>", "na", "n/a", "#n/a", "null"})
+"""Texts, in lower case, that say that nothing was measured. "none" is not among them: it can be a label."""
+
+NEGATIVE_POSITIVE = (
+    ("0", "1"),
+    ("false", "true"),
+    ("no", "yes"),
+    ("inactive", "active"),
+    ("negative", "positive"),
+)
+"""Pairs of labels, in lower case, whose positive one is clear."""
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+class Texts(NamedTuple):
+    """A column as texts.
+
+    Args:
+        codes: int64 `[rows]`, the position of each row's text in `texts`; -1 where the cell is missing.
+        texts: the distinct texts, stripped, in order of appearance.
+    """
+
+    codes: IntArray
+    texts: list[str]
+
+    def of(self, row: int) -> str:
+        """Return the text of a row; "" where it is missing."""
+        return self.texts[self.codes[row]] if self.codes[row] >= 0 else ""
+
+
+def as_text(value: Any) -> str:
+    """Return a cell as stripped text; 1, 1.0 and True are all "1"."""
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def texts(column: "pd.Series[Any]", *, missing: frozenset[str] = MISSING) -> Texts:
+    """Return a column as texts.
+
+    Args:
+        column: cells of any type.
+        missing: texts, in lower case, that count as a missing cell, besides None and NaN.
+    """
+    codes, uniques = pd.factorize(column, use_na_sentinel=True)
+    found = [as_text(value) for value in uniques]
+    place: dict[str, int] = {}
+    again = [-1 if text.lower() in missing else place.setdefault(text, len(place)) for text in found]
+    remap = np.array([*again, -1], dtype=np.int64)  # code -1 takes the last entry
+    return Texts(remap[codes], list(place))
+
+
+def numbers(column: Texts) -> NDArray[np.float64]:
+    """Return a column as numbers `[rows]`: NaN where the cell is missing, infinity where it holds no finite number."""
+    values = [float(text) if _NUMBER.fullmatch(text) else np.inf for text in column.texts]
+    return np.array([*values, np.nan], dtype=np.float64)[column.codes]
+
+
+def class_label(text: str) -> str:
+    """Return a label as text; "1.0" and "1" are the same."""
+    whole = _WHOLE.fullmatch(text)
+    return whole.group(1) if whole else text
+
+
+def classes_of(
+    found: list[str], kind: TaskKind, positive: str | None, *, elsewhere: list[str], where: str
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return (label by class index, class index by label) of one task.
+
+    Args:
+        found: the labels of the task.
+        kind: binary or multiclass.
+        positive: the label that is class 1 of a binary task; None where the labels say it themselves.
+        elsewhere: all labels of the table; they name the other class of a task that shows one only.
+        where: file and task, for the error.
+
+    Raises:
+        TaskError: the labels are not those of a binary task, or it is not clear which is the positive one.
+    """
+    if kind == "multiclass":
+        ordered = sorted(found, key=_natural)
+        return tuple(ordered), {label: index for index, label in enumerate(ordered)}
+    if positive is None:
+        lower = {label.lower() for label in found}
+        pair = next((pair for pair in NEGATIVE_POSITIVE if lower <= {*pair}), None)
+        if pair is not None:
+            index = {label: pair.index(label.lower()) for label in found}
+            spelled = {place: label for label, place in reversed(index.items())}
+            return (spelled.get(0, pair[0]), spelled.get(1, pair[1])), index
+    if len(found) > 2:
+        raise TaskError(
+            f"{where} has {len(found)} labels ({_listed(found)}) and a binary task has two; "
+            "name kind multiclass or another target column"
+        )
+    if positive is None:
+        raise TaskError(
+            f"{where} has the label{'s' if len(found) > 1 else ''} {_listed(found)}, and which one is positive is not "
+            "clear; name it (positive)"
+        )
+    others = [label for label in found if label != positive]
+    if len(others) > 1:
+        raise TaskError(
+            f"{where} has the labels {_listed(found)}, neither is the positive one {positive!r}; name one of them"
+        )
+    rest = [label for label in elsewhere if label != positive]
+    negative = others[0] if others else rest[0] if len(rest) == 1 else f"not {positive}"
+    return (negative, positive), {negative: 0, positive: 1}
+
+
+def _natural(label: str) -> tuple[float, str]:
+    return (float(label) if _NUMBER.fullmatch(label) else np.inf, label)
+
+
+def _listed(labels: list[str]) -> str:
+    return ", ".join(repr(label[:30]) for label in labels[:4]) + (", ..." if len(labels) > 4 else "")

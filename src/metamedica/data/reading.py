@@ -1,0 +1,223 @@
+"""Tables of measurements -> tasks over distinct, featurised cases. A row a measurement, or a column a task."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from metamedica import registry
+from metamedica.data import labels, measurements
+from metamedica.data.cache import featurised
+from metamedica.data.measurements import Duplicates, Source, Values, in_all
+from metamedica.data.tables import read_table
+from metamedica.data.task import IntArray, Task
+from metamedica.errors import CaseError, FileFormatError, InputError, TaskError
+from metamedica.types import Features, MetaSplit, PreparedCases, Progress, TaskKind
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds what: `target` in the long form (a row a measurement), `targets` in the wide form (a column a
+    task).
+
+    Raises:
+        InputError: neither or both of `target` and `targets`, or a column that the wide form does not have.
+    """
+
+    case: str
+    target: str | None = None
+    task: str | None = None
+    targets: tuple[str, ...] | None = None
+    group: str | None = None
+    family: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.target is None) == (self.targets is None):
+            raise InputError("name one target column (a row a measurement) or several (a column a task), not both")
+        if self.targets is not None:
+            if not self.targets or len({*self.targets}) != len(self.targets):
+                raise InputError(f"got the target columns {list(self.targets)}; name at least one, each once")
+            for what in ("task", "family", "split"):
+                if getattr(self, what) is not None:
+                    raise InputError(f"a table with a column a task has no {what} column; leave {what} out")
+
+    def named(self) -> list[str]:
+        """Return the names of all columns that are used."""
+        every = [self.case, self.target, self.task, *(self.targets or ()), self.group, self.family, self.split]
+        return [name for name in every if name is not None]
+
+
+@dataclass(frozen=True)
+class ReadTasks:
+    """The tasks of a table, the distinct cases they name, and what was left out."""
+
+    canonical: list[str]
+    features: Features
+    tasks: list[Task]
+    split: dict[str, MetaSplit] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def read_tasks(
+    table: str | Path | pd.DataFrame,
+    columns: Columns,
+    *,
+    modality: str,
+    kind: TaskKind,
+    unit: str | None = None,
+    positive: str | None = None,
+    name: str | None = None,
+    skip_invalid: bool = False,
+    duplicates: Duplicates = "error",
+    n_jobs: int | None = None,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> ReadTasks:
+    """Return the tasks of a table; see `TaskCollection.from_table`."""
+    if duplicates not in ("error", "mean", "median"):
+        raise InputError(f"got duplicates={duplicates!r}; choose error, mean or median")
+    if kind not in ("binary", "multiclass", "regression"):
+        raise InputError(f"got kind={kind!r}; choose binary, multiclass or regression")
+    frame = table if isinstance(table, pd.DataFrame) else read_table(table)
+    name_of_table = str(frame.attrs.get("source", "the table"))
+    source = Source(frame.set_axis([str(column) for column in frame.columns], axis=1), name_of_table)
+    _check(source, columns)
+    left_out: dict[str, int] = {}
+    values = _measured(source, columns, kind, name or columns.target or "", left_out)
+    values, row, prepared = _cases(
+        source, columns.case, values, modality, skip_invalid, left_out, n_jobs=n_jobs, cache=cache, progress=progress
+    )
+    classes: list[tuple[str, ...]] | None = None
+    if kind != "regression":
+        classes, values = measurements.classes_of_tasks(source, values, kind, positive)
+    groups = None if columns.group is None else measurements.groups(source, columns.group, values, row)
+    values, row = measurements.merged(source, columns.case, values, row, duplicates, classes, left_out)
+    family = None if columns.family is None else measurements.per_task(source, columns.family, values)
+    split = {} if columns.split is None else measurements.split(source, columns.split, values)
+    tasks = measurements.tasks(values, row, kind, unit, classes, groups, family, left_out)
+    if not tasks:
+        raise TaskError(f"{source.name} has no task with cases of two classes; give cases of both")
+    kept = {task.name for task in tasks}
+    split = {name: side for name, side in split.items() if name in kept}
+    return ReadTasks(prepared.canonical, prepared.features, tasks, split, left_out)
+
+
+def _check(source: Source, columns: Columns) -> None:
+    held = source.frame.columns.tolist()
+    for name in columns.named():
+        count = held.count(name)
+        if count != 1:
+            what = "no column" if count == 0 else f"{count} columns called"
+            raise FileFormatError(f"{source.name} has {what} {name!r}; name one of: {', '.join(held[:20])}")
+    if not len(source.frame):
+        raise FileFormatError(f"{source.name} has no row; give at least one")
+
+
+def _measured(source: Source, columns: Columns, kind: TaskKind, name: str, left_out: dict[str, int]) -> Values:
+    """Return the measured values; missing ones are counted."""
+    if columns.targets is None:
+        assert columns.target is not None
+        value, texts = _column(source, columns.target, kind, {})
+        task, names = np.zeros(len(value), np.int64), [name]
+        if columns.task is not None:
+            task, names = source.texts(columns.task)
+        here = ~np.isnan(value)
+        left_out["missing targets"] = int((~here).sum())
+        left_out["missing task names"] = int((here & (task < 0)).sum())
+        at = np.flatnonzero(here & (task >= 0))
+        values = Values(at, task[at], value[at], names, texts)
+    else:
+        known: dict[str, int] = {}
+        parts = []
+        for number, column in enumerate(columns.targets):
+            value, texts = _column(source, column, kind, known)
+            at = np.flatnonzero(~np.isnan(value))
+            parts.append((at, np.full(len(at), number, np.int64), value[at]))
+        at, task, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        values = Values(at, task, value, list(columns.targets), list(known))
+        left_out["not measured"] = len(source.frame) * len(columns.targets) - len(at)
+        left_out["tasks without a value"] = len(columns.targets) - len(np.unique(task))
+    if not len(values.at):
+        raise TaskError(f"{source.name} has no measured target; fill the target cells, or name another column")
+    return values
+
+
+def _column(
+    source: Source, column: str, kind: TaskKind, known: dict[str, int]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Return a column of targets as numbers (NaN where missing), or as codes of labels, and the labels so far."""
+    cells = source.frame[column]
+    if kind == "regression":
+        plain = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
+        texts = None if plain else source.texts(column, missing=labels.MISSING)
+        value = cells.to_numpy(np.float64, na_value=np.nan) if texts is None else labels.numbers(texts)
+        wrong = np.flatnonzero(np.isinf(value))
+        if len(wrong):
+            at = int(wrong[0])
+            came = str(value[at]) if texts is None else texts.of(at)
+            raise TaskError(
+                f"{source.name}, {source.row(at)}, column {column!r}: {came[:40]!r} came and a finite number was wanted"
+                f"{in_all(len(wrong), 'cell')}; mend it, or leave it empty where nothing was measured{_hint(came)}"
+            )
+        return value, []
+    texts = source.texts(column, missing=labels.MISSING)
+    codes = [known.setdefault(labels.class_label(text), len(known)) for text in texts.texts]
+    return np.array([*codes, np.nan], np.float64)[texts.codes], list(known)
+
+
+def _hint(came: str) -> str:
+    if came[:1] in "<>=~" and came:
+        return " (a bound is no value: leave it out)"
+    if "," in came:
+        return " (numbers have a decimal point and no thousands separator)"
+    return ""
+
+
+def _cases(
+    source: Source,
+    column: str,
+    values: Values,
+    modality: str,
+    skip_invalid: bool,
+    left_out: dict[str, int],
+    *,
+    n_jobs: int | None,
+    cache: bool,
+    progress: Progress | None,
+) -> tuple[Values, IntArray, PreparedCases]:
+    """Return the values whose case can be read, the row of each in the prepared cases, and these."""
+    cells = source.texts(column)
+    used = cells.codes[values.at]  # the empty text, code -1, is a case that the modality refuses
+    texts = sorted({cells.texts[code] if code >= 0 else "" for code in np.unique(used)})
+    place = {text: number for number, text in enumerate(texts)}
+    place_of = np.array([*(place.get(text, -1) for text in cells.texts), place.get("", -1)], np.int64)
+    prepared = featurised(registry.modality(modality), texts, n_jobs=n_jobs, cache=cache, progress=progress)
+    number = place_of[used]
+    row = np.array(prepared.row, np.int64)[number]
+    if prepared.problems:
+        bad = row < 0
+        first: dict[int, int] = {}  # case -> its first position in the table
+        for case, at in zip(number[bad].tolist(), values.at[bad].tolist(), strict=True):
+            first[case] = min(at, first.get(case, at))
+        if not skip_invalid:
+            problems = sorted(prepared.problems, key=lambda problem: first[problem.position])
+            shown = "; ".join(f"{source.row(first[p.position])} ({p.text!r}): {p.reason}" for p in problems[:_SHOWN])
+            more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+            raise CaseError(
+                f"{source.name}, column {column!r}: {len(problems):,} of {len(texts):,} cases cannot be read: "
+                f"{shown}{more}; mend them, or choose to skip invalid cases"
+            )
+        left_out["invalid cases"] = len(prepared.problems)
+        left_out["values of invalid cases"] = int(bad.sum())
+        values, row = values.keep(~bad), row[~bad]
+        if not len(row):
+            raise CaseError(
+                f"{source.name}, column {column!r}: none of {len(texts):,} cases can be read, the first because of: "
+                f"{prepared.problems[0].reason}; name the column that holds {modality}"
+            )
+    return values, row, prepared

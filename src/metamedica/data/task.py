@@ -1,0 +1,79 @@
+"""One task: a question with labelled cases."""
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamedica.errors import TaskError
+from metamedica.types import TaskKind
+
+IntArray: TypeAlias = NDArray[np.int64]
+TargetArray: TypeAlias = NDArray[np.float64] | NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question with labelled cases.
+
+    Args:
+        name: unique in its collection.
+        kind: binary, multiclass or regression.
+        rows: int64 `[n]`, rows of the collection's cases, each at most once.
+        targets: `[n]`: float64 in `unit` for regression, int64 class index for classes.
+        classes: label by class index; None for regression.
+        unit: of regression targets; None where not known.
+        family: tasks of one family (a protein family, a hospital) are alike; None where not known.
+        groups: one per case; support and query never share a group. None: every case stands alone.
+
+    Raises:
+        TaskError: the parts do not fit together.
+    """
+
+    name: str
+    kind: TaskKind
+    rows: IntArray
+    targets: TargetArray
+    classes: tuple[str, ...] | None = None
+    unit: str | None = None
+    family: str | None = None
+    groups: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        where = f"task {self.name!r}"
+        if self.rows.ndim != 1 or self.rows.shape != self.targets.shape:
+            raise TaskError(
+                f"{where} has rows of shape {self.rows.shape} and targets of shape {self.targets.shape}; "
+                "give one target per case"
+            )
+        if len(np.unique(self.rows)) != len(self.rows):
+            raise TaskError(f"{where} names the same case twice; merge its targets")
+        if self.groups is not None and len(self.groups) != len(self.rows):
+            raise TaskError(
+                f"{where} has {len(self.groups)} groups for {len(self.rows)} cases; give one group per case"
+            )
+        if self.kind == "regression":
+            if self.classes is not None or self.targets.dtype != np.float64:
+                raise TaskError(f"{where} is a regression: give float64 targets and no classes")
+            if not np.isfinite(self.targets).all():
+                raise TaskError(f"{where} has a target that is not a finite number; leave that case out")
+            return
+        if self.classes is None or self.targets.dtype != np.int64:
+            raise TaskError(f"{where} has classes: give their labels and int64 class indices")
+        if self.kind == "binary" and len(self.classes) != 2:
+            raise TaskError(
+                f"{where} is binary and has {len(self.classes)} labels; give two, or name kind='multiclass'"
+            )
+        if len(self.targets) and (self.targets.min() < 0 or self.targets.max() >= len(self.classes)):
+            raise TaskError(
+                f"{where} has a class index outside 0 to {len(self.classes) - 1}; give a label for each class"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: IntArray) -> "Task":
+        """Return the task with the cases at `index` (positions within the task) only, in that order."""
+        groups = None if self.groups is None else tuple(self.groups[int(i)] for i in index)
+        return replace(self, rows=self.rows[index], targets=self.targets[index], groups=groups)

@@ -1,0 +1,1 @@
+"""Feature blocks -> vectors: one learned encoder a file, for any modality's blocks."""

@@ -1,0 +1,89 @@
+"""A multilayer perceptron over named blocks of features."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metamedica.errors import InputError
+from metamedica.types import Encoder, Features
+
+COUNTS = "counts"
+"""Blocks with this name hold counts (substructures, reads, words) and enter as `log(1 + count)`."""
+
+
+def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor, "*batch flat"]:
+    """Return the named blocks joined on the last axis, counts as `log(1 + count)`.
+
+    Args:
+        features: blocks `[*batch, size]`; others than the named ones are ignored.
+        blocks: name -> size, in the order of joining.
+
+    Raises:
+        InputError: a block is missing or has another size.
+    """
+    parts = []
+    for name, size in blocks.items():
+        if name not in features:
+            raise InputError(
+                f"the encoder needs a block {name!r} and got {', '.join(features) or 'none'}; "
+                "featurise the cases with the same modality"
+            )
+        block = features[name]
+        if block.shape[-1] != size:
+            raise InputError(
+                f"block {name!r} has {block.shape[-1]} columns and the encoder wants {size}; "
+                "featurise the cases with the same settings"
+            )
+        if not block.is_floating_point():
+            block = block.to(torch.get_default_dtype())
+        parts.append(block.log1p() if name == COUNTS else block)
+    return torch.cat(parts, dim=-1)
+
+
+class MLP(Encoder):
+    """Blocks side by side -> [linear, layer norm, GELU, dropout] for each hidden width -> linear.
+
+    Layer norm and not batch norm: a case's vector depends on that case alone, so a task's other cases cannot leak into
+    it.
+
+    Args:
+        blocks: name -> number of columns, in the order of joining; a block named `counts` enters as `log(1 + count)`.
+        hidden: width of each hidden layer; empty for a linear map.
+        dim: length of the vector.
+        dropout: share of hidden units left out in training mode, in [0, 1).
+
+    Raises:
+        InputError: no block, or a width below 1, or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self, blocks: dict[str, int], *, hidden: Sequence[int] = (1024,), dim: int = 256, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        if not blocks or min(blocks.values()) < 1:
+            raise InputError(f"got blocks {blocks}; give at least one block with at least one column")
+        if min((dim, *hidden)) < 1:
+            raise InputError(f"got hidden {tuple(hidden)} and dim {dim}; give widths of at least 1")
+        if not 0 <= dropout < 1:
+            raise InputError(f"got dropout {dropout}; give a share from 0 up to, not including, 1")
+        self.blocks = dict(blocks)
+        self.dim = dim
+        layers: list[nn.Module] = []
+        width = sum(blocks.values())
+        for wide in hidden:
+            layers += [nn.Linear(width, wide), nn.LayerNorm(wide), nn.GELU(), nn.Dropout(dropout)]
+            width = wide
+        self.layers = nn.Sequential(*layers, nn.Linear(width, dim))
+
+    def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return one vector per case.
+
+        Args:
+            features: blocks `[*batch, size]`, any leading axes.
+
+        Raises:
+            InputError: a block is missing or has another size.
+        """
+        return self.layers(side_by_side(features, self.blocks))  # type: ignore[no-any-return]

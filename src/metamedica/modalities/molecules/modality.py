@@ -1,0 +1,256 @@
+"""The modality `molecules`: a case is a SMILES text."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamedica import registry
+from metamedica.errors import CaseError, InputError
+from metamedica.modalities.molecules import crew, drawing, reading
+from metamedica.modalities.molecules.encoding import FingerprintEncoder
+from metamedica.modalities.molecules.featurise import DESCRIPTORS, FINGERPRINT_SIZE
+from metamedica.modalities.molecules.graphs import ATOM_CODES, BOND_CODES
+from metamedica.modalities.molecules.jobs import Job
+from metamedica.modalities.molecules.standardise import objection
+from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
+
+SHOWN = 60
+
+
+class Fingerprints(NamedTuple):
+    """Count fingerprints of raw cases.
+
+    Args:
+        counts: `[cases, 2048]`, a row per raw case in input order; 0 for a case with a problem.
+        problems: the raw cases that cannot be used, in input order.
+    """
+
+    counts: UInt8[Tensor, "cases size"]
+    problems: list[CaseProblem]
+
+
+class Molecules(Modality):
+    """Molecules as SMILES: largest organic fragment, neutral form; count fingerprints, descriptors, graphs.
+
+    Args:
+        limits: what one case may cost before it is refused.
+    """
+
+    name: ClassVar[str] = "molecules"
+    version: ClassVar[str] = "1"
+    from_scratch: ClassVar[tuple[str, ...]] = ("tanimoto_gp",)
+
+    def __init__(self, limits: crew.Limits | None = None) -> None:
+        self.limits = limits or crew.Limits()
+
+    def prepare(
+        self, cases: Sequence[object], *, n_jobs: int | None = None, progress: Progress | None = None
+    ) -> PreparedCases:
+        """Read, check, standardise and featurise SMILES. The result does not depend on `n_jobs`.
+
+        Args:
+            cases: SMILES; anything that is none becomes a problem with a reason.
+            n_jobs: worker processes for long inputs; every core for None and -1.
+            progress: called with distinct texts done and in total.
+
+        Returns:
+            Blocks `counts` (uint8 `[distinct, 2048]`, count Morgan fingerprints of radius 2) and `descriptors` (float32
+            `[distinct, 22]`, scaled by fixed constants to about +-1 and clipped to +-5).
+
+        Raises:
+            InputError: an impossible `n_jobs`.
+        """
+        texts, place_of, problems = _distinct(cases, self.limits.characters)
+        found, reasons = [""] * len(texts), [""] * len(texts)
+        counts = np.empty((len(texts), FINGERPRINT_SIZE), np.uint8)
+        descriptors = np.empty((len(texts), len(DESCRIPTORS)), np.float32)
+        for places, answer in self._work("prepare", texts, n_jobs, progress):
+            for place, text, reason in zip(places, answer.texts, answer.reasons, strict=True):
+                found[place], reasons[place] = text, reason
+            if answer.arrays:
+                counts[places], descriptors[places] = answer.arrays["counts"], answer.arrays["descriptors"]
+        row_of: dict[str, int] = {}
+        first: list[int] = []
+        for place, text in enumerate(found):
+            if not reasons[place] and text not in row_of:
+                row_of[text] = len(first)
+                first.append(place)
+        rows = [-1 if place < 0 or reasons[place] else row_of[found[place]] for place in place_of]
+        problems = sorted(problems + _refused(cases, place_of, reasons), key=lambda problem: problem.position)
+        if len(first) < len(texts):
+            counts, descriptors = counts[first], descriptors[first]
+        features = {"counts": torch.from_numpy(counts), "descriptors": torch.from_numpy(descriptors)}
+        return PreparedCases(rows, list(row_of), features, problems)
+
+    def fingerprints(
+        self, cases: Sequence[object], *, n_jobs: int | None = None, progress: Progress | None = None
+    ) -> Fingerprints:
+        """Return count fingerprints only, a row per raw case: the fast path for libraries.
+
+        The rows equal those of `prepare`; canonical SMILES and descriptors, a third of the work, are left out.
+
+        Args:
+            cases: SMILES.
+            n_jobs: worker processes for long inputs; every core for None and -1.
+            progress: called with distinct texts done and in total.
+
+        Raises:
+            InputError: an impossible `n_jobs`.
+        """
+        texts, place_of, problems = _distinct(cases, self.limits.characters)
+        reasons = [""] * len(texts)
+        counts = np.zeros((len(texts), FINGERPRINT_SIZE), np.uint8)
+        for places, answer in self._work("counts", texts, n_jobs, progress):
+            for place, reason in zip(places, answer.reasons, strict=True):
+                reasons[place] = reason
+            if answer.arrays:
+                counts[places] = answer.arrays["counts"]
+        if len(texts) < len(place_of):  # repeated texts, or cases with a problem
+            wanted = np.array(place_of, np.int64)
+            every = np.zeros((len(place_of), FINGERPRINT_SIZE), np.uint8)
+            every[wanted >= 0] = counts[wanted[wanted >= 0]]
+            counts = every
+        problems = sorted(problems + _refused(cases, place_of, reasons), key=lambda problem: problem.position)
+        return Fingerprints(torch.from_numpy(counts), problems)
+
+    def graphs(
+        self, canonical: Sequence[str], *, n_jobs: int | None = None, progress: Progress | None = None
+    ) -> Features:
+        """Return the padded graphs of standard molecules, for `encoders/message_passing`.
+
+        Returns:
+            Blocks `atoms` (int16 `[cases, 8 * most atoms]`) and `bonds` (int16 `[cases, 6 * most bonds]`): codes of
+            `molecules/graphs.py`, one atom (bond) after another, padded with 0 to the largest molecule given.
+
+        Raises:
+            CaseError: a text is not a usable molecule.
+        """
+        pieces = list(self._usable("graph", canonical, n_jobs, progress))
+        blocks = {}
+        for name, least in (("atoms", len(ATOM_CODES)), ("bonds", len(BOND_CODES) + 2)):
+            width = max((answer.arrays[name].shape[1] for _, answer in pieces), default=least)
+            block: NDArray[np.int16] = np.zeros((len(canonical), width), np.int16)
+            for places, answer in pieces:
+                part = answer.arrays[name]
+                block[places, : part.shape[1]] = part
+            blocks[name] = torch.from_numpy(block)
+        return blocks
+
+    def encoder(self, name: str, **settings: Any) -> Encoder:
+        """Return a new learned encoder, given what its constructor names: `blocks`, or `atoms` and `bonds`; and its
+        settings.
+
+        Raises:
+            InputError: an unknown encoder or setting.
+        """
+        made = registry.encoder_class(name)
+        offered: dict[str, Any] = {
+            "blocks": {"counts": FINGERPRINT_SIZE, "descriptors": len(DESCRIPTORS)},
+            "atoms": ATOM_CODES,
+            "bonds": BOND_CODES,
+        }
+        wanted = [setting for setting in inspect.signature(made).parameters]
+        own = [setting for setting in wanted if setting not in offered]
+        for setting in settings:
+            if setting not in own:
+                raise InputError(f"encoder {name!r} has no setting {setting!r}; it has: {', '.join(own) or 'none'}")
+        return made(**{given: value for given, value in offered.items() if given in wanted}, **settings)
+
+    def raw_encoder(self) -> RawEncoder:
+        """Return the encoder that passes count fingerprints on and compares them by the MinMax kernel."""
+        return FingerprintEncoder(FINGERPRINT_SIZE)
+
+    def groups(self, canonical: Sequence[str]) -> list[str]:
+        """Return the Bemis-Murcko scaffold of each molecule as SMILES; a molecule without a ring is its own group.
+
+        Raises:
+            CaseError: a text is not a usable molecule.
+        """
+        out = [""] * len(canonical)
+        for places, answer in self._usable("scaffold", canonical, None, None):
+            for place, text in zip(places, answer.texts, strict=True):
+                out[place] = text
+        return out
+
+    def draw(self, canonical: str, *, width: int = 220, height: int = 160) -> str:
+        """Return the structural formula as an SVG fragment; the same text gives the same bytes.
+
+        Args:
+            canonical: a SMILES that `prepare` returned.
+            width: in CSS pixels.
+            height: in CSS pixels.
+
+        Raises:
+            CaseError: the text is not a usable molecule.
+        """
+        if not crew.is_safe(canonical):
+            list(self._usable("counts", [canonical], 1, None))
+        return drawing.svg(canonical, width=width, height=height)
+
+    def read_file(self, path: str) -> tuple[list[str], list[str]] | None:
+        """Return (SMILES, names) of a `.smi`, `.sdf`, `.mol` file, plain or `.gz`; None for other suffixes.
+
+        A record that cannot be read stands as an empty text, so that `prepare` reports its position.
+
+        Raises:
+            FileFormatError: the file is missing, empty or not text.
+        """
+        return reading.read(path, self.limits)
+
+    def _work(
+        self, job: Job, texts: Sequence[str], n_jobs: int | None, progress: Progress | None
+    ) -> Iterator[crew.Piece]:
+        return crew.work(job, texts, limits=self.limits, n_jobs=n_jobs, progress=progress, message="reading molecules")
+
+    def _usable(
+        self, job: Job, texts: Sequence[str], n_jobs: int | None, progress: Progress | None
+    ) -> Iterator[crew.Piece]:
+        """Yield the answers for texts that should already be standard molecules."""
+        for place, text in enumerate(texts):
+            reason = objection(text, self.limits.characters)
+            if reason is not None:
+                raise _not_usable(place, text, reason)
+        for piece in self._work(job, texts, n_jobs, progress):
+            for place, reason in zip(piece.places, piece.answer.reasons, strict=True):
+                if reason:
+                    raise _not_usable(place, texts[place], reason)
+            yield piece
+
+
+def _not_usable(place: int, text: object, reason: str) -> CaseError:
+    return CaseError(f"case {place + 1} ({_shown(text)}) is no usable molecule: {reason}; prepare the cases first")
+
+
+def _distinct(cases: Sequence[object], max_characters: int) -> tuple[list[str], list[int], list[CaseProblem]]:
+    """Return the distinct texts worth parsing, each case's place among them (-1: a problem), and the problems."""
+    place_in: dict[str, int] = {}
+    place_of: list[int] = []
+    problems: list[CaseProblem] = []
+    for position, case in enumerate(cases):
+        reason = objection(case, max_characters)
+        if reason is None:
+            place_of.append(place_in.setdefault(str(case).strip(), len(place_in)))
+        else:
+            place_of.append(-1)
+            problems.append(CaseProblem(position, _shown(case), reason))
+    return list(place_in), place_of, problems
+
+
+def _refused(cases: Sequence[object], place_of: Sequence[int], reasons: Sequence[str]) -> list[CaseProblem]:
+    return [
+        CaseProblem(position, _shown(cases[position]), reasons[place])
+        for position, place in enumerate(place_of)
+        if place >= 0 and reasons[place]
+    ]
+
+
+def _shown(case: object) -> str:
+    text = case if isinstance(case, str) else repr(case)
+    text = text[: SHOWN + 1] if text.isprintable() else ascii(text[: SHOWN + 1])[1:-1]
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -1,0 +1,58 @@
+"""What the README promises: its program runs, its commands exist, and both languages say the same ones."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+
+
+def _blocks(text: str) -> list[str]:
+    return re.findall(r"```.*?\n(.*?)```", text, flags=re.S)
+
+
+def test_both_languages_have_the_same_code_blocks() -> None:
+    assert _blocks(ENGLISH) == _blocks(CHINESE)
+    assert len(_blocks(ENGLISH)) == 4
+
+
+def test_both_languages_show_the_same_figures() -> None:
+    numbers = [re.findall(r"^\|.*\|$", text, flags=re.M) for text in (ENGLISH, CHINESE)]
+    figures = [[re.findall(r"\d[\d.]*", line) for line in lines if re.search(r"\.\d", line)] for lines in numbers]
+    assert figures[0] == figures[1]
+
+
+def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
+    program = next(block for block in _blocks(ENGLISH) if block.startswith("from metamedica"))
+    assert len([line for line in program.splitlines() if line.strip()]) <= 15
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "eans" in done.stdout
+    assert (tmp_path / "my-assay" / "MANIFEST.json").is_file()
+
+
+def test_every_make_target_that_documents_name_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.M))
+    for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"):
+        for target in re.findall(r"`?make ([a-z][a-z-]+)", (ROOT / name).read_text(encoding="utf-8")):
+            assert target in targets | {"sure"}, f"{name} names make {target}"
+
+
+@pytest.mark.parametrize("line", [line for line in _blocks(ENGLISH)[3].splitlines() if line.startswith("metamedica")])
+def test_every_command_of_the_readme_exists_with_its_options(line: str) -> None:
+    from typer.testing import CliRunner
+
+    from metamedica.cli import build
+
+    words = line.split()[1:]
+    verb = words[:2] if words[0] == "data" else words[:1]
+    shown = CliRunner().invoke(build(), [*verb, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0, shown.output
+    for option in re.findall(r"--[a-z-]+", line):
+        assert option in shown.output, f"{verb} has no {option}"
