@@ -236,7 +236,8 @@ def methods_for(
 ) -> dict[str, tuple[Any, str]]:
     """Return name -> (method, version of its code) for one kind of task; the shipped model's guarded default comes first."""
     unit = "-log10 M" if kind == "regression" else None
-    digest = hashlib.sha256((model_folder(SHIPPED) / "MANIFEST.json").read_bytes()).hexdigest()[:12]
+    weights = b"".join((model_folder(SHIPPED) / f"{stem}.safetensors").read_bytes() for stem in ("learner", "guard"))
+    digest = hashlib.sha256(weights).hexdigest()[:12]
     found: dict[str, tuple[Any, str]] = {
         f"{SHIPPED} (default)": (model.model_.method(kind, unit=unit), digest + code_version("deep_kernel")),
         f"{SHIPPED} (learned part alone)": (

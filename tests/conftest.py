@@ -36,7 +36,9 @@ def _no_connections() -> Iterator[None]:
     connect = socket.socket.connect
 
     def refuse(self: socket.socket, address: object) -> None:
-        if self.family != socket.AF_UNIX and not (isinstance(address, tuple) and str(address[0]) in ("127.0.0.1", "::1", "localhost")):
+        if self.family != socket.AF_UNIX and not (
+            isinstance(address, tuple) and str(address[0]) in ("127.0.0.1", "::1", "localhost")
+        ):
             raise AssertionError(f"a connection to {address!r} was tried; the product makes none")
         connect(self, address)  # type: ignore[arg-type]
 

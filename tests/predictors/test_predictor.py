@@ -34,7 +34,13 @@ def collection() -> TaskCollection:
 @pytest.fixture(scope="module")
 def model(collection: TaskCollection) -> MetaLearner:
     learner = MetaLearner(
-        "deep_kernel", encoder_settings={"hidden": [16], "dim": 8}, steps=6, validate_every=3, tasks_per_batch=3, support=(8,), query=8
+        "deep_kernel",
+        encoder_settings={"hidden": [16], "dim": 8},
+        steps=6,
+        validate_every=3,
+        tasks_per_batch=3,
+        support=(8,),
+        query=8,
     )
     return learner.fit(collection)
 
@@ -79,7 +85,9 @@ def test_two_predictors_never_answer_for_each_other(model: MetaLearner) -> None:
 @pytest.mark.parametrize("kind", ["regression", "binary"])
 def test_a_saved_predictor_gives_the_same_numbers(model: MetaLearner, tmp_path: Path, kind: str) -> None:
     targets = np.linspace(4, 8, 12).tolist() if kind == "regression" else ["a"] * 6 + ["b"] * 6
-    predictor = model.adapt(ALKANES, targets, unit="x" if kind == "regression" else None, positive=None if kind == "regression" else "b")
+    predictor = model.adapt(
+        ALKANES, targets, unit="x" if kind == "regression" else None, positive=None if kind == "regression" else "b"
+    )
     predictor.save(tmp_path / "saved")
     again = Predictor.load(tmp_path / "saved")
     assert (again.predict(LIBRARY) == predictor.predict(LIBRARY)).all()
@@ -102,7 +110,10 @@ def test_a_saved_model_adapts_to_the_same_numbers_and_keeps_its_parameters(model
     model.save(tmp_path / "model")
     again = MetaLearner.load(tmp_path / "model")
     targets = np.linspace(4, 8, 12)
-    assert (again.adapt(ALKANES, targets, unit="x").predict(LIBRARY) == model.adapt(ALKANES, targets, unit="x").predict(LIBRARY)).all()
+    assert (
+        again.adapt(ALKANES, targets, unit="x").predict(LIBRARY)
+        == model.adapt(ALKANES, targets, unit="x").predict(LIBRARY)
+    ).all()
     assert again.get_params()["steps"] == 6
     with pytest.raises(BundleError, match="holds a model, a predictor was wanted"):
         Predictor.load(tmp_path / "model")
@@ -110,7 +121,9 @@ def test_a_saved_model_adapts_to_the_same_numbers_and_keeps_its_parameters(model
 
 def test_trust_counts_the_cases_that_earlier_tasks_have_measured(model: MetaLearner) -> None:
     seen = model.adapt(ALKANES, np.linspace(4, 8, 12), unit="x").trust
-    new = model.adapt(["CC#N", "CC#CC", "N#CC#N", "CSSC", "CSC", "CS(C)=O", "CBr", "CI"], np.arange(8.0), unit="x").trust
+    new = model.adapt(
+        ["CC#N", "CC#CC", "N#CC#N", "CSSC", "CSC", "CS(C)=O", "CBr", "CI"], np.arange(8.0), unit="x"
+    ).trust
     assert (seen.seen, new.seen) == (1.0, 0.0)
     assert seen.weight > new.weight
     assert new.weight < 0.1

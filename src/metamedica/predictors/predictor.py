@@ -148,14 +148,14 @@ class Predictor:
             raise TaskError(f"this is a {self.kind} task, which has no intervals; use predict_proba")
         return _interval(law, coverage)
 
-    def score(self, cases: Sequence[str], targets: Sequence[Any]) -> float:
+    def score(self, cases: Sequence[str], targets: Sequence[Any] | NDArray[Any]) -> float:
         """Return R² (regression) or accuracy (classes), as scikit-learn's estimators do."""
         predicted = self.predict(cases)
         if self.kind == "regression":
             return float(r2_score(np.asarray(targets, dtype=float), predicted))
         return float(accuracy_score([str(t) for t in targets], [str(p) for p in predicted]))
 
-    def rank_correlation(self, cases: Sequence[str], targets: Sequence[float]) -> float:
+    def rank_correlation(self, cases: Sequence[str], targets: Sequence[float] | NDArray[Any]) -> float:
         """Return Spearman's rank correlation between predicted and measured targets."""
         return float(spearmanr(self.predict(cases), np.asarray(targets, dtype=float)).statistic)
 

@@ -1,0 +1,79 @@
+"""A model card: what a meta-model was made from, by which command, how well it does, and where it should not be used."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metamedica.meta_learner import MetaLearner
+from metamedica.types import META_SPLITS
+
+
+@dataclass(frozen=True)
+class About:
+    """What the software cannot know by itself.
+
+    Args:
+        name: of the model.
+        data: what it was fitted on, in words.
+        source: where that data comes from.
+        licence: of the data.
+        attribution: as the licence asks.
+        command: the exact command that made the model.
+        figures: lines of Markdown (a table, a sentence), each with its protocol and command.
+        limits: what it must not be used for, or does badly.
+    """
+
+    name: str
+    data: str
+    source: str
+    licence: str
+    attribution: str
+    command: str
+    figures: Sequence[str] = ()
+    limits: Sequence[str] = ()
+
+
+def card(model: MetaLearner, about: About) -> str:
+    """Return the card of a fitted model as Markdown."""
+    says, record = model.as_dict(), model.model_.record
+    split = record.get("split", {})
+    sides = ", ".join(f"{sum(1 for side in split.values() if side == each)} {each}" for each in META_SPLITS)
+    parameters = ", ".join(f"{name} {value}" for name, value in sorted(record.get("parameters", {}).items()))
+    lines = [
+        f"# {about.name}",
+        "",
+        f"A meta-model for {says['modality']}: {says['learner']} over {says['encoder']}, guarded by {', '.join(says['from_scratch']) or 'nothing'}.",
+        "",
+        "## Data",
+        "",
+        f"- {about.data}",
+        f"- Source: {about.source}",
+        f"- Licence: {about.licence}",
+        f"- Attribution: {about.attribution}",
+        f"- Meta-split: {sides} tasks; {record.get('cases', 0):,} cases, {record.get('values', 0):,} values",
+        *(f"- Left out: {count:,} {what}" for what, count in sorted(record.get("left_out", {}).items())),
+        "",
+        "## Made by",
+        "",
+        f"    {about.command}",
+        "",
+        f"Parameters: {parameters}. {_versions(record)}",
+        "",
+        "## Figures",
+        "",
+        *(about.figures or ["None were measured."]),
+        "",
+        "## Intended use and limits",
+        "",
+        "- Adapting to a new task from a handful of labelled cases; `predictor.trust` says how far it leans on earlier tasks.",
+        "- Research use only; not a medical device.",
+        *(f"- {limit}" for limit in about.limits),
+        "- The model holds weights, mean feature vectors of its earlier tasks and 64-bit hashes of their cases, no case in readable form.",
+        "- A predictor adapted from it contains the labelled cases it was given: keep it as you keep them.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _versions(record: Mapping[str, Any]) -> str:
+    versions = record.get("versions", {})
+    return f"Versions: {', '.join(f'{name} {value}' for name, value in sorted(versions.items()))}." if versions else ""
