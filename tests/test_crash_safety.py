@@ -106,6 +106,7 @@ def test_an_outside_judge_passes_every_crash_point(server: ForkServer, tmp_path:
     command += ["--max-points", "10000", "--modes", "before,torn,unsynced", "--work", str(tmp_path / "work")]
     command += ["--step-regex", r"resumed from step (\d+)", "--result-file", "{out}/final.safetensors"]
     command += ["--fail-on", "HARD_FAIL,SILENT_DIVERGENCE,LOST_WORK,CONTROL_FAIL", "--timeout", "60", "--"]
+    # -I -S: the client only passes the order on; the forked child is the one that the judge watches
     command += [sys.executable, "-I", "-S", str(here), server.address, "{out}", "short"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]

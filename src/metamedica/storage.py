@@ -144,6 +144,9 @@ def _check_kind(folder: Path, kind: str) -> dict[str, str]:
         raise BundleError(f"{folder} is not a {kind} folder: it has no {MANIFEST}")
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); check the disk and who may read it") from None
+    try:
         manifest = json.loads(data)
         found, files, version = manifest["kind"], manifest["files"], manifest["format"]
         whole = _json(manifest) == data and all(isinstance(part, str) for part in (found, *files, *files.values()))
@@ -176,7 +179,11 @@ def read_bundle(folder: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], 
         path = folder / name
         if name not in present or path.is_symlink() or not path.is_file():
             raise BundleError(f"{folder} lacks its file {name!r}; restore the folder from a copy")
-        if sha256(path) != digest:
+        try:
+            same = sha256(path) == digest
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read ({error.strerror}); check the disk and who may read it") from None
+        if not same:
             raise BundleError(
                 f"{path} was changed or damaged after it was written (its SHA-256 differs); restore it from a copy"
             )

@@ -19,7 +19,18 @@ def test_fit_writes_a_model_that_loads_and_a_card(model: Path) -> None:
     loaded = MetaLearner.load(model)
     assert loaded.learner == "tanimoto_gp"
     assert (model / "CARD.md").read_text().startswith("#")
-    assert sorted(path.name for path in model.parent.iterdir()) == [model.name]
+    assert [path.name for path in model.parent.iterdir()] == [model.name]
+
+
+def test_the_card_says_data_licence_and_the_command(run: Run, assays: Path, tmp_path: Path) -> None:
+    fit = ("fit", assays, "--task", "assay", "--learner", "tanimoto_gp", "--out", tmp_path / "kinases")
+    assert run(*fit, "--source", "our freezer", "--licence", "ours alone").code == 0
+    card = (tmp_path / "kinases" / "CARD.md").read_text()
+    assert card.startswith("# kinases\n")
+    assert "8 tasks (regression) of assays.csv: 45 cases, 192 values" in card
+    assert "Source: our freezer" in card
+    assert "Licence: ours alone" in card
+    assert f"metamedica fit {assays} --task assay" in card
 
 
 def test_a_person_is_told_what_was_learned_from_and_what_comes_next(run: Run, assays: Path, tmp_path: Path) -> None:

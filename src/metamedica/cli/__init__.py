@@ -52,12 +52,13 @@ def verbs() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def _version(value: bool) -> None:
+def _version(value: bool) -> bool:
     if value:
         from metamedica import __version__
 
         sys.stdout.write(f"metamedica {__version__}\n")
         raise typer.Exit
+    return value
 
 
 def _root(
@@ -78,8 +79,8 @@ def _root(
     """
 
 
-def build() -> typer.Typer:
-    """Return the application with every verb of the folder."""
+def build() -> Any:
+    """Return the program, a click group with every verb of the folder."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.callback()(_root)
     for name in verbs():
@@ -88,7 +89,16 @@ def build() -> typer.Typer:
             app.add_typer(command, name=name)
         else:
             app.command(name)(command)
-    return app
+    group = typer.main.get_command(app)
+    _with_context(group)
+    return group
+
+
+def _with_context(command: Any) -> None:
+    """Make a command and its sub-commands use `typer.Context`, which their functions name; Typer itself passes its base class."""
+    command.context_class = typer.Context
+    for each in getattr(command, "commands", {}).values():
+        _with_context(each)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -155,12 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes those of the process. None at all shows the help.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    session = Session()
+    session = Session(given)
     try:
         with _warnings_on_stderr(session):
-            code = typer.main.get_command(build()).main(
-                given or ["--help"], prog_name=_NAME, standalone_mode=False, obj=session
-            )
+            code = build().main(given or ["--help"], prog_name=_NAME, standalone_mode=False, obj=session)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
         # the reader of our output (head, less) has gone, which Typer turns into an exit; Python would complain once more at its end

@@ -46,11 +46,13 @@ def plain(value: Any) -> Any:
 
 
 class Session:
-    """One run of the program: its consoles and the options that every verb has."""
+    """One run of the program: its arguments, what it prints, and the options that every verb has."""
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.arguments = tuple(arguments)
         self.json = False
         self.debug = False
+        self._after_table = False
 
     @staticmethod
     def of(ctx: typer.Context) -> "Session":
@@ -65,6 +67,7 @@ class Session:
         if not self.json:
             from rich.console import Console
 
+            self._after_table = False
             lines = "\n".join(_line(line) for line in text.split("\n"))
             Console().print(lines, markup=False, highlight=False, emoji=False)
 
@@ -130,10 +133,12 @@ class Session:
             )
         for line in cells:
             grid.add_row(*(Text(cell) for cell in line))
-        console.print()
+        if not self._after_table:
+            console.print()
         self.heading(title)
         console.print(grid)
         console.print()
+        self._after_table = True
 
     @contextmanager
     def progress(self, title: str) -> "Iterator[Progress | None]":

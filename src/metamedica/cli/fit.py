@@ -1,5 +1,6 @@
 """`metamedica fit`: learn from many tasks."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from metamedica.cli._tables import TableOptions
 from metamedica.errors import InputError
 
 _TRAINING = "Training"
+_CARD = "Card"
 
 
 def command(
@@ -89,6 +91,15 @@ def command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest state in --checkpoints.", rich_help_panel=_TRAINING)
     ] = False,
+    source: Annotated[
+        str, typer.Option("--source", metavar="TEXT", help="Where the data comes from.", rich_help_panel=_CARD)
+    ] = "not stated",
+    licence: Annotated[
+        str, typer.Option("--licence", metavar="TEXT", help="The licence of the data.", rich_help_panel=_CARD)
+    ] = "not stated",
+    attribution: Annotated[
+        str, typer.Option("--attribution", metavar="TEXT", help="As the licence asks.", rich_help_panel=_CARD)
+    ] = "not stated",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -128,7 +139,7 @@ def command(
     ).complete(file, many=True)
 
     from metamedica.meta_learner import MetaLearner
-    from metamedica.reports.card import model_card
+    from metamedica.reports.card import About, card
 
     _check_settings(learner, encoder, settings, encoder_settings, modality)
     tasks = columns.read(modality, session)
@@ -139,8 +150,16 @@ def command(
         made.set_params(steps=steps)
     with session.progress("learning") as progress:
         made.fit(tasks, checkpoints=checkpoints, resume=resume, progress=progress)
-    made.save(out, card=model_card(made))
     kinds = sorted({each.kind for each in tasks.tasks.values()})
+    about = About(
+        name=out.resolve().name,
+        data=f"{len(tasks):,} tasks ({', '.join(kinds)}) of {file.name}: {len(tasks.canonical):,} cases, {tasks.n_values:,} values",
+        source=source,
+        licence=licence,
+        attribution=attribution,
+        command=shlex.join(["metamedica", *session.arguments]),
+    )
+    made.save(out, card=card(made, about))
     seconds = time.monotonic() - started
     session.say(
         f"Learned from {made.n_tasks_:,} of {len(tasks):,} tasks ({', '.join(kinds)}): {len(tasks.canonical):,} cases, "

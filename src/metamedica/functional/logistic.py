@@ -65,9 +65,9 @@ def _newton(
 
 
 def _objective(
-    alpha: Float[Tensor, "*batch classes n"],
-    scores: Float[Tensor, "*batch classes n"],
-    members: Float[Tensor, "*batch classes n"],
+    alpha: Float[Tensor, "*#batch classes n"],
+    scores: Float[Tensor, "*#batch classes n"],
+    members: Float[Tensor, "*#batch classes n"],
 ) -> Float[Tensor, "*batch"]:
     return (0.5 * alpha * scores - members * torch.log_softmax(scores, dim=-2)).sum((-1, -2))
 

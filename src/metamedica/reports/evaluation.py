@@ -91,8 +91,8 @@ class Evaluation:
         """Return a JSON value that `from_dict` reads."""
 
         def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-            plain: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
-            return plain
+            lines = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
+            return [{str(k): v.item() if isinstance(v, np.generic) else v for k, v in line.items()} for line in lines]
 
         return {
             "format": _FORMAT,

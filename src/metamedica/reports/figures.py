@@ -15,10 +15,10 @@ _SERIES = 8
 class Curve:
     """A line with an interval: `low` and `high` may be empty."""
 
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    x: Sequence[float | int]
+    y: Sequence[float | int]
+    low: Sequence[float | int] = ()
+    high: Sequence[float | int] = ()
 
 
 def _ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -43,7 +43,7 @@ class _Axes:
         self.x, self.y, self.labels = x, y, labels
         self.x_ticks = list(x_ticks) or [(value, f"{value:g}") for value in _ticks(*x)]
 
-    def at(self, x: float, y: float) -> tuple[float, float]:
+    def at(self, x: float | int, y: float | int) -> tuple[float, float]:
         across = (x - self.x[0]) / max(self.x[1] - self.x[0], 1e-12)
         up = (y - self.y[0]) / max(self.y[1] - self.y[0], 1e-12)
         return (
@@ -79,7 +79,7 @@ def _legend(names: Sequence[str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _points(axes: _Axes, x: Sequence[float], y: Sequence[float]) -> str:
+def _points(axes: _Axes, x: Sequence[float | int], y: Sequence[float | int]) -> str:
     return " ".join(f"{a},{b}" for a, b in (axes.at(u, v) for u, v in zip(x, y, strict=True)))
 
 
@@ -111,7 +111,9 @@ def learning_curves(curves: Mapping[str, Curve], *, label: str) -> str:
     return _svg("".join(parts), f"{label} against the number of labelled cases for {', '.join(names)}") + _legend(names)
 
 
-def paired_tasks(x: Sequence[float], y: Sequence[float], *, names: Sequence[str], labels: tuple[str, str]) -> str:
+def paired_tasks(
+    x: Sequence[float | int], y: Sequence[float | int], *, names: Sequence[str], labels: tuple[str, str]
+) -> str:
     """Return one point a task, baseline across and method up; above the diagonal the method is better."""
     both = [value for value in (*x, *y) if np.isfinite(value)]
     low, high = min(both), max(both)
@@ -131,7 +133,7 @@ def paired_tasks(x: Sequence[float], y: Sequence[float], *, names: Sequence[str]
 
 def reliability(lines: Mapping[str, Curve]) -> str:
     """Return predicted probability against observed frequency; the diagonal is perfect."""
-    axes = _Axes((0, 1), (0, 1), labels=("predicted probability", "observed share of positives"))
+    axes = _Axes((0.0, 1.0), (0.0, 1.0), labels=("predicted probability", "observed share of positives"))
     start, end = axes.at(0, 0), axes.at(1, 1)
     parts = [axes.frame(), f'<line class="diagonal" x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}"/>']
     for i, curve in reversed(list(enumerate(lines.values()))):
@@ -145,7 +147,7 @@ def reliability(lines: Mapping[str, Curve]) -> str:
     return _svg("".join(parts), f"Reliability of {', '.join(lines)}") + _legend(list(lines))
 
 
-def strips(groups: Mapping[str, Sequence[float]], *, label: str) -> str:
+def strips(groups: Mapping[str, Sequence[float | int]], *, label: str) -> str:
     """Return one column of points a group with its mean as a bar: draws side by side."""
     values = [v for group in groups.values() for v in group if np.isfinite(v)]
     low, high = min(values), max(values)
@@ -154,7 +156,7 @@ def strips(groups: Mapping[str, Sequence[float]], *, label: str) -> str:
         (-0.5, len(groups) - 0.5),
         (low - room, high + room),
         labels=("", label),
-        x_ticks=[(i, name) for i, name in enumerate(groups)],
+        x_ticks=[(float(i), name) for i, name in enumerate(groups)],
     )
     parts = [axes.frame()]
     for i, group in enumerate(groups.values()):
