@@ -10,6 +10,7 @@ uses meta-valid targets only. The full table goes to benchmarks/results/molecule
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -74,13 +75,28 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def modules_behind(*roots: Path) -> list[Path]:
+    """Return the files of metamedica that these files rest on: themselves and everything of ours that they import, directly or not."""
+    found: set[Path] = set()
+    left = list(roots)
+    while left:
+        path = left.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("metamedica."):
+                base = SOURCE.joinpath(*(node.module or "").split(".")[1:])
+                nearby = [base.with_suffix(".py"), base / "__init__.py", *(base / f"{a.name}.py" for a in node.names)]
+                left += [file for file in nearby if file.is_file()]
+    return sorted(found)
+
+
 def code_version(learner: str) -> str:
-    """Return a hash of the code that a learner's figures rest on."""
+    """Return a hash of the code and the budget that a learner's figures rest on."""
+    roots = ("training.py", "reports/protocols/fsmol.py", "encoders/mlp.py", "modalities/molecules/encoding.py")
     digest = hashlib.sha256()
-    rooms = ("functional", "encoders", "modalities/molecules", "data", "reports/protocols")
-    files = [SOURCE / "learners" / f"{learner}.py", SOURCE / "training.py", SOURCE / "reports" / "metrics.py"]
-    files += [path for room in rooms for path in sorted((SOURCE / room).glob("*.py"))]
-    for path in files:
+    for path in modules_behind(SOURCE / "learners" / f"{learner}.py", *(SOURCE / root for root in roots)):
         digest.update(path.read_bytes())
     digest.update(json.dumps([STEPS.get(learner), MLP], sort_keys=True).encode())
     return digest.hexdigest()[:12]

@@ -320,6 +320,30 @@ def test_a_write_that_fails_leaves_what_stood_there_and_nothing_else(
     assert _contents(tmp_path) == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be synced on Windows")
+def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power may fail at any moment: files, then their folder, then the name, then the folder that holds the name."""
+    events: list[tuple[str, int]] = []
+    sync, rename = os.fsync, Path.rename
+
+    def note_sync(handle: int) -> None:
+        sync(handle)
+        events.append(("sync", os.fstat(handle).st_ino))
+
+    def note_rename(path: Path, target: Path) -> Path:
+        events.append(("rename", path.stat().st_ino))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    folder = _write(tmp_path / "bundle")
+    at = events.index(("rename", folder.stat().st_ino))
+    before, after = events[:at], events[at + 1 :]
+    assert before[-1] == ("sync", folder.stat().st_ino)
+    assert {inode for _, inode in before} == {path.stat().st_ino for path in [folder, *folder.iterdir()]}
+    assert after == [("sync", tmp_path.stat().st_ino)]
+
+
 def test_a_value_that_is_no_number_in_json_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_bundle(tmp_path / "b", "model", {}, {"d": {"score": float("nan")}})

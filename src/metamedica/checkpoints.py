@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from metamedica.errors import BundleError
-from metamedica.storage import read_bundle, sync, write_bundle
+from metamedica.storage import read_bundle, write_bundle
 
 KIND = "checkpoint"
 KEPT = 2
@@ -60,20 +60,20 @@ class CheckpointFolder:
         return not self._found()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint; then remove those older than the newest two and what a killed run left half-done.
+        """Write a checkpoint, then `sweep`.
 
         Raises:
             OSError: the disk is full or read-only; earlier checkpoints stay and nothing partial remains.
         """
         target = self.folder / f"step-{checkpoint.step:08d}"
         write_bundle(target, KIND, checkpoint.tensors, {"state": checkpoint.state})
-        for _, path in self._found()[KEPT:]:
-            # first out of sight: a half-removed folder must not look like a damaged checkpoint
-            path.rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}.old"))
-        sync(self.folder)
-        for path in self.folder.iterdir():
-            if _LEFTOVER.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove the checkpoints older than the newest two, and what a killed run left half-done; nothing else."""
+        old = [path for _, path in self._found()[KEPT:]]
+        for path in [*old, *(each for each in self.folder.iterdir() if _LEFTOVER.fullmatch(each.name))]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole, None where there is none at all.

@@ -314,6 +314,7 @@ def _resume(run: _Run, folder: CheckpointFolder, identity: Mapping[str, Any]) ->
             "the code, torch or the number of threads has changed since the checkpoint; the result may differ in its bits"
         )
     run.restore(found)
+    folder.sweep()
 
 
 def train(

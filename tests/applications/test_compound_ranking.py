@@ -86,4 +86,4 @@ def test_the_page_shows_both_scenes_and_draws_compounds(scene: compound_ranking.
     for outside in ("<script", "src=", "href=", "@import", "url("):
         assert outside not in text
     assert scene.verdict.split(".")[0][:30] in text
-    assert list(demo.table_of_scene(scene)["method"])[0] == compound_ranking.DEFAULT
+    assert demo.table_of_scene(scene)["method"].iloc[0] == compound_ranking.DEFAULT

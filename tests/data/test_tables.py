@@ -106,10 +106,10 @@ def test_a_file_that_is_no_table_is_refused_in_one_sentence(
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="there is no file .*nowhere.csv"):
+    with pytest.raises(FileFormatError, match=r"there is no file .*nowhere\.csv"):
         read_table(tmp_path / "nowhere.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(FileFormatError, match="folder.csv is a folder"):
+    with pytest.raises(FileFormatError, match=r"folder\.csv is a folder"):
         read_table(tmp_path / "folder.csv")
 
 
@@ -205,6 +205,6 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one_and_no_draft(
 
 
 def test_an_unknown_suffix_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="t.xls has a suffix this cannot write"):
+    with pytest.raises(FileFormatError, match=r"t\.xls has a suffix this cannot write"):
         write_table(pd.DataFrame({"a": [1]}), tmp_path / "t.xls")
     assert list(tmp_path.iterdir()) == []

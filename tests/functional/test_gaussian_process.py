@@ -14,7 +14,6 @@ from metamedica.functional.gaussian_process import (
     condition,
     predictive,
     signed_targets,
-    simplex_grid,
 )
 from metamedica.types import CaseBatch, LabelledBatch
 
@@ -109,13 +108,6 @@ def test_the_binary_probability_is_the_exact_conditional_of_the_gaussian() -> No
     assert isinstance(law, Categorical)
     up, down = Normal(0.4, 0.8**0.5).log_prob(torch.tensor([1.0, -1.0])).exp()
     torch.testing.assert_close(law.probs[0, 0, 1], up / (up + down))
-
-
-def test_the_grid_holds_every_weighting_once() -> None:
-    grid = simplex_grid(3, 4, (0.1, 0.5))
-    assert len(grid.noise) == 15 * 2
-    torch.testing.assert_close(grid.weights.sum(1), torch.ones(30))
-    assert len({tuple(row) for row in torch.cat([grid.weights, grid.noise[:, None]], 1).tolist()}) == 30
 
 
 def test_a_support_of_one_class_is_refused() -> None:

@@ -15,7 +15,7 @@ from metamedica.predictors.predictor import Predictor
 
 ALKANES = ["C" * n for n in range(2, 14)]
 ACIDS = ["C" * n + "C(=O)O" for n in range(1, 13)]
-RINGS = ["c1ccccc1" + "C" * n for n in range(0, 12)]
+RINGS = ["c1ccccc1" + "C" * n for n in range(12)]
 LIBRARY = ["CCOCC", "CCCCN", "c1ccncc1", "CC(C)C(=O)O", "ClCCCl"]
 
 

@@ -33,19 +33,6 @@ class Grid(NamedTuple):
     noise: Float[Tensor, " cells"]
 
 
-def simplex_grid(n_kernels: int, steps: int, noises: tuple[float, ...]) -> Grid:
-    """Return every weighting of `n_kernels` kernels in multiples of 1 / `steps`, crossed with the noise shares."""
-
-    def compositions(left: int, parts: int) -> list[list[int]]:
-        if parts == 1:
-            return [[left]]
-        return [[first, *rest] for first in range(left, -1, -1) for rest in compositions(left - first, parts - 1)]
-
-    weights = torch.tensor(compositions(steps, n_kernels), dtype=torch.get_default_dtype()) / steps
-    noise = torch.tensor(noises, dtype=torch.get_default_dtype())
-    return Grid(weights.repeat_interleave(len(noises), 0), noise.repeat(len(weights)))
-
-
 class Posterior(NamedTuple):
     """What conditioning on the support gives, per task and cell."""
 
@@ -120,13 +107,14 @@ def leave_one_out(
 
     The weight of a cell without case i is its posterior weight divided by its density of case i, so the average is exact too.
     """
-    tasks, cells, n, outputs = posterior.whitened.shape
+    tasks, cells, n, _ = posterior.whitened.shape
     inverse = torch.cholesky_inverse(posterior.cholesky)
     diagonal = inverse.diagonal(dim1=-2, dim2=-1)
     variance = 1 / diagonal
     given = targets[:, None]
     mean = given - (inverse @ given) / diagonal[..., None]
-    density = Normal(mean, variance.sqrt()[..., None], validate_args=False).log_prob(given).sum(-1)
+    hidden: Law = Normal(mean, variance.sqrt()[..., None], validate_args=False)
+    density = hidden.log_prob(given).sum(-1)
     log_weight = torch.log_softmax(posterior.log_weight[:, :, None] - density, dim=1)
 
     def each(value: Tensor) -> Tensor:

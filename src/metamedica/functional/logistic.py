@@ -118,7 +118,8 @@ def leave_one_out_scores(
     curvature = torch.diag_embed(share) - share[..., :, None] * share[..., None, :]
     eye = torch.eye(share.shape[-1], dtype=share.dtype, device=share.device)
     slope = (members - probability).movedim(-2, -1)[..., None]
-    return mode.scores.movedim(-2, -1) - (block @ torch.linalg.solve(eye - curvature @ block, slope))[..., 0]
+    shift: Tensor = block @ torch.linalg.solve(eye - curvature @ block, slope)
+    return mode.scores.movedim(-2, -1) - shift[..., 0]
 
 
 def fit_logistic(

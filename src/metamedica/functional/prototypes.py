@@ -58,4 +58,5 @@ def mahalanobis_squares(query: Float[Tensor, "tasks m d"], gaussians: Gaussians)
     """Return (x - mean_k)^T Q_k^-1 (x - mean_k) of each query and class (twice Bateni et al. 2020, eq. 2)."""
     difference = query[:, None] - gaussians.mean[:, :, None]
     white = torch.linalg.solve_triangular(gaussians.factor, difference.mT, upper=False)
-    return white.square().sum(-2).mT
+    squares: Tensor = white.square().sum(-2)
+    return squares.mT

@@ -34,7 +34,8 @@ class RidgeFit(NamedTuple):
     """Noise variance that gives the leave-one-out residuals unit variance."""
     left_out: Float[Tensor, " tasks"]
     """Mean squared leave-one-out residual."""
-    count: Float[Tensor, " tasks"]
+    cases: Float[Tensor, " tasks"]
+    """Real cases of each task."""
 
 
 def centred(
@@ -122,5 +123,5 @@ def ridge_law(fit: RidgeFit, inputs: Float[Tensor, "tasks m d"]) -> Normal:
     mean = torch.einsum("tmd,td->tm", shifted, fit.weight) + fit.offset[:, None]
     half = torch.linalg.solve_triangular(fit.factor, fit.inputs @ shifted.mT, upper=False)
     spread = (shifted.square().sum(-1) - half.square().sum(1)).clamp(min=0) / fit.penalty[:, None]
-    variance = fit.noise[:, None] * (1 + 1 / fit.count.clamp(min=1)[:, None] + spread)
+    variance = fit.noise[:, None] * (1 + 1 / fit.cases.clamp(min=1)[:, None] + spread)
     return Normal(mean, variance.sqrt(), validate_args=False)

@@ -34,9 +34,10 @@ class QuadraticHead:
 class QuadraticProbe(Learner[QuadraticHead]):
     """p(class k) = softmax of -temperature (z - w_k)^T M_k (z - w_k) on embeddings z of length 1, encoder frozen.
 
-    Two blocks in turn (Formont et al.): M_k = [(1 - shrinkage) S_k(w_k) + shrinkage I]^-1 in closed form, with S_k(w_k) the second moment of class k's
-    support about w_k; then the prototypes w_k move down the support's cross-entropy with M_k fixed. Shrinkage keeps M_k from growing
-    without bound, which is the degenerate solution. Everything happens in the span of the support, with n x n matrices.
+    Two blocks in turn (Formont et al.): M_k = [(1 - shrinkage) S_k(w_k) + shrinkage I]^-1 in closed form, with S_k(w_k) the
+    second moment of class k's support about w_k; then the prototypes w_k move down the support's cross-entropy with M_k fixed.
+    Shrinkage keeps M_k from growing without bound, which is the degenerate solution. Everything happens in the span of the
+    support, with n x n matrices.
     Classification only: the head has no honest form for a continuous target.
 
     Deviates: S_k divides by n_k (the authors' code by n_k - 1, which fails for one case); prototypes move by `rate` times the gradient
@@ -75,7 +76,9 @@ class QuadraticProbe(Learner[QuadraticHead]):
         self.steps = steps
 
     def _embed(self, features: Features) -> Float[Tensor, "tasks cases dim"]:
-        return unit_size(self.encoder(features)) / self.encoder.dim**0.5
+        embedded: Tensor = self.encoder(features)
+        length: float = embedded.shape[-1] ** 0.5
+        return unit_size(embedded) / length
 
     def _logits(self, query: Float[Tensor, "tasks m dim"], head: QuadraticHead) -> Float[Tensor, "tasks m classes"]:
         """Return -temperature x (squared Mahalanobis distance, less the part that all classes share)."""
@@ -131,4 +134,5 @@ def quadratic_distances(
     factor = torch.linalg.cholesky(about @ about.mT + kappa[..., None, None] * eye)
     difference = query[:, None] - prototypes[:, :, None]
     half = torch.linalg.solve_triangular(factor, about @ difference.mT, upper=False)
-    return ((difference.square().sum(-1) - half.square().sum(2)) / shrinkage).mT
+    squares: Tensor = difference.square().sum(-1) - half.square().sum(2)
+    return (squares / shrinkage).mT

@@ -15,7 +15,6 @@ from metamedica.functional.gaussian_process import (
     leave_one_out,
     predictive,
     signed_targets,
-    simplex_grid,
 )
 from metamedica.types import CaseBatch, LabelledBatch, Law, Learner, LeaveOneOut, Paper, RawEncoder, TaskKind
 

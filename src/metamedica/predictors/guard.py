@@ -2,9 +2,9 @@
 
 Every candidate (the learned one, and those from scratch) is judged by its leave-one-out log-likelihood on the support: what it says of
 each labelled case when that case is hidden. A small gate, fitted on meta-valid tasks whose cases the learner has not seen, turns
-these scores, the support's size, its cohesion (are all its cases of one series?) and the share of its cases that
-earlier tasks have measured too into weights; the law is the weighted mixture. The gate starts sceptical: before any evidence the learned candidate counts for one part in twenty, and earlier
-tasks must earn more than that, on meta-valid tasks and on the support.
+these scores, the support's size, its cohesion (are all its cases of one series?) and the share of its cases that earlier tasks have
+measured too into weights; the law is the weighted mixture. The gate starts sceptical: before any evidence the learned candidate
+counts for one part in twenty, and earlier tasks must earn more than that, on meta-valid tasks and on the support.
 """
 
 from collections.abc import Mapping, Sequence
