@@ -58,10 +58,7 @@ def test_every_modality_knows_its_name_and_methods_from_scratch_that_exist(name:
     [
         (registry.learner_class, "learner", "learners"),
         (registry.encoder_class, "encoder", "encoders"),
-        pytest.param(
-            *(registry.modality, "modality", "modalities"),
-            marks=pytest.mark.xfail(strict=True, reason="the registry says 'modalitie'"),
-        ),
+        (registry.modality, "modality", "modalities"),
     ],
 )
 def test_an_unknown_name_gives_the_choices(look_up: object, what: str, room: str) -> None:

@@ -190,7 +190,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             record=self._record(tasks, history),
         )
         if valid and learner.learns_from_tasks() and self.model_.from_scratch:
-            self.model_.gates = self._gates(tasks, valid, plan)
+            self.model_.gates = self._gates(tasks, valid, plan, progress)
         return self
 
     def _fit_prior(self, learner: Learner[Any], tasks: TaskCollection, valid: list[str], plan: EpisodePlan) -> None:
@@ -198,8 +198,13 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         episodes = fixed_episodes(tasks, valid, replace(plan, query=64), seed=self.seed + 2, draws=_GATE_DRAWS)
         learner.eval().fit_prior([standardise_episodes(batch) for batch in episodes])
 
-    def _gates(self, tasks: TaskCollection, valid: list[str], plan: EpisodePlan) -> dict[TaskKind, Tensor]:
-        """Return the guard's gate for every kind the model may meet, fitted on meta-valid tasks where there are enough."""
+    def _gates(
+        self, tasks: TaskCollection, valid: list[str], plan: EpisodePlan, progress: Progress | None
+    ) -> dict[TaskKind, Tensor]:
+        """Return the guard's gate for every kind the model may meet, fitted on meta-valid tasks where there are enough.
+
+        Without a guard nothing is fitted: whoever guards the model later starts from the sceptical gate.
+        """
         plain = torch.tensor(SCEPTICAL).repeat(len(self.model_.from_scratch), 1)
         gates: dict[TaskKind, Tensor] = {}
         for kind in sorted(self.model_.learner.kinds):
@@ -207,7 +212,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             share = {"binary": 1.0, "regression": 0.0}.get(kind, 0.0)
             kinds = {tasks.tasks[name].kind for name in valid}
             seen = (kinds == {"regression"} and kind in ("binary", "regression")) or kinds == {kind}
-            if len(valid) < _MIN_GATE_TASKS or not seen:
+            if not self.guard or len(valid) < _MIN_GATE_TASKS or not seen:
                 continue
             episodes = fixed_episodes(
                 tasks,
@@ -219,7 +224,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             units = {task.unit for task in tasks.tasks.values()}
             method = self.model_.method(kind, unit=units.pop() if len(units) == 1 else None)
             if isinstance(method, Guard):
-                gates[kind] = method.fitted(episodes).gate
+                gates[kind] = method.fitted(episodes, progress=progress).gate
         return gates
 
     def _record(self, tasks: TaskCollection, history: list[dict[str, Any]]) -> dict[str, Any]:

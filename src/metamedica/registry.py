@@ -17,7 +17,8 @@ def names(room: str) -> list[str]:
 
 def _only_class(room: str, name: str, base: type) -> type:
     if name not in names(room):
-        raise InputError(f"there is no {room.removesuffix('s')} {name!r}; choose one of: {', '.join(names(room))}")
+        one = {"modalities": "modality"}.get(room, room.removesuffix("s"))
+        raise InputError(f"there is no {one} {name!r}; choose one of: {', '.join(names(room))}")
     module = importlib.import_module(f"metamedica.{room}.{name}")
     found = [
         member

@@ -1,5 +1,6 @@
 import csv
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -194,10 +195,10 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one_and_no_draft(
     write_table(pd.DataFrame({"a": [1]}), path)
     before = path.read_bytes()
 
-    def full(self: Path, data: bytes) -> int:
+    def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_table(pd.DataFrame({"a": [2]}), path)
     assert path.read_bytes() == before

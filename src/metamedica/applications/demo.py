@@ -20,6 +20,8 @@ SHIPPED = "chembl-potency"
 SHOTS = 16
 DRAWS = 20
 REPORT = "report.html"
+PAR = 0.01
+"""A difference in Spearman that no chemist would notice: below it two methods rank alike, however certain the sign."""
 _NOTES = (
     "One of the 29 earlier tasks is an EC50 assay of the same receptor, and many of its compounds were measured on the related "
     "mu and delta receptors: this is what earlier tasks can know.",
@@ -91,7 +93,10 @@ def table_of_scene(scene: Scene) -> pd.DataFrame:
 def sentence(scene: Scene) -> str:
     """Return what the scene shows, in one sentence with its figures."""
     mean, low, high = scene.against(METHODS["tanimoto_gp"])
-    word = "better than" if low > 0 else "worse than" if high < 0 else "on a par with"
+    if abs(mean) < PAR or low <= 0 <= high:
+        word = "on a par with"
+    else:
+        word = "better than" if mean > 0 else "worse than"
     return (
         f"{scene.name}: {DEFAULT} ranks {word} the Gaussian process from scratch (Spearman {mean:+.3f}, 95 % interval {low:+.3f} to {high:+.3f} "
         f"over {scene.rows['draw'].nunique()} draws of {scene.shots} compounds), leaning {scene.trust['weight'].mean():.0%} on earlier tasks."
@@ -175,7 +180,7 @@ def write_demo(scenes: Sequence[Scene], folder: str | Path, *, seed: int) -> Pat
         path,
         "Ranking compounds for a new assay from 16 measurements",
         sections,
-        verdict=" ".join(map(sentence, scenes)),
+        verdict="\n".join(map(sentence, scenes)),
         footer=footer,
     )
     return path

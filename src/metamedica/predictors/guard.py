@@ -21,7 +21,7 @@ from metamedica.errors import BundleError, TaskError
 from metamedica.functional.targets import scale_of, standardise
 from metamedica.predictors.method import Adapted, LearnerMethod
 from metamedica.predictors.trust import EarlierTasks
-from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, LeaveOneOut, RawEncoder
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, LeaveOneOut, Progress, RawEncoder
 
 MAX_FOLDS = 16
 CLIP = 10.0
@@ -210,19 +210,22 @@ class Guard:
         """Return the mixture law of each query case, in the units of the support's targets."""
         return self.adapt(support).predict(query)
 
-    def fitted(self, episodes: Sequence[EpisodeBatch]) -> "Guard":
+    def fitted(self, episodes: Sequence[EpisodeBatch], *, progress: Progress | None = None) -> "Guard":
         """Return a guard whose gate maximises the mixture's query log-likelihood on these episodes (raw units).
 
         Args:
             episodes: from meta-valid tasks; the learned candidates must not have been fitted on them.
+            progress: called once a batch of episodes.
         """
         evidence: list[Evidence] = []
         scores: list[Tensor] = []
-        for batch in episodes:
+        for done, batch in enumerate(episodes, start=1):
             evidence.append(self.weigh(batch.support).evidence)
             laws = [method(batch.support, batch.query.cases) for method in self.candidates.values()]
             each = torch.stack([law.log_prob(batch.query.targets) for law in laws], dim=-1)
             scores.append(each.masked_fill(~batch.query.mask[..., None], float("nan")))
+            if progress is not None:
+                progress(done, len(episodes), "weighing earlier tasks against methods from scratch")
         return Guard(self.candidates, self.raw, earlier=self.earlier, gate=_fit_gate(evidence, scores, self.gate))
 
 

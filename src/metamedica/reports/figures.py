@@ -26,7 +26,7 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = 10 ** np.floor(np.log10(span / count))
     step *= next(each for each in (1, 2, 5, 10) if span / (step * each) <= count)
     first = np.ceil(low / step) * step
-    return [float(round(value, 10)) for value in np.arange(first, high + step * 1e-6, step)]
+    return [float(round(value, 10)) + 0.0 for value in np.arange(first, high + step * 1e-6, step)]  # + 0.0: never -0
 
 
 class _Axes:

@@ -123,39 +123,36 @@ def _verdict(evaluation: Evaluation, default: str, baselines: Sequence[str]) -> 
     )
 
 
-def _methods(evaluation: Evaluation, default: str, baselines: Sequence[str]) -> list[Table]:
+def _methods(evaluation: Evaluation, default: str) -> list[Table]:
+    """Return, per support size, every method's figures, and the default paired with each of the others."""
     tables = []
+    leading, others = evaluation.leading, [f for f in evaluation.figures if f != evaluation.leading]
     for shots in evaluation.shots:
         summary = evaluation.summary()
         part = summary[summary["shots"] == shots]
-        rows = []
+        rows, paired = [], []
         for _, row in part.iterrows():
-            cells = [str(row["method"]), f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
-            for figure in evaluation.figures:
-                if figure != evaluation.leading:
-                    means = evaluation.per_task(figure).xs(shots, level="shots").get(row["method"])
-                    cells.append("–" if means is None or means.dropna().empty else f"{means.mean():.3f}")
-            if row["method"] == default:
-                cells.append("")
-            else:
-                pair = compare(evaluation, default, str(row["method"]), shots=shots)
-                cells.append(
-                    f"{pair.mean:+.3f} ({pair.low:+.3f} to {pair.high:+.3f}), p = {pair.p:.2g}, {pair.wins}/{pair.ties}/{pair.losses}"
-                )
+            method = str(row["method"])
+            cells = [method, f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
+            for figure in others:
+                means = evaluation.per_task(figure).xs(shots, level="shots").get(method)
+                cells.append("–" if means is None or means.dropna().empty else f"{means.mean():.3f}")
             rows.append(cells)
-        others = [FIGURE_NAMES.get(f, f) for f in evaluation.figures if f != evaluation.leading]
-        header = [
-            "method",
-            FIGURE_NAMES[evaluation.leading],
-            "95 % interval",
-            *others,
-            f"{default} minus it: mean, interval, Wilcoxon p, wins/ties/losses",
-        ]
+            if method != default:
+                pair = compare(evaluation, default, method, shots=shots)
+                interval = f"{pair.low:+.3f} to {pair.high:+.3f}"
+                won = f"{pair.wins} / {pair.ties} / {pair.losses}"
+                paired.append([method, f"{pair.mean:+.3f}", interval, f"{pair.p:.2g}", won])
+        header = ["method", FIGURE_NAMES[leading], "95 % interval", *(FIGURE_NAMES.get(f, f) for f in others)]
         lead = next((i for i, cells in enumerate(rows) if cells[0] == default), -1)
-        numeric = frozenset(range(1, len(header) - 1))
-        tables.append(
-            Table(header, rows, f"{shots} labelled cases; means over {int(part['tasks'].max())} tasks", numeric, lead)
-        )
+        caption = f"{shots} labelled cases; means over {int(part['tasks'].max())} tasks"
+        tables.append(Table(header, rows, caption, frozenset(range(1, len(header))), lead))
+        if paired:
+            against = [f"{default} against", "difference", "95 % interval", "Wilcoxon p", "better / same / worse"]
+            caption = (
+                f"{shots} labelled cases: {FIGURE_NAMES[leading]} of {default} minus the other's, paired over tasks"
+            )
+            tables.append(Table(against, paired, caption, frozenset(range(1, len(against)))))
     return tables
 
 
@@ -247,7 +244,7 @@ def write_report(
     skipped = [f"{name} does not apply: {why}." for name, why in evaluation.skipped.items()]
     sections = [
         Section("At a glance", prose=[*notes, *skipped], figures=plots),
-        Section("Methods", tables=_methods(evaluation, default, baselines)),
+        Section("Methods", tables=_methods(evaluation, default)),
         Section("Tasks", tables=[_tasks(evaluation, default, baselines[0] if baselines else None)]),
     ]
     if trust is not None and len(trust):
@@ -268,5 +265,12 @@ def write_report(
 
 
 def _footer(protocol: Mapping[str, Any]) -> str:
-    said = ", ".join(f"{name} {value}" for name, value in protocol.items() if name != "name")
-    return f"Protocol {protocol.get('name', 'unknown')}: {said}."
+    """Return the protocol in words; what it does not know by name it shows as it is."""
+    left = dict(protocol)
+    name, shots = left.pop("name", "unknown"), left.pop("shots", [])
+    small = left.pop("tasks_too_small", {})
+    said = [f"supports of {', '.join(map(str, shots))} cases"] if shots else []
+    said += [f"{left.pop(key)} {word}" for key, word in (("draws", "draws each"), ("tasks", "tasks")) if key in left]
+    said += [f"{key} {value}" for key, value in left.items()]
+    said += [f"{count} tasks too small for {size}" for size, count in small.items()]
+    return f"Protocol {name}: {', '.join(said)}."
