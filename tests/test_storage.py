@@ -320,6 +320,16 @@ def test_a_write_that_fails_leaves_what_stood_there_and_nothing_else(
     assert _contents(tmp_path) == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_every_file_of_a_bundle_may_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = _write(tmp_path / "bundle")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be synced on Windows")
 def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Power may fail at any moment: files, then their folder, then the name, then the folder that holds the name."""

@@ -60,8 +60,11 @@ def _write_tensors(path: Path, named: Mapping[str, Tensor]) -> None:
         memory = whole.untyped_storage().data_ptr()
         plain[name] = whole.clone() if memory in seen else whole  # safetensors refuses tensors that share memory
         seen.add(memory)
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(plain, path)
+        path.chmod(mode)  # safetensors leaves the file to its owner alone, whatever the umask says
     except SafetensorError as error:  # it hides the system's error (a full disk) in its text
         number = re.search(r"os error (\d+)", str(error))
         if number is None:

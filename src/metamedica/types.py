@@ -145,6 +145,15 @@ class Encoder(nn.Module, ABC):
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return one vector of length `dim` per case; leading axes are those of the blocks."""
 
+    def infer(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return what `forward` returns, without gradients: for an encoder that knows a faster way where only numbers are wanted.
+
+        Not inside `torch.func.vmap`; equal to `forward` up to rounding.
+        """
+        with torch.no_grad():
+            vectors: Tensor = self(features)
+        return vectors
+
 
 class RawEncoder(Encoder, ABC):
     """A fixed encoder (no parameters) that also knows how similar two cases are; what from-scratch methods use."""
@@ -234,8 +243,13 @@ class LeaveOneOut(ABC):
     """What a learner adds when it knows its leave-one-out predictions in closed form; the guard then need not adapt once per fold."""
 
     @abstractmethod
-    def leave_one_out(self, support: LabelledBatch) -> Float[Tensor, "tasks cases"]:
-        """Return the log-likelihood of each support case when that case is hidden; anything finite where padded."""
+    def leave_one_out(self, support: LabelledBatch, state: Any = None) -> Float[Tensor, "tasks cases"]:
+        """Return the log-likelihood of each support case when that case is hidden; anything finite where padded.
+
+        Args:
+            support: of every task.
+            state: what `adapt` returned for this support, where the caller has it already.
+        """
 
 
 class Modality(ABC):

@@ -114,7 +114,7 @@ def test_every_parameter_gets_a_gradient() -> None:
 
 def test_missing_and_broken_blocks_are_refused() -> None:
     encoder, given = made(), blocks([CHAIN])
-    with pytest.raises(InputError, match="needs a block 'bonds' and got atoms"):
+    with pytest.raises(InputError, match=r"reads the block .bonds. of Molecules\.graphs and got atoms"):
         encoder({"atoms": given["atoms"]})
     with pytest.raises(InputError, match="has 11 columns and needs 2"):
         encoder({**given, "atoms": given["atoms"][:, :11]})

@@ -102,3 +102,20 @@ def test_blocks_that_do_not_fit_are_refused(wrong: Features, said: str) -> None:
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match="give"):
         MLP(**{"blocks": BLOCKS, **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.6])
+def test_inference_gives_what_forward_gives_for_sparse_and_for_dense_counts(rate: float) -> None:
+    torch.manual_seed(0)
+    encoder = MLP({"descriptors": 3, "counts": 200}, hidden=(16,), dim=4).eval()
+    counts = torch.poisson(torch.full((2, 150, 200), rate)).to(torch.uint8)
+    given = {"counts": counts, "descriptors": torch.randn(2, 150, 3)}
+    out = encoder.infer(given)
+    assert not out.requires_grad
+    torch.testing.assert_close(out, encoder(given).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_inference_without_counts_or_hidden_layers_is_forward() -> None:
+    for encoder in (MLP({"x": 4}, hidden=(3,), dim=2).eval(), MLP({"counts": 4}, hidden=(), dim=2).eval()):
+        given = {name: torch.ones(200, 4) * torch.eye(200, 4) for name in encoder.blocks}
+        torch.testing.assert_close(encoder.infer(given), encoder(given).detach())

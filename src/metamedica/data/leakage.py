@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import sparse, stats
 
 from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
@@ -208,23 +208,26 @@ class _Others:
     """The source tasks: how many of them have each case and each group, and their labels apart for each kind and unit."""
 
     def __init__(self, collection: TaskCollection, source: Sequence[str], group: NDArray[np.int64] | None) -> None:
-        n_cases = len(collection.canonical)
-        self.source = set(source)
+        self.number = {name: number for number, name in enumerate(source)}
         self.group = group
-        self.times = np.zeros(n_cases, np.int64)
-        self.sums: dict[tuple[TaskKind, str | None], tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
-        for task in map(collection.__getitem__, source):
+        self.times = np.zeros(len(collection.canonical), np.int64)
+        parts: dict[tuple[TaskKind, str | None], list[tuple[NDArray[Any], ...]]] = {}
+        for name, number in self.number.items():
+            task = collection[name]
             self.times[task.rows] += 1
             if task.kind in _METRIC:
-                none = np.zeros(n_cases), np.zeros(n_cases, np.int64)
-                total, count = self.sums.setdefault((task.kind, task.unit), none)
-                total[task.rows] += task.targets
-                count[task.rows] += 1
+                owner = np.full(len(task), number)
+                parts.setdefault((task.kind, task.unit), []).append((task.rows, task.targets, owner))
+        self.labels: dict[tuple[TaskKind, str | None], sparse.csc_array] = {}  # [source tasks, cases]
+        for key, each in parts.items():
+            rows, targets, owner = (np.concatenate(column) for column in zip(*each, strict=True))
+            shape = (len(self.number), len(self.times))
+            self.labels[key] = sparse.csc_array((targets.astype(np.float64), (owner, rows)), shape=shape)
         self.group_times = None if group is None else np.bincount(group, weights=self.times)
 
     def overlap(self, task: Task) -> TaskOverlap:
         """Return what a task has in common with the source tasks other than itself."""
-        own = int(task.name in self.source)
+        own = int(task.name in self.number)
         shared = int((self.times[task.rows] > own).sum())
         shared_groups = None
         if self.group is not None and self.group_times is not None:
@@ -246,11 +249,14 @@ class _Others:
 
     def _labels(self, task: Task) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return sum and number of the labels that the task's cases have in other tasks of its kind and unit."""
-        found = self.sums.get((task.kind, task.unit))
-        if found is None:
+        if (task.kind, task.unit) not in self.labels:
             return np.zeros(len(task)), np.zeros(len(task), np.int64)
-        own = int(task.name in self.source)
-        return found[0][task.rows] - own * task.targets, found[1][task.rows] - own
+        found = self.labels[task.kind, task.unit][:, task.rows]
+        # its own labels are left out, not subtracted from a sum: the rounding would tell them
+        other = found.indices != self.number.get(task.name, -1)
+        place = np.repeat(np.arange(len(task)), np.diff(found.indptr))[other]
+        total = np.bincount(place, weights=found.data[other], minlength=len(task))
+        return total.astype(np.float64), np.bincount(place, minlength=len(task)).astype(np.int64)
 
 
 def _score(guess: NDArray[np.float64], target: NDArray[np.float64], metric: Literal["ROC-AUC", "Spearman"]) -> float:

@@ -94,7 +94,8 @@ class _Codes(nn.Module):
 def _rows(features: Features, name: str, columns: int) -> Int[Tensor, "*batch rows columns"]:
     if name not in features:
         raise InputError(
-            f"the encoder needs a block {name!r} and got {', '.join(features) or 'none'}; make graphs first"
+            f"message passing reads the block {name!r} of Molecules.graphs and got {', '.join(features) or 'none'}; "
+            "tables are read as fingerprints for now: choose the encoder mlp"
         )
     block = features[name]
     if block.shape[-1] % columns:

@@ -7,23 +7,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metamedica.errors import InputError
+from metamedica.functional.sparse import sparse_linear
 from metamedica.types import Encoder, Features
 
 COUNTS = "counts"
 """Blocks with this name hold counts (substructures, reads, words) and enter as `log(1 + count)`."""
 
 
-def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor, "*batch flat"]:
-    """Return the named blocks joined on the last axis, counts as `log(1 + count)`.
+def checked(features: Features, blocks: Mapping[str, int]) -> dict[str, Float[Tensor, "*batch size"]]:
+    """Return the named blocks in floating point, in the order of `blocks`.
 
     Args:
         features: blocks `[*batch, size]`; others than the named ones are ignored.
-        blocks: name -> size, in the order of joining.
+        blocks: name -> size.
 
     Raises:
         InputError: a block is missing or has another size.
     """
-    parts = []
+    found = {}
     for name, size in blocks.items():
         if name not in features:
             raise InputError(
@@ -36,10 +37,14 @@ def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor,
                 f"block {name!r} has {block.shape[-1]} columns and the encoder wants {size}; "
                 "featurise the cases with the same settings"
             )
-        if not block.is_floating_point():
-            block = block.to(torch.get_default_dtype())
-        parts.append(block.log1p() if name == COUNTS else block)
-    return torch.cat(parts, dim=-1)
+        found[name] = block if block.is_floating_point() else block.to(torch.get_default_dtype())
+    return found
+
+
+def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor, "*batch flat"]:
+    """Return the named blocks joined on the last axis, counts as `log(1 + count)`; errors as `checked`."""
+    found = checked(features, blocks)
+    return torch.cat([block.log1p() if name == COUNTS else block for name, block in found.items()], dim=-1)
 
 
 class MLP(Encoder):
@@ -87,3 +92,24 @@ class MLP(Encoder):
             InputError: a block is missing or has another size.
         """
         return self.layers(side_by_side(features, self.blocks))  # type: ignore[no-any-return]
+
+    def infer(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return what `forward` returns, without gradients; sparse counts go through the first layer by their entries.
+
+        Raises:
+            InputError: a block is missing or has another size.
+        """
+        first = self.layers[0]
+        if not isinstance(first, nn.Linear) or COUNTS not in self.blocks:
+            return super().infer(features)
+        with torch.no_grad():
+            found = checked(features, self.blocks)
+            pieces: tuple[Tensor, ...] = torch.split(first.weight, list(self.blocks.values()), dim=1)
+            weights = dict(zip(found, pieces, strict=True))
+            wide = sparse_linear(found[COUNTS], weights[COUNTS], entry=torch.log1p)
+            if wide is None:
+                return super().infer(features)
+            for name, block in found.items():
+                if name != COUNTS:
+                    wide = wide + block @ weights[name].T
+            return self.layers[1:](wide + first.bias)  # type: ignore[no-any-return]

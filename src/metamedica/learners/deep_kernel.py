@@ -107,7 +107,7 @@ class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
         """Return the embedding, each case's vector with mean 0 and variance 1; in training mode features are left out at random."""
         if self.training:
             features = {name: dropout(block, self.feature_dropout) for name, block in features.items()}
-        vector = self.encoder(features)
+        vector = self.encoder(features) if self.training or torch.is_grad_enabled() else self.encoder.infer(features)
         return layer_norm(vector, vector.shape[-1:])
 
     def _kernels(
@@ -141,9 +141,12 @@ class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
         mean, variance = self._cells(state, query)
         return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
 
-    def leave_one_out(self, support: LabelledBatch) -> Float[Tensor, "tasks cases"]:
+    def leave_one_out(
+        self, support: LabelledBatch, state: DeepKernelState | None = None
+    ) -> Float[Tensor, "tasks cases"]:
         """Return the log-likelihood of each support case when it is hidden, in closed form."""
-        return leave_one_out(self.adapt(support).posterior, signed_targets(support), support)
+        posterior = (state or self.adapt(support)).posterior
+        return leave_one_out(posterior, signed_targets(support), support)
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the multitask loss of support and query cases under one linear head per earlier task."""

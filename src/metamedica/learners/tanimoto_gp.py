@@ -71,6 +71,9 @@ class TanimotoGP(Learner[TanimotoGPState], LeaveOneOut):
         )
         return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
 
-    def leave_one_out(self, support: LabelledBatch) -> Float[Tensor, "tasks cases"]:
+    def leave_one_out(
+        self, support: LabelledBatch, state: TanimotoGPState | None = None
+    ) -> Float[Tensor, "tasks cases"]:
         """Return the log-likelihood of each support case when it is hidden, in closed form."""
-        return leave_one_out(self.adapt(support).posterior, signed_targets(support), support)
+        posterior = (state or self.adapt(support)).posterior
+        return leave_one_out(posterior, signed_targets(support), support)

@@ -19,7 +19,7 @@ from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, TaskError
 from metamedica.functional.targets import scale_of, standardise
-from metamedica.predictors.method import Adapted, LearnerMethod
+from metamedica.predictors.method import Adapted, AdaptedLearner, LearnerMethod
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, LeaveOneOut, Progress, RawEncoder
 
@@ -55,11 +55,18 @@ def _one_class_left(support: LabelledBatch, kept: Bool[Tensor, "tasks folds n"])
     return (classes[:, None] & kept[..., None]).any(2).sum(-1) < 2
 
 
-def held_out_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Float[Tensor, " tasks"]:
+def held_out_log_likelihood(
+    method: LearnerMethod, support: LabelledBatch, adapted: AdaptedLearner | None = None
+) -> Float[Tensor, " tasks"]:
     """Return the mean log-likelihood of each task's support cases when they are hidden, in standardised units for regression.
 
     Leave-one-out where the learner has it in closed form or the support has at most `MAX_FOLDS` cases, `MAX_FOLDS` folds (one batch of
     tasks) otherwise. A case is left out of the mean where hiding it leaves one class only; a task with no case left scores 0.
+
+    Args:
+        method: to judge.
+        support: in the tasks' own units.
+        adapted: the method adapted to this support, where the caller has it already.
     """
     support = standardise(support, scale_of(support, usual_scale=method.usual_scale))
     if isinstance(method.learner, LeaveOneOut):
@@ -67,7 +74,7 @@ def held_out_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Fl
         kept = support.mask[:, None, :] & ~torch.eye(n, dtype=torch.bool)
         counted = support.mask & ~_one_class_left(support, kept)
         with torch.no_grad():
-            each = method.learner.leave_one_out(support).masked_fill(~counted, 0)
+            each = method.learner.leave_one_out(support, adapted and adapted.state).masked_fill(~counted, 0)
         return each.sum(1) / counted.sum(1).clamp(min=1)
     return _folded_log_likelihood(method, support)
 
@@ -189,11 +196,17 @@ class Guard:
     def names(self) -> list[str]:
         return list(self.candidates)
 
-    def weigh(self, support: LabelledBatch) -> Weighed:
-        """Return how much each candidate counts for each task."""
-        held_out = torch.stack(
-            [held_out_log_likelihood(method, support) for method in self.candidates.values()], dim=-1
-        ).to(torch.float32)
+    def weigh(self, support: LabelledBatch, parts: Sequence[AdaptedLearner] = ()) -> Weighed:
+        """Return how much each candidate counts for each task.
+
+        Args:
+            support: of every task.
+            parts: the candidates adapted to this support, where the caller has them already.
+        """
+        known: Sequence[AdaptedLearner | None] = parts or [None] * len(self.candidates)
+        methods = zip(self.candidates.values(), known, strict=True)
+        each = [held_out_log_likelihood(method, support, part) for method, part in methods]
+        held_out = torch.stack(each, dim=-1).to(torch.float32)
         evidence = Evidence(
             held_out,
             support.counts().to(torch.float32),
@@ -204,7 +217,8 @@ class Guard:
 
     def adapt(self, support: LabelledBatch) -> AdaptedMixture:
         """Return every candidate adapted to each task, and the weight of each."""
-        return AdaptedMixture([method.adapt(support) for method in self.candidates.values()], self.weigh(support))
+        parts = [method.adapt(support) for method in self.candidates.values()]
+        return AdaptedMixture(parts, self.weigh(support, parts))
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
         """Return the mixture law of each query case, in the units of the support's targets."""

@@ -1,6 +1,7 @@
 """What a predictor says of itself: how far it leans on earlier tasks, on which, and why."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -79,9 +80,17 @@ class EarlierTasks:
     centroids: Float[Tensor, "earlier dim"]
     known: Int64[Tensor, " cases"]
 
+    @cached_property
+    def _sorted(self) -> Int64[Tensor, " cases"]:
+        return self.known.sort().values
+
     def seen(self, raw: RawEncoder, support: LabelledBatch) -> Float[Tensor, " tasks"]:
         """Return the share of each support's cases that an earlier task has measured too (equal raw vectors)."""
-        found = torch.isin(content_hash(raw(support.features)), self.known) & support.mask
+        if len(self.known) == 0:
+            return torch.zeros(len(support.mask))
+        hashes = content_hash(raw(support.features))
+        at = torch.searchsorted(self._sorted, hashes).clamp(max=len(self.known) - 1)
+        found = (self._sorted[at] == hashes) & support.mask
         return found.sum(1) / support.counts().clamp(min=1)
 
     def near(self, raw: RawEncoder, rows: Float[Tensor, "n dim"], *, top: int = 5) -> tuple[NearTask, ...]:

@@ -36,20 +36,21 @@ def compare(evaluation: Evaluation, method: str, baseline: str, *, shots: int, f
     """Return the paired comparison over the tasks that both did.
 
     Raises:
-        InputError: a method or support size that the evaluation does not have.
+        InputError: a method, figure or support size that the evaluation does not have.
     """
     figure = figure or evaluation.leading
-    table = evaluation.per_task(figure)
-    for name in (method, baseline):
-        if name not in table.columns:
-            raise InputError(f"the evaluation has no method {name!r}; it has: {', '.join(table.columns)}")
+    asked = [("method", method, evaluation.methods), ("method", baseline, evaluation.methods)]
+    for what, name, known in [*asked, ("figure", figure, evaluation.figures)]:
+        if name not in known:
+            raise InputError(f"the evaluation has no {what} {name!r}; it has: {', '.join(known)}")
     if shots not in evaluation.shots:
         raise InputError(f"the evaluation has no support of {shots}; it has: {', '.join(map(str, evaluation.shots))}")
-    both = table.xs(shots, level="shots")[[method, baseline] if method != baseline else [method]].dropna()
+    table = evaluation.per_task(figure).reindex(columns=list(dict.fromkeys([method, baseline])))
+    both = table[table.index.get_level_values("shots") == shots].droplevel("shots").dropna()
     gap = both[method] - both[baseline]
     if figure in LOWER_IS_BETTER:
         gap = -gap
-    values = gap.to_numpy()
+    values = gap.to_numpy(dtype=float)
     low, high = bootstrap(values)
     differs = np.abs(values) > 0
     p = float(wilcoxon(values[differs]).pvalue) if differs.sum() > 0 else 1.0

@@ -1,6 +1,6 @@
 """Small plots as inline SVG that follow the page's colours, in light and dark. No script, no font, nothing fetched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -79,15 +79,33 @@ def _legend(names: Sequence[str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
+def _range(values: Iterable[float | int]) -> tuple[float, float]:
+    """Return the smallest and the largest number; 0 and 1 where there is none."""
+    finite = [float(value) for value in values if np.isfinite(value)] or [0.0, 1.0]
+    return min(finite), max(finite)
+
+
+def _shown(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Return the points that are numbers; without the interval where an end of it is none."""
+    shown = {}
+    for name, curve in curves.items():
+        keep = [i for i, point in enumerate(zip(curve.x, curve.y, strict=True)) if np.isfinite(point).all()]
+        x, y, low, high = (
+            [side[i] for i in keep] if side else [] for side in (curve.x, curve.y, curve.low, curve.high)
+        )
+        shown[name] = Curve(x, y, low, high) if np.isfinite([*low, *high]).all() else Curve(x, y)
+    return shown
+
+
 def _points(axes: _Axes, x: Sequence[float | int], y: Sequence[float | int]) -> str:
     return " ".join(f"{a},{b}" for a, b in (axes.at(u, v) for u, v in zip(x, y, strict=True)))
 
 
 def learning_curves(curves: Mapping[str, Curve], *, label: str) -> str:
     """Return one line a method over support sizes (log scale), with its interval; the first is drawn strongest."""
-    sizes = sorted({float(x) for curve in curves.values() for x in curve.x})
-    values = [v for curve in curves.values() for v in (*curve.y, *curve.low, *curve.high) if np.isfinite(v)]
-    low, high = min(values), max(values)
+    curves = _shown(curves)
+    sizes = sorted({float(x) for curve in curves.values() for x in curve.x}) or [1.0]
+    low, high = _range(v for curve in curves.values() for v in (*curve.y, *curve.low, *curve.high))
     room = max((high - low) * 0.08, 0.01)
     logs = [float(np.log2(size)) for size in sizes]
     axes = _Axes(
@@ -115,8 +133,7 @@ def paired_tasks(
     x: Sequence[float | int], y: Sequence[float | int], *, names: Sequence[str], labels: tuple[str, str]
 ) -> str:
     """Return one point a task, baseline across and method up; above the diagonal the method is better."""
-    both = [value for value in (*x, *y) if np.isfinite(value)]
-    low, high = min(both), max(both)
+    low, high = _range((*x, *y))
     room = max((high - low) * 0.06, 0.01)
     axes = _Axes((low - room, high + room), (low - room, high + room), labels=labels)
     start, end = axes.at(low - room, low - room), axes.at(high + room, high + room)
@@ -133,6 +150,7 @@ def paired_tasks(
 
 def reliability(lines: Mapping[str, Curve]) -> str:
     """Return predicted probability against observed frequency; the diagonal is perfect."""
+    lines = _shown(lines)
     axes = _Axes((0.0, 1.0), (0.0, 1.0), labels=("predicted probability", "observed share of positives"))
     start, end = axes.at(0, 0), axes.at(1, 1)
     parts = [axes.frame(), f'<line class="diagonal" x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}"/>']
@@ -149,11 +167,10 @@ def reliability(lines: Mapping[str, Curve]) -> str:
 
 def strips(groups: Mapping[str, Sequence[float | int]], *, label: str) -> str:
     """Return one column of points a group with its mean as a bar: draws side by side."""
-    values = [v for group in groups.values() for v in group if np.isfinite(v)]
-    low, high = min(values), max(values)
+    low, high = _range(v for group in groups.values() for v in group)
     room = max((high - low) * 0.08, 0.01)
     axes = _Axes(
-        (-0.5, len(groups) - 0.5),
+        (-0.5, max(len(groups), 1) - 0.5),
         (low - room, high + room),
         labels=("", label),
         x_ticks=[(float(i), name) for i, name in enumerate(groups)],
@@ -164,6 +181,8 @@ def strips(groups: Mapping[str, Sequence[float | int]], *, label: str) -> str:
         for k, value in enumerate(finite):
             a, b = axes.at(i + 0.36 * ((k * 0.618) % 1 - 0.5), value)
             parts.append(f'<circle class="dot s{i % _SERIES} soft" r="4" cx="{a}" cy="{b}"/>')
+        if not finite:
+            continue
         mean = float(np.mean(finite))
         left, height = axes.at(i - 0.28, mean)
         right, _ = axes.at(i + 0.28, mean)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from metamedica.errors import InputError
 from metamedica.reports import figures
 from metamedica.reports.comparison import compare
 from metamedica.reports.evaluation import LOWER_IS_BETTER, Evaluation
@@ -107,12 +108,21 @@ def table_of(frame: pd.DataFrame, *, caption: str = "", digits: int = 3, lead: i
     )
 
 
+def _at(evaluation: Evaluation, shots: int, figure: str | None = None) -> pd.DataFrame:
+    """Return a figure at one support size: a row a task, a column a method, NaN where it is not defined."""
+    table = evaluation.per_task(figure).reindex(columns=evaluation.methods)
+    return table[table.index.get_level_values("shots") == shots].droplevel("shots")
+
+
 def _verdict(evaluation: Evaluation, default: str, baselines: Sequence[str]) -> str:
     shots = evaluation.shots[0]
     name = FIGURE_NAMES[evaluation.leading]
     parts = []
     for baseline in baselines:
         pair = compare(evaluation, default, baseline, shots=shots)
+        if not np.isfinite(pair.mean):
+            parts.append(f"not comparable with {baseline} (no task where it is defined for both)")
+            continue
         word = "above" if pair.low > 0 else "below" if pair.high < 0 else "not clearly different from"
         parts.append(f"{word} {baseline} ({pair.mean:+.3f}, 95 % interval {pair.low:+.3f} to {pair.high:+.3f})")
     n = len(set(evaluation.rows["task"]))
@@ -130,13 +140,15 @@ def _methods(evaluation: Evaluation, default: str) -> list[Table]:
     for shots in evaluation.shots:
         summary = evaluation.summary()
         part = summary[summary["shots"] == shots]
+        if part.empty:
+            continue
         rows, paired = [], []
         for _, row in part.iterrows():
             method = str(row["method"])
             cells = [method, f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
             for figure in others:
-                means = evaluation.per_task(figure).xs(shots, level="shots").get(method)
-                cells.append("–" if means is None or means.dropna().empty else f"{means.mean():.3f}")
+                mean = _at(evaluation, shots, figure)[method].mean()
+                cells.append(f"{mean:.3f}" if np.isfinite(mean) else "–")
             rows.append(cells)
             if method != default:
                 pair = compare(evaluation, default, method, shots=shots)
@@ -172,7 +184,7 @@ def _curves(evaluation: Evaluation, default: str) -> Figure:
 
 def _pairs(evaluation: Evaluation, default: str, baseline: str) -> Figure:
     shots = evaluation.shots[0]
-    both = evaluation.per_task().xs(shots, level="shots")[[baseline, default]].dropna()
+    both = _at(evaluation, shots)[[baseline, default]].dropna()
     svg = figures.paired_tasks(
         both[baseline].tolist(), both[default].tolist(), names=[str(n) for n in both.index], labels=(baseline, default)
     )
@@ -198,7 +210,7 @@ def _reliability(evaluation: Evaluation, default: str, baselines: Sequence[str])
 
 def _tasks(evaluation: Evaluation, default: str, baseline: str | None) -> Table:
     shots = evaluation.shots[0]
-    both = evaluation.per_task().xs(shots, level="shots")
+    both = _at(evaluation, shots)
     table = pd.DataFrame(both[[default] if baseline is None else [default, baseline]].dropna())
     if baseline is not None:
         table["difference"] = table[default] - table[baseline]
@@ -234,8 +246,13 @@ def write_report(
         examples: drawn cases.
         trust: one row a task: how far the default leaned on earlier tasks, and what it gained.
         notes: sentences under the verdict.
+
+    Raises:
+        InputError: the evaluation does not have the default method.
     """
     default = default or evaluation.methods[0]
+    if default not in evaluation.methods:
+        raise InputError(f"the evaluation has no method {default!r}; it has: {', '.join(evaluation.methods)}")
     baselines = [name for name in baselines if name in evaluation.methods and name != default]
     plots = [_curves(evaluation, default)]
     if baselines:
