@@ -85,9 +85,11 @@ def modules_behind(*roots: Path) -> list[Path]:
             continue
         found.add(path)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("metamedica."):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "metamedica":
                 base = SOURCE.joinpath(*(node.module or "").split(".")[1:])
-                nearby = [base.with_suffix(".py"), base / "__init__.py", *(base / f"{a.name}.py" for a in node.names)]
+                nearby = [base / f"{a.name}.py" for a in node.names]
+                if base != SOURCE:  # the front door imports everything, for type checkers only
+                    nearby += [base.with_suffix(".py"), base / "__init__.py"]
                 left += [file for file in nearby if file.is_file()]
     return sorted(found)
 

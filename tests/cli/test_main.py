@@ -129,9 +129,9 @@ def test_a_wrong_command_line_is_refused_with_the_place_to_look(
         (MetamedicaError("no worker"), 1, "error: no worker"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
         (
-            PermissionError(errno.EACCES, "Permission denied", "/root/x"),
+            PermissionError(errno.EACCES, "Permission denied", "/nowhere/x"),
             2,
-            "error: /root/x cannot be used (Permission denied)",
+            "error: /nowhere/x cannot be used (Permission denied)",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: the disk is full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "error: the disk is full"),

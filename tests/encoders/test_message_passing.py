@@ -55,7 +55,7 @@ def test_it_computes_the_equations_of_the_paper(graph: Graph, depth: int) -> Non
     torch.testing.assert_close(encoder(blocks([graph]))[0], by_hand(encoder, graph))
 
 
-def test_padding_changes_nothing() -> None:
+def test_padding_with_empty_atoms_and_bonds_changes_nothing() -> None:
     encoder, graphs = made(), [CHAIN, RING, ALONE]
     torch.testing.assert_close(encoder(blocks(graphs)), encoder(blocks(graphs, 40, 50)))
 

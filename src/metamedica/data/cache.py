@@ -74,9 +74,9 @@ def _key(modality: Modality, cases: Sequence[str]) -> str:
 
 
 def _read(entry: Path) -> PreparedCases | None:
-    if not entry.exists():
-        return None
     try:
+        if not entry.exists():
+            return None
         tensors, documents = read_bundle(entry, KIND)
         prepared = PreparedCases(
             tensors["rows"]["row"].tolist(),

@@ -235,7 +235,7 @@ class TaskCollection:
         gone[index] = True
         changed = dict(self.tasks)
         emptied = removed = 0
-        for name in tasks:
+        for name in dict.fromkeys(tasks):
             task = self[name]
             keep = np.flatnonzero(~gone[task.rows])
             if len(keep) == len(task):

@@ -39,7 +39,7 @@ class Texts(NamedTuple):
     codes: IntArray
     texts: list[str]
 
-    def of(self, row: int) -> str:
+    def of(self, row: int | np.int64) -> str:
         """Return the text of a row; "" where it is missing."""
         return self.texts[self.codes[row]] if self.codes[row] >= 0 else ""
 

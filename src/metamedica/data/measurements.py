@@ -29,8 +29,8 @@ class Source:
     frame: pd.DataFrame
     name: str
 
-    def row(self, position: int) -> str:
-        return f"row {self.frame.index[position]}"
+    def row(self, position: int | np.int64) -> str:
+        return f"row {self.frame.index[int(position)]}"
 
     def texts(self, column: str, *, missing: frozenset[str] = frozenset({""})) -> Texts:
         return labels.texts(self.frame[column], missing=missing)

@@ -68,9 +68,10 @@ class TaskHeads(nn.Module):
             raise TaskError(
                 "multitask heads learn binary and regression tasks, got multiclass; train on the other tasks"
             )
-        if len(task_index) and not 0 <= int(task_index.min()) <= int(task_index.max()) < self.n_tasks:
+        wrong = task_index[(task_index < 0) | (task_index >= self.n_tasks)]
+        if len(wrong):
             raise TaskError(
-                f"got task index {int(task_index.max())} for {self.n_tasks} heads; build the learner with n_tasks of the collection"
+                f"got task index {int(wrong[0])} for {self.n_tasks} heads; build the learner with n_tasks of the collection"
             )
         if batch.kind == "binary":
             weight, bias = self.binary[task_index], self.binary_bias[task_index]

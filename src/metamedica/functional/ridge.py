@@ -70,7 +70,8 @@ def leave_one_out_residuals(
     values, vectors = torch.linalg.eigh(gram)
     shrink = penalties[:, None, :] / (values.clamp(min=0)[..., None] + penalties[:, None, :])
     residual = vectors @ (shrink * (vectors.mT @ targets[..., None]))
-    kept = (vectors**2) @ shrink - 1 / mask.sum(1).clamp(min=1)[:, None, None]
+    count = mask.sum(1).clamp(min=1).to(gram.dtype)  # the reciprocal of an integer would be in single precision
+    kept = (vectors**2) @ shrink - 1 / count[:, None, None]
     return torch.where(kept > _LEAST, residual / kept.clamp(min=_LEAST), 0).masked_fill(~mask[..., None], 0)
 
 

@@ -40,8 +40,9 @@ class QuadraticProbe(Learner[QuadraticHead]):
     support, with n x n matrices.
     Classification only: the head has no honest form for a continuous target.
 
-    Deviates: S_k divides by n_k (the authors' code by n_k - 1, which fails for one case); prototypes move by `rate` times the gradient
-    preconditioned with M_k^-1 and 1/n_k, where the authors run Adam; a class without cases has probability (1/2) / (n + C/2).
+    Deviates: S_k divides by n_k (the authors' code by n_k - 1, which fails for one case); prototypes move by `rate` times the
+    gradient preconditioned with M_k^-1 and 1/n_k (the factor 2 x temperature is part of `rate`), where the authors run Adam; a class
+    without cases has probability (1/2) / (n + C/2).
 
     Args:
         encoder: learned.

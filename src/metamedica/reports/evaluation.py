@@ -83,7 +83,7 @@ class Evaluation:
                     }
                 )
         ascending = (figure or self.leading) in LOWER_IS_BETTER
-        return pd.DataFrame(rows).sort_values(
+        return pd.DataFrame(rows, columns=["shots", "method", "mean", "low", "high", "tasks"]).sort_values(
             ["shots", "mean"], ascending=[True, ascending], kind="stable", ignore_index=True
         )
 
@@ -119,6 +119,8 @@ class Evaluation:
             missing = [key for key in (*KEYS, LEADING[value["kind"]]) if key not in rows.columns]
             if missing:
                 raise FileFormatError(f"the evaluation's rows lack {', '.join(missing)}; evaluate again")
+            for column in rows.columns.difference([*KEYS, "query"]):
+                rows[column] = rows[column].astype(float)  # a column of None only comes back as objects
             return cls(value["kind"], rows, value["protocol"], value["skipped"], pd.DataFrame(value["reliability"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, FileFormatError):

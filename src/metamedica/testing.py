@@ -1,0 +1,299 @@
+"""The contract that every learner keeps, and the small world of vectors to try one in.
+
+`check_learner(lambda: on_vectors(MyLearner))` needs no test framework and no data: it raises `AssertionError` with one sentence.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.distributions import Categorical, Normal
+
+from metamedica.errors import TaskError
+from metamedica.functional.targets import standardise_episodes
+from metamedica.types import (
+    CaseBatch,
+    Encoder,
+    EpisodeBatch,
+    Features,
+    LabelledBatch,
+    Learner,
+    LeaveOneOut,
+    RawEncoder,
+    TaskKind,
+)
+
+SIZE, N_TASKS = 4, 3
+"""Length of the vectors; tasks in a batch, and meta-training tasks of a learner that asks for their number."""
+_CLASSES: dict[TaskKind, int | None] = {"binary": 2, "multiclass": 3, "regression": None}
+AnyBatch = TypeVar("AnyBatch", CaseBatch, LabelledBatch)
+
+
+class VectorRaw(RawEncoder):
+    """The block `vector`, `size` numbers a case, as it is; compared by exp(-|x - y|^2 / 2)."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        super().__init__()
+        self.dim = size
+
+    def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return the vectors."""
+        return features["vector"]
+
+    def similarity(
+        self, left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
+    ) -> Float[Tensor, "*batch n m"]:
+        """Return the kernel between rows."""
+        return torch.exp(-0.5 * (left[..., :, None, :] - right[..., None, :, :]).square().sum(-1))
+
+    flat = forward
+
+
+class VectorEncoder(Encoder):
+    """Learned: tanh of a linear map of the block `vector`, from `size` to `dim` numbers a case."""
+
+    def __init__(self, size: int = SIZE, dim: int = 6) -> None:
+        super().__init__()
+        self.dim = dim
+        self.map = nn.Linear(size, dim)
+
+    def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return the embedding."""
+        return torch.tanh(self.map(features["vector"]))
+
+
+def on_vectors(made: Callable[..., Learner[Any]], *, settings: Mapping[str, Any] | None = None) -> Learner[Any]:
+    """Return a new learner of class `made`, given what its constructor names (`encoder`, `raw`, `n_tasks`) and `settings`."""
+    ours: dict[str, Callable[[], Any]] = {"encoder": VectorEncoder, "raw": VectorRaw, "n_tasks": lambda: N_TASKS}
+    wanted = inspect.signature(made).parameters
+    return made(**{name: value() for name, value in ours.items() if name in wanted}, **(settings or {}))
+
+
+def vector_batch(
+    vectors: Float[Tensor, "tasks n size"], targets: Shaped[Tensor, "tasks n"], *, n_classes: int | None = None
+) -> LabelledBatch:
+    """Return labelled vectors without padding; int64 targets with `n_classes`, floating point without (regression)."""
+    kind: TaskKind = "regression" if n_classes is None else "binary" if n_classes == 2 else "multiclass"
+    cases = CaseBatch({"vector": vectors}, torch.ones(targets.shape, dtype=torch.bool))
+    return LabelledBatch(cases, targets, kind, n_classes)
+
+
+def vector_episodes(kind: TaskKind, *, seed: int = 0) -> EpisodeBatch:
+    """Return `N_TASKS` standardised tasks, 8 known and 5 asked cases in double precision: a noisy slope, or classes about centres."""
+    random, n, n_classes = torch.Generator().manual_seed(seed), 13, _CLASSES[kind]
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    vectors = draw(N_TASKS, n, SIZE)
+    if n_classes is None:
+        targets = (vectors @ draw(N_TASKS, SIZE, 1))[..., 0] + 0.3 * draw(N_TASKS, n)
+    else:
+        targets = (torch.arange(n) % n_classes).repeat(N_TASKS, 1)
+        vectors = vectors + draw(N_TASKS, n_classes, SIZE)[:, targets[0]]
+    both = vector_batch(vectors, targets, n_classes=n_classes)
+    support, query = _rows(both, range(8)), _rows(both, range(8, n))
+    return standardise_episodes(EpisodeBatch(support, query, torch.arange(N_TASKS)))
+
+
+def _padded(batch: LabelledBatch, extra: int) -> LabelledBatch:
+    """Return the batch with `extra` rows of finite garbage that the mask hides."""
+
+    def longer(value: Tensor) -> Tensor:
+        filler = value.new_zeros(value.shape[0], extra, *value.shape[2:])
+        if value.dim() == 3:
+            filler = 1000 * torch.linspace(-1, 1, filler.numel(), dtype=value.dtype).view(filler.shape)
+        return torch.cat([value, filler], dim=1)
+
+    return batch.map(longer)
+
+
+def _rows(batch: AnyBatch, rows: Sequence[int], *, axis: int = 1) -> AnyBatch:
+    """Return the batch with these rows of an axis only: 0 tasks, 1 cases."""
+    return batch.map(lambda value: value.index_select(axis, torch.tensor(rows)))
+
+
+def _frozen(value: Any) -> Any:
+    """Return what a later `==` can be judged on: the numbers of tensors and arrays, the members of containers, else the object."""
+    if isinstance(value, dict):
+        return [*value, *map(_frozen, value.values())]
+    if isinstance(value, list | tuple | set):
+        return [_frozen(member) for member in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _contents(learner: nn.Module) -> dict[str, Any]:
+    """Return everything that `adapt` and `predict` must leave alone."""
+    found = {f"gradient of {name}": _frozen(parameter.grad) for name, parameter in learner.named_parameters()}
+    for place, module in learner.named_modules():
+        found |= {f"{place}.{name}".lstrip("."): _frozen(value) for name, value in vars(module).items()}
+    return found
+
+
+def _built(make: Callable[[], Learner[Any]], seed: int = 0) -> Learner[Any]:
+    torch.manual_seed(seed)
+    return make().double().eval()
+
+
+class _Trial:
+    """A learner on tasks of one kind, in evaluation mode and double precision; each method named `check_` is one check."""
+
+    def __init__(self, make: Callable[[], Learner[Any]], kind: TaskKind, tolerance: float) -> None:
+        self.make, self.kind, self.tolerance = make, kind, tolerance
+        self.episodes, self.others = vector_episodes(kind), vector_episodes(kind, seed=1).support
+        self.support, self.query = self.episodes.support, self.episodes.query.cases
+        self.learner = _built(self.make)
+        self.want = self.law()
+
+    def expect(self, fine: object, why: str) -> None:
+        if not fine:
+            raise AssertionError(f"{type(self.learner).__name__} on {self.kind} tasks: {why}")
+
+    def same(self, found: Tensor, want: Tensor, why: str, *, exact: bool = False) -> None:
+        near = 0.0 if exact else self.tolerance
+        fine = torch.allclose(found, want, rtol=near, atol=near)
+        self.expect(fine, f"{why} (by up to {(found - want).abs().max():.2g})")
+
+    def law(self, support: LabelledBatch | None = None, query: CaseBatch | None = None) -> Tensor:
+        """Return the law as numbers `[tasks, cases, *]`, by default of our own tasks."""
+        return self.predicted(self.learner, self.learner.adapt(support or self.support), query or self.query)
+
+    def law_of(self, learner: Learner[Any]) -> Tensor:
+        return self.predicted(learner, learner.adapt(self.support), self.query)
+
+    def predicted(self, learner: Learner[Any], state: Any, query: CaseBatch) -> Tensor:
+        """Return the law as numbers; it must be of the right type and shape, and finite."""
+        law, shape = learner.predict(state, query), tuple(query.mask.shape)
+        size, wanted = self.support.n_classes or 2, Normal if self.kind == "regression" else Categorical
+        found = torch.stack([law.loc, law.scale.log()], dim=-1) if isinstance(law, Normal) else torch.empty(0)
+        found = law.logits if isinstance(law, Categorical) else found
+        right = isinstance(law, wanted) and found.shape == (*shape, size)
+        self.expect(right, f"the law is {law}; a {wanted.__name__} of shape {shape} was wanted, over all classes")
+        self.expect(found[query.mask].isfinite().all(), "the law of a real case is not finite, or has scale 0")
+        return (law.probs if isinstance(law, Categorical) else found).detach()
+
+    def check_purity(self) -> None:
+        learner, support = _built(self.make), _padded(vector_episodes(self.kind).support, 1)
+        inputs = {"support": vars(support.cases), "targets": support.targets, "query": vars(self.query)}
+        given, before = _frozen(inputs), _contents(learner)
+        state = learner.adapt(support)
+        first = self.predicted(learner, state, self.query)
+        self.expect(_frozen(inputs) == given, "adapt or predict changed its input; copy before you write")
+        after = _contents(learner)
+        changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        self.expect(not changed, f"adapt or predict wrote to the learner ({changed}); return what was learned instead")
+        learner.adapt(self.others)
+        again = self.predicted(learner, state, self.query)
+        self.same(again, first, "a state gives another law after another adapt", exact=True)
+
+    def check_circumstances(self) -> None:
+        torch.manual_seed(1)
+        self.same(self.law(), self.want, "two calls in evaluation mode give two laws", exact=True)
+        self.same(self.law_of(_built(self.make)), self.want, "two builds from one seed differ", exact=True)
+        with torch.no_grad():
+            self.same(self.law(), self.want, "torch.no_grad changes the law")
+        with torch.inference_mode():
+            self.same(self.law(), self.want, "torch.inference_mode changes the law")
+
+    def check_tasks_are_apart(self) -> None:
+        for task in range(N_TASKS):
+            alone = self.law(_rows(self.support, [task], axis=0), _rows(self.query, [task], axis=0))
+            self.same(alone, self.want[[task]], "a task alone gets another law than in a batch")
+            pick = [N_TASKS + other if other != task else task for other in range(N_TASKS)]
+            vectors = torch.cat([self.support.features["vector"], self.others.features["vector"]])[pick]
+            targets = torch.cat([self.support.targets, self.others.targets.flip(1)])[pick]
+            mixed = self.law(vector_batch(vectors, targets, n_classes=self.support.n_classes))
+            self.same(mixed[task], self.want[task], "the support of one task changes the law of another")
+
+    def check_cases_are_a_set(self) -> None:
+        shuffled = self.law(_rows(self.support, [5, 2, 7, 0, 3, 6, 1, 4]))
+        self.same(shuffled, self.want, "the order of the support changes the law")
+        self.same(self.law(_padded(self.support, 3)), self.want, "padded support rows change the law")
+        longer = self.law(query=_padded(self.episodes.query, 2).cases)[:, : self.want.shape[1]]
+        self.same(longer, self.want, "padded query rows change the law of the others")
+        some = self.law(query=_rows(self.query, [4, 1]))
+        self.same(some, self.want[:, [4, 1]], "the law of a query case depends on the other query cases")
+
+    def check_small_supports(self) -> None:
+        if self.kind == "regression":
+            self.law(_rows(self.support, [0]))
+            return
+        same = (self.support.targets[0] == 0).nonzero()[:, 0].tolist()
+        self.law(_rows(self.support, [0, 1]))
+        self.law(_rows(self.support, [1, *same]))  # one case of class 1, all others of class 0
+        try:
+            state = self.learner.adapt(_rows(self.support, same))
+        except TaskError:
+            return
+        self.predicted(self.learner, state, self.query)
+
+    def check_state_dict(self) -> None:
+        taught, new = _built(self.make), _built(self.make, 1)
+        taught.fit_prior([vector_episodes(self.kind, seed=2)])
+        new.load_state_dict(taught.state_dict())
+        self.same(self.law_of(new), self.law_of(taught), "the state_dict does not carry all that it knows", exact=True)
+
+    def check_leave_one_out(self) -> None:
+        if not isinstance(self.learner, LeaveOneOut):
+            return
+        batch, refitted = _padded(self.support, 2), []
+        found, n = self.learner.leave_one_out(batch).detach(), self.support.mask.shape[1]
+        self.expect(found.shape == batch.mask.shape and found.isfinite().all(), "leave_one_out is not finite per case")
+        for case in range(n):
+            rest, hidden = _rows(self.support, [i for i in range(n) if i != case]), _rows(self.support, [case])
+            law = self.learner.predict(self.learner.adapt(rest), hidden.cases)
+            refitted.append(law.log_prob(hidden.targets).detach())
+        self.same(found[:, :n], torch.cat(refitted, dim=1), "leave_one_out is not what a refit on the others says")
+
+    def teaches(self) -> bool:
+        """Return whether meta_loss learns from this kind; multiclass may be refused, as heads per task cannot be shared."""
+        learner = _built(self.make).train()
+        try:
+            loss = learner.meta_loss(self.episodes)
+        except TaskError:
+            self.expect(self.kind == "multiclass", "meta_loss refuses a kind that the learner allows")
+            return False
+        fine, trained = (
+            loss.isfinite().all() and loss.requires_grad,
+            [p for p in learner.parameters() if p.requires_grad],
+        )
+        self.expect(fine and loss.shape == (), f"meta_loss is {loss}, one finite number with a gradient was wanted")
+        slope = torch.cat([s.flatten() for s in torch.autograd.grad(loss, trained, materialize_grads=True)])
+        self.expect(slope.isfinite().all() and slope.any(), "the gradient of meta_loss is 0 or not finite")
+        return True
+
+
+@torch.random.fork_rng(devices=[])
+def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-6) -> None:
+    """Check that a learner keeps the contract, on every kind of task that it allows; quiet where it does.
+
+    Laws of the right size and finite; nothing written to the learner or its input; tasks, query cases, order of the support, padding
+    and batching do not matter; the same without gradients, from the same seed, and from a `state_dict`; small supports are
+    answered or refused with `TaskError`; leave-one-out in closed form equals refitting; meta-training has a gradient.
+
+    Args:
+        make: builds a new learner on vectors of length `SIZE`, for example `lambda: on_vectors(MyLearner)`.
+        tolerance: absolute and relative, of laws in double precision where the order of sums may differ.
+
+    Raises:
+        AssertionError: the contract is broken; the message says how. What the learner itself raises is passed on.
+    """
+    learner = _built(make)
+    name, taught = type(learner).__name__, not learner.learns_from_tasks()
+    for kind in _CLASSES:
+        if kind in learner.kinds:
+            trial = _Trial(make, kind, tolerance)
+            for check in [getattr(trial, one) for one in vars(_Trial) if one.startswith("check_")]:
+                check()
+            taught = (learner.learns_from_tasks() and trial.teaches()) or taught
+            continue
+        try:
+            learner.adapt(vector_episodes(kind).support)
+        except TaskError:
+            continue
+        raise AssertionError(f"{name} adapts to {kind} tasks, which it does not allow; raise TaskError instead")
+    if not taught or not learner.kinds:
+        raise AssertionError(f"{name} allows no kind of task, or has parameters and refuses to train them")

@@ -1,0 +1,307 @@
+"""The measurements themselves: what they rest on, how they judge, and that the committed split is what it says."""
+
+import ast
+import importlib
+import json
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from metamedica.data.collection import TaskCollection
+from metamedica.data.splits import overlap_groups, rows_of, split_by_overlap
+from metamedica.reports.evaluation import Evaluation
+from metamedica.types import META_SPLITS, PreparedCases
+
+ROOT = Path(__file__).parents[2]
+SPLIT = ROOT / "benchmarks" / "chembl691_split.json"
+
+
+def _load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    pytest.importorskip("rdkit")
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+@pytest.fixture
+def molecules(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return _load("molecules", monkeypatch)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
+def test_every_benchmark_can_be_imported_and_says_its_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _load(name, monkeypatch)
+    assert callable(module.main)
+    assert f"python -m benchmarks.{name}" in (module.__doc__ or "") or "make " in (module.__doc__ or "")
+
+
+# The committed split.
+
+
+def _listed() -> dict[str, list[str]]:
+    listed: dict[str, list[str]] = json.loads(SPLIT.read_text(encoding="utf-8"))
+    return listed
+
+
+def test_the_committed_split_deals_every_target_once_in_the_shares_asked_for() -> None:
+    listed = _listed()
+    assert tuple(listed) == META_SPLITS
+    assert [len(listed[side]) for side in META_SPLITS] == [470, 67, 135]
+    every = [name for names in listed.values() for name in names]
+    assert len(set(every)) == len(every) == 672
+    assert all(name.startswith("CHEMBL") for name in every)
+    for names in listed.values():
+        assert names == sorted(names)
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[TaskCollection, TaskCollection]:
+    """The committed split before and after molecules are set apart.
+
+    Molecules are taken as they are written and not featurised: the 85,271 that are listed are distinct and stay so.
+    """
+    pytest.importorskip("rdkit")
+    from metamedica.modalities.molecules import Molecules
+
+    def as_written(self: Molecules, cases: Sequence[str], **_: Any) -> PreparedCases:
+        return PreparedCases(list(range(len(cases))), list(cases), {"none": torch.zeros(len(cases), 1)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Molecules, "prepare", as_written)
+        patch.setattr(Molecules, "version", "as written")  # so that nothing else finds these in the cache
+        module = _load("chembl_split", patch)
+        tasks = module.load_split()
+        patch.setattr(module, "load_split", lambda: tasks)
+        return tasks, module.load_disjoint()
+
+
+@pytest.mark.mirror
+def test_the_committed_split_is_the_one_that_its_command_draws(both: tuple[TaskCollection, TaskCollection]) -> None:
+    tasks, _ = both
+    assert (len(tasks), len(tasks.canonical), tasks.n_values) == (672, 85_271, 162_727)
+    drawn = split_by_overlap(tasks, share=0.3, fractions=(0.7, 0.1, 0.2), seed=0)
+    assert {side: sorted(drawn.names(side)) for side in META_SPLITS} == _listed()
+    for group in overlap_groups(tasks, share=0.3):
+        assert len({tasks.split[name] for name in group}) == 1
+
+
+@pytest.mark.mirror
+def test_after_the_split_no_molecule_stands_on_two_sides(both: tuple[TaskCollection, TaskCollection]) -> None:
+    tasks, apart = both
+    sides = {side: set(rows_of(apart, apart.names(side)).tolist()) for side in META_SPLITS}
+    for left, right in combinations(META_SPLITS, 2):
+        assert not sides[left] & sides[right]
+    assert apart.names("meta_test") == tasks.names("meta_test")
+    for name in apart.names("meta_test"):
+        assert apart[name].rows.tolist() == tasks[name].rows.tolist()
+    assert all(len(apart[name]) >= 8 for name in [*apart.names("meta_train"), *apart.names("meta_valid")])
+    assert [len(apart.names(side)) for side in META_SPLITS] == [419, 60, 135]
+
+
+# What a finished part rests on.
+
+
+def _package(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_the_modules_behind_a_file_are_all_that_it_imports_directly_or_not(
+    molecules: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "a.py": "import torch\nfrom metamedica.room import b\nfrom os import path\n",
+        "room/__init__.py": "",
+        "room/b.py": "def late():\n    from metamedica.c import thing\n",
+        "c.py": "from metamedica.a import x\n",
+        "alone.py": "from metamedica.c import y\n",
+    }
+    monkeypatch.setattr(molecules, "SOURCE", _package(tmp_path, files))
+    found = [path.relative_to(tmp_path).as_posix() for path in molecules.modules_behind(tmp_path / "a.py")]
+    assert found == ["a.py", "c.py", "room/__init__.py", "room/b.py"]
+    both = molecules.modules_behind(tmp_path / "alone.py", tmp_path / "c.py")
+    assert {path.name for path in both} == {"alone.py", "c.py", "a.py", "__init__.py", "b.py"}
+
+
+def test_a_module_imported_from_the_package_itself_is_behind_a_file_too(
+    molecules: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"__init__.py": "", "a.py": "from metamedica import b, __version__\n", "b.py": ""}
+    monkeypatch.setattr(molecules, "SOURCE", _package(tmp_path, files))
+    found = {path.name for path in molecules.modules_behind(tmp_path / "a.py")}
+    assert {"a.py", "b.py"} <= found
+
+
+def test_no_file_of_the_package_is_imported_in_a_way_that_the_search_does_not_know() -> None:
+    """The search knows `from metamedica... import ...`, and neither `import metamedica.x` nor `from . import x`."""
+    for path in sorted((ROOT / "src" / "metamedica").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+            elif isinstance(node, ast.Import):
+                assert not [alias.name for alias in node.names if alias.name.startswith("metamedica")], path
+
+
+@pytest.mark.parametrize("learner", ["deep_kernel", "random_forest", "maml"])
+def test_a_learners_code_version_changes_with_what_it_rests_on_and_with_nothing_else(
+    molecules: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
+) -> None:
+    copied = {
+        path.relative_to(molecules.SOURCE).as_posix(): path.read_text(encoding="utf-8")
+        for path in molecules.SOURCE.rglob("*.py")
+    }
+    before = molecules.code_version(learner)
+    monkeypatch.setattr(molecules, "SOURCE", _package(tmp_path, copied))
+    assert molecules.code_version(learner) == before
+    for unrelated in ("cli/fit.py", "reports/html.py", "learners/linear_probe.py"):
+        (tmp_path / unrelated).write_text(copied[unrelated] + "\n# changed\n", encoding="utf-8")
+        assert molecules.code_version(learner) == before
+    for name in (f"learners/{learner}.py", "training.py", "types.py", "reports/metrics.py", "data/episodes.py"):
+        (tmp_path / name).write_text(copied[name] + "\n# changed\n", encoding="utf-8")
+        assert molecules.code_version(learner) != before
+        (tmp_path / name).write_text(copied[name], encoding="utf-8")
+    assert molecules.code_version(learner) == before
+    monkeypatch.setitem(molecules.STEPS, learner, {"steps": 7})
+    assert molecules.code_version(learner) != before
+
+
+# How it judges.
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "lower", "met"),
+    [
+        (50.0, 49.9, True, True),
+        (50.0, 50.0, True, True),
+        (50.0, 50.1, True, False),
+        (0.9, 0.91, False, True),
+        (0.9, 0.89, False, False),
+        (None, 3.0, False, None),
+        (0.9, math.nan, False, False),
+    ],
+)
+def test_a_goal_is_met_on_the_right_side_of_what_was_wanted(
+    molecules: ModuleType, wanted: float | None, value: float, lower: bool, met: bool | None
+) -> None:
+    line = molecules.goal("speed", wanted, value, [value, value], lower=lower)
+    assert line["met"] is met
+    assert (line["name"], line["goal"]) == ("speed", wanted)
+
+
+def test_a_goal_is_judged_before_its_value_is_rounded(molecules: ModuleType) -> None:
+    line = molecules.goal("speed", 0.9, 0.899999, [0.123456, 0.9], lower=False)
+    assert (line["value"], line["interval"], line["met"]) == (0.9, [0.1235, 0.9], False)
+
+
+def test_the_spread_is_from_the_tenth_to_the_ninetieth_percentile(molecules: ModuleType) -> None:
+    assert molecules.spread(range(101)) == [10.0, 90.0]
+    assert molecules.spread([2.0]) == [2.0, 2.0]
+
+
+def test_two_things_are_timed_in_turn_as_often_as_asked(molecules: ModuleType) -> None:
+    order: list[str] = []
+    one, two = molecules.interleaved(lambda: order.append("a"), lambda: order.append("b"), 3)
+    assert order == list("ababab")
+    assert (len(one), len(two)) == (3, 3)
+    assert min(one + two) >= 0
+
+
+def _evaluation(gains: dict[str, float], *, kind: str = "binary", shots: tuple[int, ...] = (16, 64)) -> Evaluation:
+    """Return an evaluation in which the default beats each method by the gain named, on 20 tasks, with a little noise."""
+    rng = np.random.default_rng(0)
+    figure = {"binary": "delta_auprc", "regression": "r2"}[kind]
+    others = {"binary": ("roc_auc", "brier", "ece"), "regression": ("spearman", "rmse", "coverage")}[kind]
+    rows = []
+    for task in range(20):
+        for size in shots:
+            base = rng.normal(0.5, 0.1)
+            for method, gain in {"chembl-potency (default)": 0.0, **gains}.items():
+                value = base - gain + rng.normal(0, 0.01)
+                row: dict[str, Any] = {"method": method, "task": f"t{task}", "shots": size, "draw": 0, "query": 9}
+                rows.append(row | {figure: value} | dict.fromkeys(others, value))
+    return Evaluation(kind, pd.DataFrame(rows), {"name": "FS-Mol"})
+
+
+@pytest.mark.parametrize(
+    ("forest", "process", "met"),
+    [
+        (0.1, 0.1, [True, True]),
+        (0.1, -0.1, [True, False]),
+        (-0.1, 0.0, [False, True]),
+        (0.0, 0.0, [False, True]),
+    ],
+)
+def test_the_verdict_asks_to_beat_the_forest_and_not_to_lose_to_the_process(
+    molecules: ModuleType, forest: float, process: float, met: list[bool]
+) -> None:
+    evaluation = _evaluation({"random_forest": forest, "tanimoto_gp": process})
+    goals = molecules.verdicts({"binary": evaluation})
+    assert [goal["met"] for goal in goals] == met * 2
+    assert ["16 labels" in goal["name"] for goal in goals] == [True, True, False, False]
+    for goal in goals:
+        low, high = goal["interval"]
+        assert low <= goal["value"] <= high
+        assert goal["goal"] == 0.0
+
+
+def test_a_gain_that_could_be_chance_does_not_beat_the_forest(molecules: ModuleType) -> None:
+    evaluation = _evaluation({"random_forest": 0.001, "tanimoto_gp": 0.001})
+    first = molecules.verdicts({"binary": evaluation})[0]
+    assert first["p"] > 0.01
+    assert first["met"] is False
+
+
+def test_evaluations_of_one_method_each_are_joined_as_they_are(molecules: ModuleType) -> None:
+    whole = _evaluation({"random_forest": 0.1})
+    parts = [
+        Evaluation("binary", whole.rows[whole.rows["method"] == name], whole.protocol, {name: "why"}, pd.DataFrame())
+        for name in whole.methods
+    ]
+    joined = molecules.joined(parts)
+    assert joined.per_task().equals(whole.per_task())
+    assert joined.skipped == dict.fromkeys(whole.methods, "why")
+
+
+def test_the_table_for_people_holds_every_method_and_every_goal(molecules: ModuleType) -> None:
+    evaluations = {
+        kind: _evaluation({"random_forest": 0.1, "tanimoto_gp": 0.0}, kind=kind) for kind in ("binary", "regression")
+    }
+    goals = [*molecules.verdicts(evaluations), molecules.goal("speed", None, 1.0, [0.5, 2.0])]
+    text = molecules.markdown(evaluations, goals)
+    for kind in ("binary", "regression"):
+        for shots in (16, 64):
+            assert f"## {kind}, {shots} labelled compounds (20 targets, 10 draws)" in text
+    assert text.count("| random_forest |") == 4
+    assert "| speed | – | 1.0 | 0.5 to 2.0 | – |" in text
+    for goal in goals:
+        assert f"| {goal['name']} |" in text
+
+
+def test_the_budget_names_learners_that_exist_and_the_quick_ones_are_among_them(molecules: ModuleType) -> None:
+    from metamedica import registry
+
+    known = set(registry.names("learners"))
+    assert set(molecules.STEPS) | set(molecules.FROM_SCRATCH) <= known
+    assert known - set(molecules.STEPS) - set(molecules.FROM_SCRATCH) == {"deep_kernel"}
+    assert set(molecules.QUICK_LEARNERS) <= set(molecules.STEPS) | set(molecules.FROM_SCRATCH)
+
+
+def test_the_shipped_model_was_made_with_the_settings_of_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metamedica.meta_learner import MetaLearner
+
+    made = _load("make_chembl_potency", monkeypatch)
+    shipped, wanted = MetaLearner.load("chembl-potency").get_params(), made.configured().get_params()
+    assert {name: list(v) if isinstance(v, tuple) else v for name, v in shipped.items()} == {
+        name: list(v) if isinstance(v, tuple) else v for name, v in wanted.items()
+    }
+    assert made.COMMAND == "python -m benchmarks.make_chembl_potency"
+    assert made.FOLDER.is_dir()
