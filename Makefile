@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-molecules model clean
+.PHONY: help install demo test check format bench-molecules readme model clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP)  ## make .venv and install everything, pinned by constraints.txt
 
 demo: $(STAMP)  ## the main job on real molecules, in under three minutes; writes demo/report.html
-	OMP_NUM_THREADS=2 $(VENV)/bin/metamedica demo --out demo
+	OMP_NUM_THREADS=2 $(VENV)/bin/metamedica demo --out demo $(ARGS)
 
 test: $(STAMP)  ## run the tests
 	$(PY) -m pytest -n 2
@@ -43,6 +43,10 @@ format: $(STAMP)  ## format and mend what a tool can mend
 
 bench-molecules: $(STAMP)  ## speed, memory and accuracy on molecules; ARGS=--quick for two minutes
 	$(PY) -m benchmarks.molecules $(ARGS)
+
+readme: $(STAMP)  ## write the figures of the last benchmark and demonstration into both READMEs and the model's card
+	$(PY) -m benchmarks.readme
+	$(PY) -m benchmarks.make_chembl_potency --card-only
 
 model: $(STAMP)  ## train the meta-model that ships (about half an hour; needs METAMEDICA_DATA); ARGS=--resume
 	$(PY) -m benchmarks.make_chembl_potency $(ARGS)

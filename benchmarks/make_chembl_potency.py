@@ -8,6 +8,7 @@ Selection uses the meta-valid targets only. Ctrl-C and run again with --resume t
 import argparse
 import json
 import resource
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -82,13 +83,15 @@ def main() -> None:
     def progress(done: int, total: int, message: str) -> None:
         print(f"\r{done}/{total} {message}   ", end="", file=sys.stderr, flush=True)
 
+    checkpoints = RESULTS / "parts" / f"{arguments.out.name}-checkpoints"
     model = configured().fit(
         tasks,
-        checkpoints=RESULTS / "parts" / f"{arguments.out.name}-checkpoints",
+        checkpoints=checkpoints,
         resume=arguments.resume,
         progress=progress,
     )
     model.save(arguments.out, card=card(model, about()))
+    shutil.rmtree(checkpoints)
     size = sum(path.stat().st_size for path in arguments.out.iterdir())
     print(file=sys.stderr)
     print(

@@ -1,6 +1,7 @@
 """What every test stands on: one thread, a cache of its own, no connection to anywhere, and a visible skip where data is missing."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("mirror"):
                 item.add_marker(pytest.mark.skip(reason="needs the data mirror: METAMEDICA_DATA is not set"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """Undo what a shell does to jobs in the background: it lets them ignore Ctrl-C, and their children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -164,6 +164,10 @@ class RawEncoder(Encoder, ABC):
     ) -> Float[Tensor, "*batch n m"]:
         """Return a positive semi-definite kernel between rows, 1 on the diagonal."""
 
+    def kernels(self, left: Features, right: Features) -> Float[Tensor, "*batch kernels n m"]:
+        """Return the kernels worth averaging over, each positive semi-definite and 1 on the diagonal; by default `similarity` alone."""
+        return self.similarity(self(left), self(right))[..., None, :, :]
+
     @abstractmethod
     def flat(self, features: Features) -> Float[Tensor, "*batch flat"]:
         """Return every block side by side, scaled for linear models and trees."""

@@ -72,6 +72,21 @@ def test_brackets_of_smiles_are_shown_as_they_are(capsys: pytest.CaptureFixture[
     assert "[O-][N+](=O)c1[bold]" in shown
 
 
+def test_lines_fold_between_words_and_leave_a_path_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/" + "a-long-folder/" * 6 + "report.html"
+    Session().say(f"Wrote the report with all that was found to {path}.\n\nOpen it.")
+    assert capsys.readouterr().out.splitlines() == [
+        "Wrote the report with all that was found",
+        "to",
+        f"{path}.",
+        "",
+        "Open it.",
+    ]
+
+
 def test_no_bar_is_drawn_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Session().progress("working") as progress:
         assert progress is None

@@ -1,3 +1,6 @@
+import copy
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -119,3 +122,26 @@ def test_inference_without_counts_or_hidden_layers_is_forward() -> None:
     for encoder in (MLP({"x": 4}, hidden=(3,), dim=2).eval(), MLP({"counts": 4}, hidden=(), dim=2).eval()):
         given = {name: torch.ones(200, 4) * torch.eye(200, 4) for name in encoder.blocks}
         torch.testing.assert_close(encoder.infer(given), encoder(given).detach())
+
+
+def _stepped(encoder: MLP) -> MLP:
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+    encoder({"counts": torch.ones(3, 50)}).sum().backward()
+    optimizer.step()
+    return encoder
+
+
+def _loaded(encoder: MLP) -> MLP:
+    encoder.load_state_dict({name: value + 1 for name, value in encoder.state_dict().items()})
+    return encoder
+
+
+@pytest.mark.parametrize("changed", [_stepped, _loaded, MLP.double, copy.deepcopy])
+def test_inference_follows_the_weights_when_they_change(changed: Callable[[MLP], MLP]) -> None:
+    torch.manual_seed(0)
+    encoder = MLP({"counts": 50}, hidden=(16,), dim=4).eval()
+    counts = torch.eye(150, 50) * 3
+    encoder.infer({"counts": counts})
+    encoder = changed(encoder)
+    given = {"counts": counts.to(next(encoder.parameters()).dtype)}
+    torch.testing.assert_close(encoder.infer(given), encoder(given).detach(), rtol=1e-4, atol=1e-5)

@@ -2,10 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.gaussian_process.kernels import RBF
 from torch import Tensor
 
 from metamedica.functional import kernels
-from metamedica.functional.kernels import minmax_kernel
+from metamedica.functional.kernels import minmax_and_tanimoto, minmax_kernel, rbf_kernel
 
 
 def counts(rows: int, columns: int, seed: int, mean: float = 0.7) -> Tensor:
@@ -79,3 +80,23 @@ def test_leading_axes_are_kept_apart() -> None:
     kernel = minmax_kernel(left, right)
     assert kernel.shape == (2, 3, 4, 5)
     torch.testing.assert_close(kernel[1, 2], minmax_kernel(left[1, 2], right[1, 2]), rtol=0, atol=0)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.3, 3.0))
+def test_the_squared_exponential_is_scikit_learns_with_the_length_per_column(seed: int, length: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (torch.randn(rows, 5, generator=generator, dtype=torch.float64) for rows in (4, 6))
+    known = RBF(length * 5**0.5)(left.numpy(), right.numpy())
+    torch.testing.assert_close(rbf_kernel(left, right, length=length), torch.from_numpy(known), rtol=1e-10, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.1, 0.7, 5.0]), st.integers(1, 60))
+def test_both_tanimoto_kernels_at_once_are_each_by_itself(seed: int, mean: float, rows: int) -> None:
+    left, right = counts(rows, 12, seed, mean), counts(40, 12, seed + 1, mean)
+    of_counts, of_presence = minmax_and_tanimoto(left, right)
+    torch.testing.assert_close(of_counts, minmax_kernel(left, right), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        of_presence, minmax_kernel((left > 0).double(), (right > 0).double()), rtol=1e-14, atol=0
+    )

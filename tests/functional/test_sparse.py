@@ -18,7 +18,7 @@ def block(rows: int, size: int, filled: float, seed: int) -> torch.Tensor:
 @given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([0.0, 0.01, 0.05]))
 def test_it_is_the_dense_product_of_the_changed_entries(seed: int, size: int, filled: float) -> None:
     rows, weight = block(FEWEST_ROWS, size, filled, seed), torch.randn(7, size, dtype=torch.float64)
-    out = sparse_linear(rows, weight, entry=torch.log1p)
+    out = sparse_linear(rows, weight.T, entry=torch.log1p)
     if out is None:
         assert (rows != 0).double().mean() > MOST_FILLED
     else:
@@ -29,7 +29,7 @@ def test_leading_axes_and_empty_rows_are_kept() -> None:
     rows = block(FEWEST_ROWS, 40, 0.05, 0)
     rows[0] = rows[-1] = 0
     weight = torch.randn(5, 40, dtype=torch.float64)
-    out = sparse_linear(rows.reshape(2, -1, 40), weight)
+    out = sparse_linear(rows.reshape(2, -1, 40), weight.T)
     assert out is not None
     assert out.shape == (2, FEWEST_ROWS // 2, 5)
     assert not out[0, 0].any()
@@ -39,5 +39,5 @@ def test_leading_axes_and_empty_rows_are_kept() -> None:
 
 @pytest.mark.parametrize(("rows", "filled"), [(FEWEST_ROWS - 1, 0.01), (FEWEST_ROWS, 0.5)])
 def test_where_it_would_not_pay_there_is_no_answer(rows: int, filled: float) -> None:
-    assert sparse_linear(block(rows, 50, filled, 1), torch.ones(2, 50, dtype=torch.float64)) is None
-    assert sparse.sparse_linear(block(FEWEST_ROWS, 50, 0.01, 1), torch.ones(2, 50, dtype=torch.float64)) is not None
+    assert sparse_linear(block(rows, 50, filled, 1), torch.ones(50, 2, dtype=torch.float64)) is None
+    assert sparse.sparse_linear(block(FEWEST_ROWS, 50, 0.01, 1), torch.ones(50, 2, dtype=torch.float64)) is not None

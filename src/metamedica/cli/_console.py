@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,13 +64,15 @@ class Session:
         return session
 
     def say(self, text: str = "") -> None:
-        """Print a line for a person; nothing with `--json`."""
+        """Print a line for a person, folded between words only, so that a path stays whole; nothing with `--json`."""
         if not self.json:
             from rich.console import Console
 
             self._after_table = False
-            lines = "\n".join(_line(line) for line in text.split("\n"))
-            Console().print(lines, markup=False, highlight=False, emoji=False)
+            console = Console()
+            for line in text.split("\n"):
+                folded = textwrap.wrap(_line(line), console.width, break_long_words=False, break_on_hyphens=False)
+                console.print("\n".join(folded), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def heading(self, text: str) -> None:
         """Print a heading for a person; nothing with `--json`."""

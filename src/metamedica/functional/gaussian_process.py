@@ -93,7 +93,12 @@ def predictive(
 ) -> tuple[Float[Tensor, "tasks cells m outputs"], Float[Tensor, "tasks cells m"]]:
     """Return mean and variance (noise included) of each query target in every cell (Rasmussen & Williams eq. 2.25, 2.26)."""
     share = grid.weights * (1 - grid.noise)[:, None]
-    covariance = (torch.einsum("gc,tcmn->tgmn", share, cross) + MEAN_VARIANCE).masked_fill(~mask[:, None, None, :], 0)
+    constant = torch.ones_like(
+        cross[:, :1]
+    )  # the mean's kernel beside the others: far fewer entries to mask than with cells
+    terms = torch.cat([cross, constant], dim=1).masked_fill(~mask[:, None, None, :], 0)
+    weights = torch.cat([share, torch.full_like(share[:, :1], MEAN_VARIANCE)], dim=1)
+    covariance = torch.einsum("gc,tcmn->tgmn", weights, terms)
     half = torch.linalg.solve_triangular(posterior.cholesky, covariance.mT, upper=False)
     mean = half.mT @ posterior.whitened
     prior = torch.einsum("gc,tcm->tgm", share, diagonal) + MEAN_VARIANCE + grid.noise[:, None]

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 MOST_LEVELS = 255
+ROWS_AT_ONCE = 128
 FEW_PAIRS = 1024
 """Up to here the plain distance costs less than the overhead of the levels."""
 
@@ -23,36 +24,95 @@ def minmax_kernel(
         left: non-negative rows; not checked.
         right: non-negative rows, with the leading axes of `left`.
     """
-    total = left.sum(-1)[..., :, None] + right.sum(-1)[..., None, :]
-    shared = _shared(left, right, total)
+    if torch.is_grad_enabled() and (left.requires_grad or right.requires_grad):
+        total = _total(left, right)
+        return _ratio((total - torch.cdist(left, right, p=1.0)) / 2, total)
+    return _ratio(_shared(*_used(left, right)), _total(left, right))
+
+
+def minmax_and_tanimoto(
+    left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
+) -> tuple[Float[Tensor, "*batch n m"], Float[Tensor, "*batch n m"]]:
+    """Return `minmax_kernel` of the counts and of their presence (1 where a count is above 0), in little more than the time of one.
+
+    Args:
+        left: non-negative rows; not checked. No gradient flows.
+        right: non-negative rows, with the leading axes of `left`.
+    """
+    with torch.no_grad():
+        some, others, highest = _used(left, right)
+        present = _used_by_row(left)[..., :, None] + _used_by_row(right)[..., None, :]
+        of_counts = _ratio(_shared(some, others, highest), _total(left, right))
+        return of_counts, _ratio(some.sign() @ others.sign().mT, present)
+
+
+def rbf_kernel(
+    left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"], *, length: float = 1.0
+) -> Float[Tensor, "*batch n m"]:
+    """Return `exp(-|x - y|^2 / (2 length^2 dim))`: the squared exponential kernel with its length in units of root-mean-square columns.
+
+    Args:
+        left: rows.
+        right: rows, with the leading axes of `left`.
+        length: 1 where rows differ by about 1 in every column.
+    """
+    squares = (left**2).sum(-1)[..., :, None] + (right**2).sum(-1)[..., None, :] - 2 * left @ right.mT
+    return torch.exp(-0.5 * squares.clamp(min=0) / (length**2 * left.shape[-1]))
+
+
+def _total(left: Tensor, right: Tensor) -> Tensor:
+    return left.sum(-1)[..., :, None] + right.sum(-1)[..., None, :]
+
+
+def _used_by_row(rows: Tensor) -> Tensor:
+    """Return how many entries of each row are above 0; a few rows at a time stay in the processor's cache."""
+    parts = torch.split(rows.reshape(-1, rows.shape[-1]), ROWS_AT_ONCE)
+    return torch.cat([part.sign().sum(-1) for part in parts]).reshape(rows.shape[:-1])
+
+
+def _ratio(shared: Tensor, total: Tensor) -> Tensor:
     largest = total - shared
     empty = largest == 0
     return torch.where(empty, 1.0, shared / torch.where(empty, 1.0, largest))
 
 
-def _shared(left: Tensor, right: Tensor, total: Tensor) -> Tensor:
+def _used(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return both sides in the columns that the side with fewer rows uses, and the highest entry there, highest first.
+
+    Other columns can share nothing: of 2,048, sixteen molecules use some 300.
+    """
+    fewer = left if left.shape[-2] <= right.shape[-2] else right
+    if fewer.numel() == 0:
+        return left[..., :0], right[..., :0], left.new_zeros(0)
+    highest = fewer.flatten(0, -2).amax(0)
+    order = highest.argsort(descending=True, stable=True)[: int(highest.count_nonzero())]
+    return _columns(left, order), _columns(right, order), highest[order]
+
+
+def _shared(left: Tensor, right: Tensor, highest: Tensor) -> Tensor:
     """Return `sum_i min(a_i, b_i)` for every pair.
 
     With `d` the city-block distance it is `(|a| + |b| - d) / 2`. For whole numbers it is also the number of levels `t`
-    that both reach, `sum_t sum_i [a_i >= t] [b_i >= t]`: matrix products, exact and some fifty times faster. Only columns
-    that the side with fewer rows uses can share anything: of 2,048, sixteen molecules use some 300.
+    that both reach, `sum_t sum_i [a_i >= t] [b_i >= t]`: matrix products, exact and some fifty times faster.
+
+    Args:
+        left: rows.
+        right: rows.
+        highest: `[columns]`, the highest entry of the side with fewer rows, in descending order.
     """
-    if torch.is_grad_enabled() and (left.requires_grad or right.requires_grad):
-        return (total - torch.cdist(left, right, p=1.0)) / 2
-    fewer = left if left.shape[-2] <= right.shape[-2] else right
-    if fewer.numel() == 0:
-        return torch.zeros_like(total)
-    highest = fewer.flatten(0, -2).amax(0)
-    order = highest.argsort(descending=True, stable=True)[: int(highest.count_nonzero())]
-    left, right, highest = _columns(left, order), _columns(right, order), highest[order]
-    if total.numel() <= FEW_PAIRS or not (_few_levels(left) and _few_levels(right)):
-        total = left.sum(-1)[..., :, None] + right.sum(-1)[..., None, :]
-        return (total - torch.cdist(left, right, p=1.0)) / 2
+    pairs = left.shape[:-1].numel() * right.shape[-2]
+    if pairs <= FEW_PAIRS or not (_few_levels(left) and _few_levels(right)):
+        return (_total(left, right) - torch.cdist(left, right, p=1.0)) / 2
+    shared = left.new_zeros(*left.shape[:-1], right.shape[-2])
     reached = torch.bincount(highest.long()).flip(0).cumsum(0).flip(0)[1:]  # columns that reach level 1, 2, ...
-    shared = torch.zeros_like(total)
     for level, columns in enumerate(reached.tolist(), start=1):
-        shared += (left[..., :columns] >= level).to(shared) @ (right[..., :columns] >= level).to(shared).mT
+        shared += _reaching(left[..., :columns], level) @ _reaching(right[..., :columns], level).mT
     return shared
+
+
+def _reaching(rows: Tensor, level: int) -> Tensor:
+    """Return 1 where an entry is at least `level` and 0 elsewhere, four times as fast as by way of truth values."""
+    return torch.ge(rows, level, out=torch.empty_like(rows, memory_format=torch.contiguous_format))
 
 
 def _columns(rows: Tensor, which: Tensor) -> Tensor:

@@ -11,22 +11,22 @@ from torch.nn import functional
 MOST_FILLED = 0.1
 """Above this share of entries that are not zero the dense product is as fast."""
 FEWEST_ROWS = 128
-"""Below, the dense product costs less than laying the weight out anew."""
+"""Below, the dense product costs less than finding the entries."""
 
 
 def sparse_linear(
     rows: Float[Tensor, "*batch size"],
-    weight: Float[Tensor, "width size"],
+    table: Float[Tensor, "size width"],
     *,
     entry: Callable[[Tensor], Tensor] = torch.Tensor.detach,
 ) -> Float[Tensor, "*batch width"] | None:
-    """Return `entry(rows) @ weight.T` from the entries of `rows` that are not zero, or None where that would not pay.
+    """Return `entry(rows) @ table` from the entries of `rows` that are not zero, or None where that would not pay.
 
     Carries no gradient. At 3 % filled, 2,048 columns and 512 outputs it takes half the time of the dense product.
 
     Args:
         rows: the block.
-        weight: of the linear map.
+        table: the linear map, a row per column of `rows`; laid out so in memory, or it is copied.
         entry: applied to the entries first; must leave 0 at 0.
     """
     if rows.numel() < FEWEST_ROWS * rows.shape[-1]:
@@ -35,10 +35,10 @@ def sparse_linear(
     there = np.flatnonzero(flat.cpu().numpy() != 0)  # torch's own nonzero takes three times as long
     if len(there) > MOST_FILLED * flat.numel():
         return None
-    row, column = np.divmod(there, max(flat.shape[1], 1))
-    start = np.searchsorted(row, np.arange(len(flat)))
+    before = np.arange(len(flat)) * flat.shape[1]
+    start = np.searchsorted(there, before)
+    column = there - np.repeat(before, np.diff(start, append=len(there)))
     where, columns, starts = (torch.from_numpy(each).to(flat.device) for each in (there, column, start))
     values = entry(flat.reshape(-1)[where])
-    table = weight.detach().T.contiguous()
-    out = functional.embedding_bag(columns, table, starts, mode="sum", per_sample_weights=values)
-    return out.reshape(*rows.shape[:-1], weight.shape[0])
+    out = functional.embedding_bag(columns, table.detach().contiguous(), starts, mode="sum", per_sample_weights=values)
+    return out.reshape(*rows.shape[:-1], table.shape[1])

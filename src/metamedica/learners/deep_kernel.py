@@ -21,6 +21,7 @@ from metamedica.functional.gaussian_process import (
     predictive,
     signed_targets,
 )
+from metamedica.functional.kernels import rbf_kernel
 from metamedica.functional.multitask import TaskHeads, pooled
 from metamedica.types import (
     CaseBatch,
@@ -115,9 +116,7 @@ class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
         raw: tuple[Float[Tensor, "tasks n raw"], Float[Tensor, "tasks m raw"]],
         embedded: tuple[Float[Tensor, "tasks n dim"], Float[Tensor, "tasks m dim"]],
     ) -> Float[Tensor, "tasks 3 n m"]:
-        left, right = embedded
-        squares = (left**2).sum(-1)[..., :, None] + (right**2).sum(-1)[..., None, :] - 2 * left @ right.mT
-        learned = torch.exp(-0.5 * squares.clamp(min=0) / (self.length**2 * left.shape[-1]))
+        learned = rbf_kernel(*embedded, length=self.length)
         similar = self.raw.similarity(*raw)
         return torch.stack([similar, similar * learned, learned], dim=1)
 

@@ -1,6 +1,7 @@
 """A fitted meta-model: a frozen learner, the guard beside it, and what it remembers of its earlier tasks. Saved as one bundle."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class FittedModel:
         usual_scale: unit -> standard deviation that a regression task with this unit usually has.
         earlier: names and centroids of the meta-training tasks.
         record: how it was made (data, split, settings, seeds, history), for the card.
+        from_scratch: names of the learners that guard it, in the order of the gates' rows; None for those of the modality.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class FittedModel:
         usual_scale: dict[str, float],
         earlier: EarlierTasks,
         record: dict[str, Any],
+        from_scratch: Sequence[str] | None = None,
     ) -> None:
         self.spec = spec
         self.learner = copy.deepcopy(learner).eval()
@@ -73,7 +76,8 @@ class FittedModel:
         self.earlier = earlier
         self.record = record
         self.raw = modality.raw_encoder()
-        self.from_scratch = [name for name in modality.from_scratch if name != spec.learner]
+        offered = modality.from_scratch if from_scratch is None else from_scratch
+        self.from_scratch = [name for name in offered if name != spec.learner]
         self._scratch = {name: LearnerSpec(name, spec.encoder).build(modality).eval() for name in self.from_scratch}
 
     def method(self, kind: TaskKind, *, unit: str | None = None, guard: bool = True) -> Method:
@@ -97,6 +101,7 @@ class FittedModel:
         }
         document = {
             "spec": asdict(self.spec),
+            "from_scratch": self.from_scratch,
             "modality": {"name": self.modality.name, "version": self.modality.version},
             "usual_scale": self.usual_scale,
             "earlier_tasks": self.earlier.names,
@@ -136,6 +141,7 @@ class FittedModel:
                     document["earlier_tasks"], tensors["earlier"]["centroids"], tensors["earlier"]["known"]
                 ),
                 record=document["record"],
+                from_scratch=document["from_scratch"],
             )
         except (KeyError, TypeError, RuntimeError, InputError) as error:
             raise BundleError(f"{source} does not describe a model that this version can build ({error})") from error

@@ -15,6 +15,33 @@ def test_similarity_is_rdkits_count_tanimoto(molecules: Molecules, series: list[
     torch.testing.assert_close(raw.similarity(vectors, vectors), torch.tensor(expected))
 
 
+def test_kernels_to_average_are_built_from_rdkits_tanimoto_and_the_descriptors(
+    molecules: Molecules, series: list[str]
+) -> None:
+    some = series[::60]
+    raw, features = molecules.raw_encoder(), molecules.prepare(some).features
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    counts = [generator.GetCountFingerprint(Chem.MolFromSmiles(text)) for text in some]
+    bits = [generator.GetFingerprint(Chem.MolFromSmiles(text)) for text in some]
+    alike = torch.tensor(
+        [
+            [
+                (
+                    DataStructs.TanimotoSimilarity(counts[i], counts[j])
+                    + DataStructs.TanimotoSimilarity(bits[i], bits[j])
+                )
+                / 2
+                for j in range(len(some))
+            ]
+            for i in range(len(some))
+        ]
+    )
+    near = torch.exp(-0.5 * torch.cdist(features["descriptors"], features["descriptors"]) ** 2 / 22)
+    want = torch.stack([alike, alike * near, 0.75 * alike + 0.25 * near])
+    torch.testing.assert_close(raw.kernels(features, features), want, atol=1e-5, rtol=0)
+    assert torch.linalg.eigvalsh(raw.kernels(features, features).double()).min() > -1e-5
+
+
 def test_flat_is_the_logarithm_of_counts_and_the_descriptors(molecules: Molecules) -> None:
     raw, features = molecules.raw_encoder(), molecules.prepare(["CCCCO", "c1ccccc1"]).features
     flat = raw.flat(features)

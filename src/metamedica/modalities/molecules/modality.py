@@ -44,7 +44,7 @@ class Molecules(Modality):
 
     name: ClassVar[str] = "molecules"
     version: ClassVar[str] = "1"
-    from_scratch: ClassVar[tuple[str, ...]] = ("tanimoto_gp",)
+    from_scratch: ClassVar[tuple[str, ...]] = ("multi_kernel_gp",)
 
     def __init__(self, limits: crew.Limits | None = None) -> None:
         self.limits = limits or crew.Limits()
