@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.errors import TaskError
-from metamedica.functional.inner_loop import Parameters
+from metamedica.functional.inner_loop.chain import Parameters
 from metamedica.functional.logistic import BIAS_VARIANCE, LogisticFit
 from metamedica.functional.ridge import RidgeFit
 from metamedica.learners.fine_tune import FineTune

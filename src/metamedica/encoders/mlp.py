@@ -1,6 +1,6 @@
 """A multilayer perceptron over named blocks of features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from metamedica.errors import InputError
 from metamedica.functional.sparse import sparse_linear
-from metamedica.types import Encoder, Features
+from metamedica.types import Encoder, Features, Layered
 
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 COUNTS = "counts"
 """Blocks with this name hold counts (substructures, reads, words) and enter as `log(1 + count)`."""
 
@@ -47,8 +48,8 @@ def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor,
     return torch.cat([block.log1p() if name == COUNTS else block for name, block in found.items()], dim=-1)
 
 
-class MLP(Encoder):
-    """Blocks side by side -> [linear, layer norm, GELU, dropout] for each hidden width -> linear.
+class MLP(Encoder, Layered):
+    """Blocks side by side -> [linear, layer norm, activation, dropout] for each hidden width -> linear (-> activation).
 
     Layer norm and not batch norm: a case's vector depends on that case alone, so a task's other cases cannot leak into
     it.
@@ -58,13 +59,24 @@ class MLP(Encoder):
         hidden: width of each hidden layer; empty for a linear map.
         dim: length of the vector.
         dropout: share of hidden units left out in training mode, in [0, 1).
+        activation: one of `ACTIVATIONS`.
+        norm: "layer" or "none".
+        ends: "linear", or "activation" where the vector is the last hidden layer of a plain network.
 
     Raises:
-        InputError: no block, or a width below 1, or a dropout outside [0, 1).
+        InputError: no block, or a width below 1, or a dropout outside [0, 1), or another word than those.
     """
 
     def __init__(
-        self, blocks: dict[str, int], *, hidden: Sequence[int] = (1024,), dim: int = 256, dropout: float = 0.1
+        self,
+        blocks: dict[str, int],
+        *,
+        hidden: Sequence[int] = (1024,),
+        dim: int = 256,
+        dropout: float = 0.1,
+        activation: str = "gelu",
+        norm: str = "layer",
+        ends: str = "linear",
     ) -> None:
         super().__init__()
         if not blocks or min(blocks.values()) < 1:
@@ -73,15 +85,30 @@ class MLP(Encoder):
             raise InputError(f"got hidden {tuple(hidden)} and dim {dim}; give widths of at least 1")
         if not 0 <= dropout < 1:
             raise InputError(f"got dropout {dropout}; give a share from 0 up to, not including, 1")
+        for said, known in ((activation, ACTIVATIONS), (norm, ("layer", "none")), (ends, ("linear", "activation"))):
+            if said not in known:
+                raise InputError(f"got {said!r} where one of {', '.join(known)} was wanted")
         self.blocks = dict(blocks)
         self.dim = dim
         layers: list[nn.Module] = []
         width = sum(blocks.values())
         for wide in hidden:
-            layers += [nn.Linear(width, wide), nn.LayerNorm(wide), nn.GELU(), nn.Dropout(dropout)]
+            unit = nn.LayerNorm(wide) if norm == "layer" else nn.Identity()
+            layers += [nn.Linear(width, wide), unit, ACTIVATIONS[activation](), nn.Dropout(dropout)]
             width = wide
-        self.layers = nn.Sequential(*layers, nn.Linear(width, dim))
+        layers.append(nn.Linear(width, dim))
+        if ends == "activation":
+            layers.append(ACTIVATIONS[activation]())
+        self.layers = nn.Sequential(*layers)
         self._laid_out: tuple[Tensor, int, Tensor] | None = None
+
+    def inputs(self, features: Features) -> Float[Tensor, "*batch flat"]:
+        """Return the blocks side by side, counts as `log(1 + count)`.
+
+        Raises:
+            InputError: a block is missing or has another size.
+        """
+        return side_by_side(features, self.blocks)
 
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return one vector per case.
@@ -92,7 +119,7 @@ class MLP(Encoder):
         Raises:
             InputError: a block is missing or has another size.
         """
-        return self.layers(side_by_side(features, self.blocks))  # type: ignore[no-any-return]
+        return self.layers(self.inputs(features))  # type: ignore[no-any-return]
 
     def infer(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return what `forward` returns, without gradients; sparse counts go through the first layer by their entries.

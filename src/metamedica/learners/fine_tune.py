@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.functional.classes import membership
-from metamedica.functional.inner_loop import Parameters, descend_if_better, embed, encoder_parameters
+from metamedica.functional.inner_loop.chain import Parameters
+from metamedica.functional.inner_loop.descent import descend_if_better
+from metamedica.functional.inner_loop.networks import embed, encoder_parameters
 from metamedica.functional.logistic import BIAS_VARIANCE, fit_logistic
 from metamedica.functional.multitask import TaskHeads, pooled, unit_size
 from metamedica.functional.ridge import fit_ridge

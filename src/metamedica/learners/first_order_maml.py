@@ -4,14 +4,8 @@ from typing import ClassVar
 
 import torch
 
-from metamedica.functional.inner_loop import (
-    AdaptedNetworks,
-    KindHeads,
-    adapt_tasks,
-    law_of_tasks,
-    start_parameters,
-    straight_through,
-)
+from metamedica.functional.inner_loop.forms import InnerLoop, constant, first_order, form_for, form_of
+from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
@@ -27,7 +21,7 @@ class FirstOrderMaml(Learner[AdaptedNetworks]):
         max_classes: most classes of a multiclass task.
         rate: inner learning rate.
         steps: inner steps, in training and in use.
-        chunk: tasks that are adapted at once; None for all.
+        chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -41,8 +35,7 @@ class FirstOrderMaml(Learner[AdaptedNetworks]):
         super().__init__()
         self.encoder = encoder
         self.heads = KindHeads(encoder.dim, max_classes=max_classes)
-        self.rate = rate
-        self.steps = steps
+        self.loop = InnerLoop(steps, constant(rate))
         self.chunk = chunk
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
@@ -55,9 +48,9 @@ class FirstOrderMaml(Learner[AdaptedNetworks]):
         self.heads.check_classes(support.kind, support.n_classes)
         start = start_parameters(self.encoder, self.heads, support.kind)
         with torch.no_grad():
-            adapted = adapt_tasks(self.encoder, start, support, rate=self.rate, steps=self.steps, chunk=self.chunk)
-        return AdaptedNetworks(straight_through(adapted, start), support.n_classes)
+            adapted = form_for(self.encoder, self.loop, support, chunk=self.chunk).adapt(start, support)
+        return first_order(adapted, start)
 
     def predict(self, state: AdaptedNetworks, query: CaseBatch) -> Law:
         """Return the law of each query case under its task's own parameters."""
-        return law_of_tasks(self.encoder, state, query.features, chunk=self.chunk)
+        return form_of(state, self.encoder, self.loop, chunk=self.chunk).law(state, query)

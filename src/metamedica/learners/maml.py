@@ -2,15 +2,15 @@
 
 from typing import ClassVar
 
-from metamedica.functional.inner_loop import AdaptedNetworks, KindHeads, adapt_tasks, law_of_tasks, start_parameters
+from metamedica.functional.inner_loop.forms import InnerLoop, constant, form_for, form_of
+from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
 class Maml(Learner[AdaptedNetworks]):
     """A start from which a few gradient steps on the support's negative log-likelihood suffice (Finn et al., eq. 1 and 2).
 
-    All tasks adapt at once under `torch.func.vmap`, every task with its own copy of the whole network. With wide inputs (2,048
-    counts) that copy is what costs: `chunk` bounds the memory.
+    All tasks adapt at once; `functional/inner_loop/forms` picks how.
 
     Deviates: heads read the embedding divided by sqrt(dim); the regression head learns a variance; several inner steps in
     meta-training as in use (the paper trains with 1 to 5).
@@ -20,7 +20,7 @@ class Maml(Learner[AdaptedNetworks]):
         max_classes: most classes of a multiclass task.
         rate: inner learning rate.
         steps: inner steps, in training and in use.
-        chunk: tasks that are adapted at once; None for all.
+        chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -34,8 +34,7 @@ class Maml(Learner[AdaptedNetworks]):
         super().__init__()
         self.encoder = encoder
         self.heads = KindHeads(encoder.dim, max_classes=max_classes)
-        self.rate = rate
-        self.steps = steps
+        self.loop = InnerLoop(steps, constant(rate))
         self.chunk = chunk
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
@@ -47,9 +46,8 @@ class Maml(Learner[AdaptedNetworks]):
         self.check_kind(support.kind)
         self.heads.check_classes(support.kind, support.n_classes)
         start = start_parameters(self.encoder, self.heads, support.kind)
-        adapted = adapt_tasks(self.encoder, start, support, rate=self.rate, steps=self.steps, chunk=self.chunk)
-        return AdaptedNetworks(adapted, support.n_classes)
+        return form_for(self.encoder, self.loop, support, chunk=self.chunk).adapt(start, support)
 
     def predict(self, state: AdaptedNetworks, query: CaseBatch) -> Law:
         """Return the law of each query case under its task's own parameters."""
-        return law_of_tasks(self.encoder, state, query.features, chunk=self.chunk)
+        return form_of(state, self.encoder, self.loop, chunk=self.chunk).law(state, query)

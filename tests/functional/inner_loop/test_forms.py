@@ -1,0 +1,240 @@
+"""Every form of the inner loop against one plain loop: a task after another, a step after another, autograd with create_graph."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+from torch.nn.functional import cross_entropy
+
+from metamedica.encoders.mlp import MLP
+from metamedica.functional.inner_loop.chain import Parameters
+from metamedica.functional.inner_loop.forms import (
+    AnyNetwork,
+    Chain,
+    Form,
+    InnerLoop,
+    WideChain,
+    constant,
+    first_order,
+    form_for,
+    form_of,
+    laid_out,
+)
+from metamedica.functional.inner_loop.networks import KindHeads, head_output, start_parameters
+from metamedica.testing import VectorEncoder
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
+
+KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
+NETWORKS = {
+    "norm and GELU": {"hidden": (7, 6), "dim": 5, "dropout": 0.0},
+    "plain ReLU": {
+        "hidden": (8,),
+        "dim": 8,
+        "dropout": 0.0,
+        "activation": "relu",
+        "norm": "none",
+        "ends": "activation",
+    },
+    "tanh, one layer": {"hidden": (), "dim": 9, "dropout": 0.0, "activation": "tanh", "ends": "activation"},
+}
+BLOCKS = {"counts": 30, "x": 4}
+
+
+def _world(network: str, kind: TaskKind, dtype: torch.dtype = torch.float64) -> tuple[MLP, KindHeads, EpisodeBatch]:
+    torch.manual_seed(0)
+    encoder = MLP(BLOCKS, **NETWORKS[network]).to(dtype)  # type: ignore[arg-type]
+    heads = KindHeads(encoder.dim, max_classes=4).to(dtype)
+    with torch.no_grad():
+        heads.log_variance.fill_(0.2)
+
+    def part(sizes: list[int]) -> LabelledBatch:
+        n = max(sizes)
+        mask = torch.tensor(sizes)[:, None] > torch.arange(n)
+        features = {"counts": torch.poisson(torch.full((3, n, 30), 0.3)).to(dtype), "x": torch.randn(3, n, 4).to(dtype)}
+        if kind == "regression":
+            return LabelledBatch(CaseBatch(features, mask), torch.randn(3, n).to(dtype) * mask, kind)
+        classes = 2 if kind == "binary" else 3
+        return LabelledBatch(CaseBatch(features, mask), torch.randint(classes, (3, n)) * mask, kind, classes)
+
+    return encoder, heads, EpisodeBatch(part([6, 4, 1]), part([5, 5, 2]), torch.arange(3))
+
+
+def _loss(encoder: MLP, own: Parameters, batch: LabelledBatch, task: int) -> Tensor:
+    real = batch.mask[task]
+    output = head_output(encoder, own, {name: block[task, real] for name, block in batch.features.items()})
+    if batch.n_classes is None:
+        law = Normal(output[:, 0], torch.exp(0.5 * own["log_variance"]))
+        return -law.log_prob(batch.targets[task, real]).mean() - 0.5 * math.log(2 * math.pi)
+    return cross_entropy(output[:, : batch.n_classes], batch.targets[task, real])
+
+
+def _plain(
+    encoder: MLP, start: Parameters, support: LabelledBatch, task: int, loop: InnerLoop, *, exact: bool = True
+) -> Parameters:
+    """The loop that everybody writes."""
+    own = dict(start)
+    for step in range(loop.steps):
+        moved = {name: value for name, value in own.items() if loop.moves(name)}
+        slopes = torch.autograd.grad(_loss(encoder, own, support, task), list(moved.values()), create_graph=exact)
+        own |= {
+            name: value - loop.rate(step, name) * slope
+            for (name, value), slope in zip(moved.items(), slopes, strict=True)
+        }
+    return own
+
+
+def _form(name: str, encoder: MLP, loop: InnerLoop, support: LabelledBatch) -> Form:
+    if name == "any network":
+        return AnyNetwork(encoder, loop)
+    chain = form_for(encoder, loop, support)
+    assert isinstance(chain, Chain)
+    return {"chain": Chain, "wide chain": WideChain}[name](encoder, loop, chain.links)
+
+
+def _query_loss(form: Form, start: Parameters, episodes: EpisodeBatch) -> Tensor:
+    law = form.law(form.adapt(start, episodes.support), episodes.query.cases)
+    return -episodes.query.log_likelihood(law).mean()
+
+
+def _plain_loss(
+    encoder: MLP, start: Parameters, episodes: EpisodeBatch, loop: InnerLoop, *, exact: bool = True
+) -> Tensor:
+    constant_part = 0.5 * math.log(2 * math.pi) if episodes.query.kind == "regression" else 0.0
+    each = [
+        _loss(encoder, _plain(encoder, start, episodes.support, task, loop, exact=exact), episodes.query, task)
+        for task in range(3)
+    ]
+    return torch.stack(each).mean() + constant_part
+
+
+FORMS = ("any network", "chain", "wide chain")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_the_exact_meta_gradient_is_that_of_the_plain_loop(
+    form: str, kind: TaskKind, network: str, dtype: torch.dtype, close: float
+) -> None:
+    loop = InnerLoop(4, constant(0.3))
+    encoder, heads, episodes = _world(network, kind)
+    start = start_parameters(encoder, heads, kind)
+    want_loss = _plain_loss(encoder, start, episodes, loop)
+    want = torch.autograd.grad(want_loss, list(start.values()))
+    encoder, heads, episodes = _world(network, kind, dtype)
+    start = start_parameters(encoder, heads, kind)
+    loss = _query_loss(_form(form, encoder, loop, episodes.support), start, episodes)
+    assert float(loss) == pytest.approx(float(want_loss), rel=close)
+    largest = max(float(slope.abs().max()) for slope in want)
+    for slope, truth in zip(torch.autograd.grad(loss, list(start.values())), want, strict=True):
+        torch.testing.assert_close(slope.double(), truth, atol=close * largest, rtol=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_every_step_each_task_has_the_parameters_of_the_plain_loop(form: str, kind: TaskKind) -> None:
+    encoder, heads, episodes = _world("norm and GELU", kind)
+    start = start_parameters(encoder, heads, kind)
+    loop = InnerLoop(3, constant(0.3))
+    for step, adapted in enumerate(_form(form, encoder, loop, episodes.support).walk(start, episodes.support)):
+        found = laid_out(adapted)
+        for task in range(3):
+            want = _plain(encoder, start, episodes.support, task, InnerLoop(step, constant(0.3)))
+            for name, value in want.items():
+                torch.testing.assert_close(found[name].expand(3, *value.shape)[task], value, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_first_order_meta_gradient_is_that_of_the_plain_loop_without_second_derivatives(form: str) -> None:
+    encoder, heads, episodes = _world("plain ReLU", "binary")
+    start = start_parameters(encoder, heads, "binary")
+    loop = InnerLoop(4, constant(0.3))
+    made = _form(form, encoder, loop, episodes.support)
+    with torch.no_grad():
+        adapted = made.adapt(start, episodes.support)
+    law = made.law(first_order(adapted, start), episodes.query.cases)
+    found = torch.autograd.grad(-episodes.query.log_likelihood(law).mean(), list(start.values()))
+    want = torch.autograd.grad(_plain_loss(encoder, start, episodes, loop, exact=False), list(start.values()))
+    for one, other in zip(found, want, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["any network", "chain"])
+def test_rates_may_differ_by_step_and_entry_and_are_learned_through_the_steps(form: str) -> None:
+    encoder, heads, episodes = _world("norm and GELU", "regression")
+    start = start_parameters(encoder, heads, "regression")
+    torch.manual_seed(1)
+    rates = {name: (0.3 * torch.rand_like(value)).requires_grad_() for name, value in start.items()}
+    loop = InnerLoop(3, lambda step, name: rates[name] / (1 + step), scalar_front=False)
+    values = [*start.values(), *rates.values()]
+    found = torch.autograd.grad(_query_loss(_form(form, encoder, loop, episodes.support), start, episodes), values)
+    want = torch.autograd.grad(_plain_loss(encoder, start, episodes, loop), values)
+    for one, other in zip(found, want, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-9)
+    assert type(form_for(encoder, loop, episodes.support)) is Chain
+
+
+def test_a_wide_chain_takes_one_rate_per_step_and_layer() -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    start = start_parameters(encoder, heads, "binary")
+    first = torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64, requires_grad=True)
+    loop = InnerLoop(3, lambda step, name: first[step] if name.endswith("bias") else 2 * first[step])
+    made = form_for(encoder, loop, episodes.support)
+    assert type(made) is WideChain
+    found = torch.autograd.grad(_query_loss(made, start, episodes), first)[0]
+    want = torch.autograd.grad(_plain_loss(encoder, start, episodes, loop), first)[0]
+    torch.testing.assert_close(found, want, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("head_only", [True, False])
+@pytest.mark.parametrize("form", ["any network", "chain"])
+def test_only_what_moves_is_moved(form: str, head_only: bool) -> None:
+    encoder, heads, episodes = _world("norm and GELU", "multiclass")
+    start = start_parameters(encoder, heads, "multiclass")
+    loop = InnerLoop(3, constant(0.3), moves=lambda name: name.startswith("encoder.") != head_only)
+    made = _form(form, encoder, loop, episodes.support)
+    adapted = made.adapt(start, episodes.support)
+    for name, value in adapted.parameters.items():
+        assert (value is start[name]) == (name.startswith("encoder.") == head_only)
+    found = torch.autograd.grad(_query_loss(made, start, episodes), list(start.values()))
+    want = torch.autograd.grad(_plain_loss(encoder, start, episodes, loop), list(start.values()))
+    for one, other in zip(found, want, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+
+
+def test_the_form_follows_the_network_and_its_width() -> None:
+    encoder, _, episodes = _world("norm and GELU", "binary")
+    loop = InnerLoop(1, constant(0.1))
+    wide = form_for(encoder, loop, episodes.support)
+    assert type(wide) is WideChain
+    many = episodes.support.map(lambda value: torch.cat([value] * 3, 1))
+    assert type(form_for(encoder, loop, many)) is Chain
+    assert type(form_for(VectorEncoder(), loop, episodes.support)) is AnyNetwork
+    head_only = InnerLoop(1, constant(0.1), moves=lambda name: not name.startswith("encoder."))
+    assert type(form_for(encoder, head_only, episodes.support)) is Chain
+
+
+def test_prediction_uses_the_form_that_adapted() -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(2, constant(0.1))
+    for support in (episodes.support, episodes.support.map(lambda value: torch.cat([value] * 3, 1))):
+        made = form_for(encoder, loop, support)
+        assert type(form_of(made.adapt(start, support), encoder, loop)) is type(made)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_steps_are_taken_where_gradients_are_off_and_padding_and_chunks_change_nothing(form: str) -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(3, constant(0.3))
+    want = _query_loss(_form(form, encoder, loop, episodes.support), start, episodes)
+    longer = episodes.support.map(lambda value: torch.cat([value, value.new_zeros(3, 2, *value.shape[2:])], 1))
+    longer.features["x"][:, 6:] = 1e3
+    with torch.no_grad():
+        made = _form(form, encoder, loop, longer)
+        if isinstance(made, AnyNetwork):
+            made.chunk = 2
+        found = _query_loss(made, start, EpisodeBatch(longer, episodes.query, episodes.task_index))
+    torch.testing.assert_close(found, want.detach(), atol=1e-12, rtol=1e-12)
