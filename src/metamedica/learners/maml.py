@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from metamedica.functional.inner_loop import AdaptedNetworks, KindHeads, adapt_tasks, law_of_tasks, start_parameters
+from metamedica.functional.layer_norm import ElementaryLayerNorm
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
@@ -47,7 +48,8 @@ class Maml(Learner[AdaptedNetworks]):
         self.check_kind(support.kind)
         self.heads.check_classes(support.kind, support.n_classes)
         start = start_parameters(self.encoder, self.heads, support.kind)
-        adapted = adapt_tasks(self.encoder, start, support, rate=self.rate, steps=self.steps, chunk=self.chunk)
+        with ElementaryLayerNorm():
+            adapted = adapt_tasks(self.encoder, start, support, rate=self.rate, steps=self.steps, chunk=self.chunk)
         return AdaptedNetworks(adapted, support.n_classes)
 
     def predict(self, state: AdaptedNetworks, query: CaseBatch) -> Law:
