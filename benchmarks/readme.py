@@ -1,6 +1,7 @@
 """Write the measured figures into README.md and README.zh-CN.md.
 
-    make readme        from benchmarks/results/demo.json (`metamedica demo --json`) and molecules.json (`make bench-molecules`)
+    metamedica demo --out demo --json > benchmarks/results/demo.json     then
+    make readme        from that and from molecules.json (`make bench-molecules`)
 
 Between the two marks nothing is written by hand, so that no figure of the README can differ from the results beside it.
 """

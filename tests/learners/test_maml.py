@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
+from metamedica.encoders.mlp import MLP
 from metamedica.errors import TaskError
 from metamedica.learners.maml import Maml
-from metamedica.testing import N_TASKS, VectorEncoder, vector_batch, vector_episodes
+from metamedica.testing import N_TASKS, SIZE, VectorEncoder, vector_batch, vector_episodes
 from metamedica.types import EpisodeBatch, TaskKind
 
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
@@ -72,6 +73,26 @@ def test_the_meta_gradient_is_that_of_an_explicit_loop_through_autograd(kind: Ta
     for value, slope in zip(start, slopes, strict=True):
         name = next(name for name, other in learner.named_parameters() if other is value)
         torch.testing.assert_close(found.get(name, torch.zeros_like(slope)), slope, atol=1e-10, rtol=1e-8)
+
+
+def test_with_layer_norm_too_the_meta_gradient_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    learner, episodes, small = (
+        Maml(MLP({"vector": SIZE}, hidden=(5,), dim=3, dropout=0.0), steps=3, rate=0.3).double(),
+        vector_episodes("binary"),
+        1e-5,
+    )
+    found = _meta_gradient(learner, episodes)
+    weight = learner.encoder.get_parameter("layers.0.weight")
+    for entry in range(weight.numel()):
+        flat, ends = weight.data.view(-1), []
+        kept = float(flat[entry])
+        for moved in (kept + small, kept - small):
+            flat[entry] = moved
+            ends.append(float(learner.meta_loss(episodes).detach()))
+        flat[entry] = kept
+        want = (ends[0] - ends[1]) / (2 * small)
+        assert float(found["encoder.layers.0.weight"].view(-1)[entry]) == pytest.approx(want, rel=1e-5, abs=1e-8)
 
 
 def test_more_steps_fit_the_support_better() -> None:

@@ -202,7 +202,8 @@ def slopes(
         wanted: names of the parameters whose slope is wanted.
         to_input: whether the slope of the input is wanted.
     """
-    chain, saves, found = list(links), list(tape), {}
+    chain, saves = list(links), list(tape)
+    found: Parameters = {}
     first = (
         0
         if to_input

@@ -25,6 +25,7 @@ from metamedica.functional.inner_loop.networks import (
     output_loss,
     output_slopes,
 )
+from metamedica.functional.layer_norm import ElementaryLayerNorm
 from metamedica.types import CaseBatch, Encoder, Features, LabelledBatch, Law, Layered
 
 Rates: TypeAlias = Callable[[int, str], float | Tensor]
@@ -109,12 +110,14 @@ class AnyNetwork(Form):
                 both = start | own
                 return output_loss(head_output(self.encoder, both, features), both, goals, mask)
 
-            return torch.func.grad(loss)(own)
+            found: Parameters = torch.func.grad(loss)(own)
+            return found
 
         batched = torch.func.vmap(slope, randomness="different", chunk_size=self.chunk)
         yield AdaptedNetworks(start | own, names, support.n_classes)
         for step in range(self.loop.steps):
-            slopes = batched(own, support.features, goals, support.mask)
+            with ElementaryLayerNorm():
+                slopes = batched(own, support.features, goals, support.mask)
             own = {name: value - self.loop.rate(step, name) * slopes[name] for name, value in own.items()}
             yield AdaptedNetworks(start | own, names, support.n_classes)
 
