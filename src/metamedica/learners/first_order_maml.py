@@ -4,12 +4,13 @@ from typing import ClassVar
 
 import torch
 
-from metamedica.functional.inner_loop.forms import InnerLoop, constant, first_order, form_for, form_of
-from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
-from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
+from metamedica.functional.inner_loop.forms import InnerLoop, constant, first_order
+from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.networks import AdaptedNetworks
+from metamedica.types import Encoder, LabelledBatch, Paper, TaskKind
 
 
-class FirstOrderMaml(Learner[AdaptedNetworks]):
+class FirstOrderMaml(InnerLoopLearner):
     """MAML without second derivatives (Finn et al., section 5.2): the inner steps are a constant for the meta-gradient.
 
     Adapts exactly as `maml` does; only meta-training differs, at about half its cost and a fraction of its memory.
@@ -27,30 +28,25 @@ class FirstOrderMaml(Learner[AdaptedNetworks]):
     paper: ClassVar[Paper] = Paper(
         "Model-agnostic meta-learning for fast adaptation of deep networks", "Finn, Abbeel and Levine", 2017, "arXiv:1703.03400"
     )  # fmt: skip
-    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
 
     def __init__(
         self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.heads = KindHeads(encoder.dim, max_classes=max_classes)
-        self.loop = InnerLoop(steps, constant(rate))
-        self.chunk = chunk
+        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
+        self.rate = rate
+        self.steps = steps
+
+    def loop(self, kind: TaskKind) -> InnerLoop:
+        """Return the same steps for every parameter."""
+        return InnerLoop(self.steps, constant(self.rate))
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
-        """Return each task's parameters after the inner steps; their gradient is passed to the start unchanged.
+        """Return each task's network after the inner steps; its gradient is passed to the start unchanged.
 
         Raises:
             TaskError: more classes than `max_classes`.
         """
-        self.check_kind(support.kind)
-        self.heads.check_classes(support.kind, support.n_classes)
-        start = start_parameters(self.encoder, self.heads, support.kind)
+        form, start = self.begin(support)
         with torch.no_grad():
-            adapted = form_for(self.encoder, self.loop, support, chunk=self.chunk).adapt(start, support)
+            adapted = form.adapt(start, support)
         return first_order(adapted, start)
-
-    def predict(self, state: AdaptedNetworks, query: CaseBatch) -> Law:
-        """Return the law of each query case under its task's own parameters."""
-        return form_of(state, self.encoder, self.loop, chunk=self.chunk).law(state, query)

@@ -14,8 +14,10 @@ from metamedica.functional.inner_loop.forms import (
     AnyNetwork,
     Chain,
     Form,
+    HeadOnly,
     InnerLoop,
     WideChain,
+    chain_of,
     constant,
     first_order,
     form_for,
@@ -88,9 +90,11 @@ def _plain(
 def _form(name: str, encoder: MLP, loop: InnerLoop, support: LabelledBatch) -> Form:
     if name == "any network":
         return AnyNetwork(encoder, loop)
-    chain = form_for(encoder, loop, support)
-    assert isinstance(chain, Chain)
-    return {"chain": Chain, "wide chain": WideChain}[name](encoder, loop, chain.links)
+    if name == "head only":
+        return HeadOnly(encoder, loop)
+    links = chain_of(encoder)
+    assert links is not None
+    return {"chain": Chain, "wide chain": WideChain}[name](encoder, loop, links)
 
 
 def _query_loss(form: Form, start: Parameters, episodes: EpisodeBatch) -> Tensor:
@@ -189,8 +193,10 @@ def test_a_wide_chain_takes_one_rate_per_step_and_layer() -> None:
     torch.testing.assert_close(found, want, atol=1e-12, rtol=1e-10)
 
 
-@pytest.mark.parametrize("head_only", [True, False])
-@pytest.mark.parametrize("form", ["any network", "chain"])
+@pytest.mark.parametrize(
+    ("form", "head_only"),
+    [("any network", True), ("any network", False), ("chain", True), ("chain", False), ("head only", True)],
+)
 def test_only_what_moves_is_moved(form: str, head_only: bool) -> None:
     encoder, heads, episodes = _world("norm and GELU", "multiclass")
     start = start_parameters(encoder, heads, "multiclass")
@@ -214,7 +220,8 @@ def test_the_form_follows_the_network_and_its_width() -> None:
     assert type(form_for(encoder, loop, many)) is Chain
     assert type(form_for(VectorEncoder(), loop, episodes.support)) is AnyNetwork
     head_only = InnerLoop(1, constant(0.1), moves=lambda name: not name.startswith("encoder."))
-    assert type(form_for(encoder, head_only, episodes.support)) is Chain
+    for any_encoder in (encoder, VectorEncoder()):
+        assert type(form_for(any_encoder, head_only, episodes.support)) is HeadOnly
 
 
 def test_prediction_uses_the_form_that_adapted() -> None:
@@ -238,3 +245,20 @@ def test_steps_are_taken_where_gradients_are_off_and_padding_and_chunks_change_n
             made.chunk = 2
         found = _query_loss(made, start, EpisodeBatch(longer, episodes.query, episodes.task_index))
     torch.testing.assert_close(found, want.detach(), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_pull_to_the_start_is_a_term_of_the_loss(form: str) -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    start = start_parameters(encoder, heads, "binary")
+    loop = InnerLoop(4, constant(0.2), pull=0.7)
+    adapted = laid_out(_form(form, encoder, loop, episodes.support).adapt(start, episodes.support))
+    for task in range(3):
+        own = dict(start)
+        for _ in range(4):
+            away = torch.stack([(own[name] - value.detach()).square().sum() for name, value in start.items()]).sum()
+            loss = _loss(encoder, own, episodes.support, task) + 0.35 * away
+            slopes = torch.autograd.grad(loss, list(own.values()))
+            own = {n: (v - 0.2 * g).detach().requires_grad_() for (n, v), g in zip(own.items(), slopes, strict=True)}
+        for name, value in own.items():
+            torch.testing.assert_close(adapted[name][task], value, atol=1e-12, rtol=1e-10)

@@ -18,7 +18,6 @@ from metamedica.functional.inner_loop.networks import (
     ENCODER,
     AdaptedNetworks,
     Front,
-    embed,
     goals_of,
     head_output,
     law_of_output,
@@ -44,12 +43,20 @@ class InnerLoop:
         rate: learning rate per step and parameter.
         moves: whether tasks move the parameter of this name; all by default.
         scalar_front: whether the rate of the first layer's parameters is one number, as the Gram form needs.
+        pull: strength of the pull back to the start, pull / 2 |theta - start|^2 in the loss (Rajeswaran et al. 2019, eq. 3).
     """
 
     steps: int
     rate: Rates
     moves: Callable[[str], bool] = lambda name: True
     scalar_front: bool = True
+    pull: float = 0.0
+
+    def stepped(self, step: int, own: Parameters, slopes: Parameters, start: Parameters) -> Parameters:
+        """Return the tasks' parameters one step further."""
+        if self.pull:
+            slopes = {name: value + self.pull * (own[name] - start[name]) for name, value in slopes.items()}
+        return {name: own[name] - self.rate(step, name) * value for name, value in slopes.items()}
 
 
 def constant(rate: float | Tensor) -> Rates:
@@ -67,6 +74,16 @@ class Form(ABC):
     @abstractmethod
     def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
         """Yield every task's network after 0, 1, ... steps."""
+
+    @abstractmethod
+    def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
+        """Return the slope of each task's support loss in the parameters that tasks move, each `[tasks, ...]`.
+
+        Args:
+            parameters: moved ones with the tasks as leading axis (or as all tasks share them, before the first step).
+            moved: their names.
+            support: of every task.
+        """
 
     @abstractmethod
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
@@ -102,30 +119,32 @@ class AnyNetwork(Form):
     def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
         """Yield every task's network after 0, 1, ... steps."""
         names = self.moved(start)
-        goals = goals_of(support, next(iter(start.values())).dtype)
         own = {name: start[name].expand(len(support.mask), *start[name].shape) for name in names}
+        yield AdaptedNetworks(start | own, names, support.n_classes)
+        for step in range(self.loop.steps):
+            own = self.loop.stepped(step, own, self.slopes(start | own, names, support), start)
+            yield AdaptedNetworks(start | own, names, support.n_classes)
+
+    def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
+        """Return the slope of each task's support loss in its own parameters."""
+        goals = goals_of(support, next(iter(parameters.values())).dtype)
+        shared = {name: value for name, value in parameters.items() if name not in moved}
 
         def slope(own: Parameters, features: Features, goals: Tensor, mask: Tensor) -> Parameters:
             def loss(own: Parameters) -> Tensor:
-                both = start | own
+                both = shared | own
                 return output_loss(head_output(self.encoder, both, features), both, goals, mask)
 
             found: Parameters = torch.func.grad(loss)(own)
             return found
 
         batched = torch.func.vmap(slope, randomness="different", chunk_size=self.chunk)
-        yield AdaptedNetworks(start | own, names, support.n_classes)
-        for step in range(self.loop.steps):
-            with ElementaryLayerNorm():
-                slopes = batched(own, support.features, goals, support.mask)
-            own = {name: value - self.loop.rate(step, name) * slopes[name] for name, value in own.items()}
-            yield AdaptedNetworks(start | own, names, support.n_classes)
+        with ElementaryLayerNorm():
+            found: Parameters = batched({n: parameters[n] for n in moved}, support.features, goals, support.mask)
+        return found
 
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""
-        if not any(name.startswith(ENCODER) for name in adapted.moved):
-            embedded = embed(self.encoder, adapted.parameters, features)
-            return _head(adapted.parameters, embedded / embedded.shape[-1] ** 0.5)
         axes = {name: 0 if name in adapted.moved else None for name in adapted.parameters}
 
         def one(parameters: Parameters, features: Features) -> Tensor:
@@ -135,10 +154,6 @@ class AnyNetwork(Form):
             adapted.parameters, features
         )
         return output
-
-
-def _head(parameters: Parameters, x: Tensor) -> Tensor:
-    return Affine("weight", "bias").forward(parameters, x)[0]
 
 
 class Chain(Form):
@@ -161,19 +176,22 @@ class Chain(Form):
 
     def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
         """Yield every task's network after 0, 1, ... steps."""
-        names, x = self.moved(start), self.inputs(support.features)
-        goals = goals_of(support, x.dtype)
-        parameters = start
-        yield AdaptedNetworks(self._laid_out(start, names, len(x)), names, support.n_classes)
+        names, parameters, x = self.moved(start), start, self.inputs(support.features)
+        yield AdaptedNetworks(self._laid_out(start, names, len(support.mask)), names, support.n_classes)
         for step in range(self.loop.steps):
-            output, tape = run(self.links, parameters, x)
-            slope, found = output_slopes(output, parameters, goals, support.mask)
-            more, _ = slopes(self.links, parameters, tape, slope, wanted=names, to_input=False)
-            found = {name: value for name, value in (found | more).items() if name in names}
-            parameters = parameters | {
-                name: parameters[name] - self.loop.rate(step, name) * value for name, value in found.items()
-            }
+            own = {name: parameters[name] for name in names}
+            parameters = start | self.loop.stepped(step, own, self._slopes(parameters, names, support, x), start)
             yield AdaptedNetworks(parameters, names, support.n_classes)
+
+    def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
+        """Return the slope of each task's support loss in the parameters that tasks move."""
+        return self._slopes(parameters, moved, support, self.inputs(support.features))
+
+    def _slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch, x: Tensor) -> Parameters:
+        output, tape = run(self.links, parameters, x)
+        slope, found = output_slopes(output, parameters, goals_of(support, x.dtype), support.mask)
+        more, _ = slopes(self.links, parameters, tape, slope, wanted=moved, to_input=False)
+        return {name: value for name, value in (found | more).items() if name in moved}
 
     @staticmethod
     def _laid_out(start: Parameters, names: frozenset[str], n_tasks: int) -> Parameters:
@@ -182,6 +200,18 @@ class Chain(Form):
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""
         return run(self.links, adapted.parameters, self.inputs(features))[0]
+
+
+class HeadOnly(Chain):
+    """The head alone on any encoder's embedding, which is computed once."""
+
+    def __init__(self, encoder: Encoder, loop: InnerLoop) -> None:
+        super().__init__(encoder, loop, _head(encoder))
+
+    def inputs(self, features: Features) -> Float[Tensor, "tasks n width"]:
+        """Return the embedding."""
+        embedded: Tensor = self.encoder(features)
+        return embedded
 
 
 class WideChain(Chain):
@@ -216,13 +246,12 @@ class WideChain(Chain):
             more, below = slopes(rest, parameters, tape, slope, wanted=upper, to_input=True)
             assert below is not None
             found = {name: value for name, value in (found | more).items() if name in upper}
-            parameters = parameters | {
-                name: parameters[name] - rate(step, name) * value for name, value in found.items()
-            }
+            parameters = start | self.loop.stepped(step, {name: parameters[name] for name in upper}, found, start)
+            of_weight, of_bias = rate(step, self.first.weight), rate(step, self.first.bias)
             front = Front(
                 x,
-                front.weight_step + rate(step, self.first.weight) * below,
-                front.bias_step + rate(step, self.first.bias) * below.sum(1, keepdim=True),
+                front.weight_step * (1 - of_weight * self.loop.pull) + of_weight * below,
+                front.bias_step * (1 - of_bias * self.loop.pull) + of_bias * below.sum(1, keepdim=True),
             )
             yield AdaptedNetworks(parameters, names, support.n_classes, front)
 
@@ -250,7 +279,9 @@ def laid_out(adapted: AdaptedNetworks, first: str = ENCODER + "layers.0.") -> Pa
 
 def form_for(encoder: Encoder, loop: InnerLoop, support: LabelledBatch, *, chunk: int | None = None) -> Form:
     """Return the fastest exact form to adapt this network on this support."""
-    links = _links(encoder)
+    links = chain_of(encoder)
+    if not any(loop.moves(ENCODER + name) for name, _ in encoder.named_parameters()):
+        return HeadOnly(encoder, loop)
     if links is None:
         return AnyNetwork(encoder, loop, chunk=chunk)
     first, width = links[0], sum(block.shape[-1] for block in support.features.values())
@@ -260,17 +291,22 @@ def form_for(encoder: Encoder, loop: InnerLoop, support: LabelledBatch, *, chunk
 
 def form_of(adapted: AdaptedNetworks, encoder: Encoder, loop: InnerLoop, *, chunk: int | None = None) -> Form:
     """Return the form to predict with what `form_for` adapted."""
-    links = _links(encoder)
+    links = chain_of(encoder)
+    if not any(name.startswith(ENCODER) for name in adapted.moved):
+        return HeadOnly(encoder, loop)
     if links is None:
         return AnyNetwork(encoder, loop, chunk=chunk)
     return (Chain if adapted.front is None else WideChain)(encoder, loop, links)
 
 
-def _links(encoder: Encoder) -> list[Link] | None:
-    if not isinstance(encoder, Layered):
-        return None
-    found = links_of(encoder.layers, ENCODER + "layers.")
-    return None if found is None else [*found, Scale(encoder.dim**-0.5), Affine("weight", "bias")]
+def chain_of(encoder: Encoder) -> list[Link] | None:
+    """Return the encoder and the head as one chain, or None where a layer of the encoder is unknown."""
+    found = links_of(encoder.layers, ENCODER + "layers.") if isinstance(encoder, Layered) else None
+    return None if found is None else found + _head(encoder)
+
+
+def _head(encoder: Encoder) -> list[Link]:
+    return [Scale(encoder.dim**-0.5), Affine("weight", "bias")]
 
 
 def first_order(adapted: AdaptedNetworks, start: Parameters) -> AdaptedNetworks:

@@ -1,0 +1,56 @@
+"""What every learner that adapts by gradient steps has in common: an encoder, a head per kind, and an inner loop."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from metamedica.functional.inner_loop.chain import Parameters
+from metamedica.functional.inner_loop.forms import Form, InnerLoop, form_for, form_of
+from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
+from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, TaskKind
+
+
+class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
+    """Adapts a network by the gradient steps that `loop` describes, and predicts with each task's own network.
+
+    Args:
+        encoder: learned; without batch statistics (they would couple tasks).
+        max_classes: most classes of a multiclass task.
+        chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all.
+    """
+
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
+
+    def __init__(self, encoder: Encoder, *, max_classes: int, chunk: int | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = KindHeads(encoder.dim, max_classes=max_classes)
+        self.chunk = chunk
+
+    @abstractmethod
+    def loop(self, kind: TaskKind) -> InnerLoop:
+        """Return how a task of this kind adapts."""
+
+    def begin(self, support: LabelledBatch) -> tuple[Form, Parameters]:
+        """Return the form that runs the inner loop and the parameters that it starts from.
+
+        Raises:
+            TaskError: a kind that the learner does not allow, or more classes than `max_classes`.
+        """
+        self.check_kind(support.kind)
+        self.heads.check_classes(support.kind, support.n_classes)
+        start = start_parameters(self.encoder, self.heads, support.kind)
+        return form_for(self.encoder, self.loop(support.kind), support, chunk=self.chunk), start
+
+    def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
+        """Return each task's network after the inner steps; differentiable through the steps where gradients are enabled.
+
+        Raises:
+            TaskError: more classes than `max_classes`.
+        """
+        form, start = self.begin(support)
+        return form.adapt(start, support)
+
+    def predict(self, state: AdaptedNetworks, query: CaseBatch) -> Law:
+        """Return the law of each query case under its task's own network."""
+        kind: TaskKind = "regression" if state.n_classes is None else "multiclass"
+        return form_of(state, self.encoder, self.loop(kind), chunk=self.chunk).law(state, query)
