@@ -1,0 +1,26 @@
+"""BOIL against a plain loop that moves the encoder only."""
+
+import torch
+from tests.learners.gradient_world import check_meta_gradient, network, walked
+
+from metamedica.functional.inner_loop.forms import laid_out
+from metamedica.functional.inner_loop.networks import start_parameters
+from metamedica.learners.boil import Boil
+from metamedica.testing import N_TASKS, vector_episodes
+
+
+def test_the_encoder_takes_the_steps_and_the_head_stays() -> None:
+    learner, support = Boil(network(), rate=0.4, steps=3).double(), vector_episodes("multiclass").support
+    start = start_parameters(learner.encoder, learner.heads, "multiclass")
+    found = laid_out(learner.adapt(support))
+    for task in range(N_TASKS):
+        want = walked(learner.encoder, start, support, task, rate=0.4, steps=3, moves=lambda name: "." in name)
+        for name in want:
+            if "." in name:
+                torch.testing.assert_close(found[name][task], want[name], atol=1e-12, rtol=1e-10)
+    assert found["weight"] is learner.heads.multiclass.weight
+
+
+def test_the_meta_gradient_is_that_of_finite_differences() -> None:
+    learner = Boil(network(), rate=0.4, steps=3).double()
+    check_meta_gradient(learner, vector_episodes("binary"), ["encoder.layers.0.weight", "heads.binary.weight"])

@@ -1,0 +1,51 @@
+"""Reptile's gradient against its definition, with a narrow and with a wide network."""
+
+import pytest
+import torch
+from tests.learners.gradient_world import network, task_loss, walked
+
+from metamedica.encoders.mlp import MLP
+from metamedica.functional.inner_loop.forms import form_for
+from metamedica.functional.inner_loop.networks import start_parameters
+from metamedica.learners.reptile import Reptile
+from metamedica.testing import N_TASKS, vector_batch, vector_episodes
+from metamedica.types import EpisodeBatch, LabelledBatch
+
+
+def _together(episodes: EpisodeBatch) -> LabelledBatch:
+    support, query = episodes.support, episodes.query
+    vectors = torch.cat([support.features["vector"], query.features["vector"]], 1)
+    return vector_batch(vectors, torch.cat([support.targets, query.targets], 1), n_classes=support.n_classes)
+
+
+@pytest.mark.parametrize("width", [4, 200])
+@pytest.mark.parametrize("classes", [None, 2])
+def test_the_gradient_is_the_mean_way_from_the_ends_back_to_the_start(width: int, classes: int | None) -> None:
+    torch.manual_seed(0)
+    learner = Reptile(MLP({"vector": width}, hidden=(5,), dim=3, dropout=0.0), rate=0.2, steps=4).double()
+    vectors = torch.randn(N_TASKS, 20, width, dtype=torch.float64)
+    targets = torch.randn(N_TASKS, 20).double() if classes is None else torch.randint(2, (N_TASKS, 20))
+    support, query = (
+        vector_batch(vectors[:, rows], targets[:, rows], n_classes=classes) for rows in (slice(0, 8), slice(8, 20))
+    )
+    episodes = EpisodeBatch(support, query, torch.arange(N_TASKS))
+    both = _together(episodes)
+    assert (type(form_for(learner.encoder, learner.loop(both.kind), both)).__name__ == "WideChain") == (width == 200)
+    start = start_parameters(learner.encoder, learner.heads, both.kind)
+    loss = learner.meta_loss(episodes)
+    found = torch.autograd.grad(loss, list(start.values()))
+    ends = [walked(learner.encoder, start, both, task, rate=0.2, steps=4) for task in range(N_TASKS)]
+    for (name, value), slope in zip(start.items(), found, strict=True):
+        want = torch.stack([value - end[name] for end in ends]).mean(0) / 0.2
+        torch.testing.assert_close(slope, want.detach(), atol=1e-12, rtol=1e-9)
+
+
+def test_the_value_is_the_negative_log_likelihood_at_the_end_of_the_steps() -> None:
+    learner, episodes = Reptile(network(), rate=0.2, steps=3).double(), vector_episodes("binary")
+    both = _together(episodes)
+    start = start_parameters(learner.encoder, learner.heads, "binary")
+    each = [
+        task_loss(learner.encoder, walked(learner.encoder, start, both, task, rate=0.2, steps=3), both, task)
+        for task in range(N_TASKS)
+    ]
+    assert learner.meta_loss(episodes).item() == pytest.approx(torch.stack(each).mean().item())
