@@ -14,6 +14,7 @@ from metamedica.functional.logistic import (
     LogisticFit,
     _newton,
     fit_logistic,
+    fit_logistic_at,
     leave_one_out_scores,
     logistic_law,
     solve,
@@ -169,6 +170,26 @@ def test_the_gradient_to_the_inputs_is_that_of_finite_differences() -> None:
         return _probabilities(fit_logistic(x, members, mask, signals=(1.0,)), x[:, :2] + 0.1)
 
     assert torch.autograd.gradcheck(probability, (x.requires_grad_(),), atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_at_a_given_signal_the_gradient_to_inputs_and_signal_is_that_of_finite_differences(classes: int) -> None:
+    x, members, mask = _data(6, 2, classes, tasks=2)
+    mask[1, 4:] = False
+    signal = torch.tensor([0.5, 20.0], dtype=torch.float64)
+
+    def probability(x: Tensor, signal: Tensor) -> Tensor:
+        return _probabilities(fit_logistic_at(x, members * mask[..., None], mask, signal), x[:, :2] + 0.1)
+
+    assert torch.autograd.gradcheck(probability, (x.requires_grad_(), signal.requires_grad_()), atol=1e-7)
+
+
+def test_at_the_signal_that_was_chosen_the_fit_is_the_same_with_and_without_known_scores() -> None:
+    x, members, mask = _data(9, 3, 3, tasks=2)
+    chosen = fit_logistic(x, members, mask)
+    again = fit_logistic_at(x, members, mask, chosen.signal)
+    for found, want in zip(again, chosen, strict=True):
+        torch.testing.assert_close(found, want, atol=1e-10, rtol=1e-10)
 
 
 @settings(max_examples=30)

@@ -1,6 +1,7 @@
 """Ridge regression in the dual against the primal closed form, brute-force refits and scikit-learn."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from metamedica.functional.ridge import (
     centred,
     first_best,
     fit_ridge,
+    fit_ridge_at,
     leave_one_out_residuals,
+    penalty_at_least,
     ridge_law,
     usual_square,
 )
@@ -155,6 +158,33 @@ def test_the_gradient_to_inputs_and_targets_is_that_of_finite_differences() -> N
         return _law(fit_ridge(x, y, mask, relative_penalties=(0.3,)), x[:, :2] + 0.1)
 
     assert torch.autograd.gradcheck(law, (x.requires_grad_(), y.requires_grad_()))
+
+
+def test_a_given_penalty_is_kept_for_each_task_and_its_fit_is_scikit_learns() -> None:
+    x, y, mask = _data(7, 4, tasks=3)
+    penalties = (0.01, 2.0, 500.0)
+    fit = fit_ridge_at(x, y, mask, torch.tensor(penalties, dtype=torch.float64))
+    assert fit.penalty.tolist() == list(penalties)
+    for task, penalty in enumerate(penalties):
+        known = Ridge(alpha=penalty).fit(x[task].numpy(), y[task].numpy())
+        np.testing.assert_allclose(fit.weight[task].numpy(), known.coef_, atol=1e-10)
+
+
+def test_the_gradient_to_a_given_penalty_is_that_of_finite_differences() -> None:
+    x, y, mask = _data(5, 2, tasks=2)
+
+    def law(penalty: Tensor) -> Tensor:
+        return _law(fit_ridge_at(x, y, mask, penalty), x[:, :2] + 0.1)
+
+    assert torch.autograd.gradcheck(law, (torch.tensor([0.2, 4.0], dtype=torch.float64, requires_grad=True),))
+
+
+def test_a_penalty_is_kept_where_it_is_large_enough_and_else_a_share_of_the_spread_of_real_cases() -> None:
+    """Distances from the centre are 1 and 1 in the first task, 30 and 30 in the second, whose third case is padded."""
+    x = torch.tensor([[[-1.0], [1.0], [0.0]], [[10.0], [70.0], [9e9]]], dtype=torch.float64)
+    mask = torch.tensor([[True, True, False], [True, True, False]])
+    found = penalty_at_least(torch.tensor(0.5, dtype=torch.float64), 0.01, x, mask)
+    assert found.tolist() == pytest.approx([0.5, 9.0])
 
 
 @given(SEEDS, st.integers(2, 9), st.integers(1, 6))

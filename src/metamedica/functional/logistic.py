@@ -131,25 +131,57 @@ def fit_logistic(
 ) -> LogisticFit:
     """Return the softmax regression of each task at the signal variance with the best approximate leave-one-out likelihood.
 
-    Differentiable in inputs through one Newton step from the optimum (the implicit gradient), apart from the choice of the variance.
+    Differentiable in inputs as `fit_logistic_at`, apart from the choice of the variance.
     """
-    inputs, centre = centred(inputs, mask)
-    both = (mask[:, :, None] & mask[:, None, :]).to(inputs.dtype)
-    gram = inputs @ inputs.mT
+    shifted, _ = centred(inputs, mask)
+    gram = shifted @ shifted.mT
     grid = gram.new_tensor(signals) / usual_square(gram, mask)[:, None]
-    onehot = members.mT.to(inputs.dtype)
     with torch.no_grad():
-        every = grid[:, :, None, None] * gram[:, None] + BIAS_VARIANCE * both[:, None]
+        onehot = members.mT.to(inputs.dtype)
+        every = _prior_covariance(gram[:, None], mask[:, None], grid)
         wide, real = onehot[:, None].expand(-1, len(signals), -1, -1), mask[:, None].expand(-1, len(signals), -1)
         scores = solve(every, wide, real)
         left_out = leave_one_out_scores(_newton(every, wide, real, scores), every, wide)
         likelihood = (torch.log_softmax(left_out, -1) * wide.mT).sum((-1, -2))
         chosen = first_best(-likelihood)
         start = torch.einsum("tg,tgcn->tcn", chosen, scores)
-    signal = (grid * chosen).sum(-1)
-    mode = _newton(signal[:, None, None] * gram + BIAS_VARIANCE * both, onehot, mask, start)
+    return fit_logistic_at(inputs, members, mask, (grid * chosen).sum(-1), scores=start)
+
+
+def fit_logistic_at(
+    inputs: Float[Tensor, "tasks n d"],
+    members: Float[Tensor, "tasks n classes"],
+    mask: Bool[Tensor, "tasks n"],
+    signal: Float[Tensor, " tasks"],
+    *,
+    scores: Float[Tensor, "tasks classes n"] | None = None,
+) -> LogisticFit:
+    """Return the softmax regression of each task at a given prior variance of a weight.
+
+    Differentiable in inputs and variance through one Newton step from the optimum: there the step's slope in the scores is 0,
+    so that what is left is the implicit gradient, to first order exactly.
+
+    Args:
+        inputs: need not be centred.
+        members: one-hot classes, 0 where padded.
+        mask: real cases.
+        signal: 1 / penalty of a weight.
+        scores: of the support at the optimum, where they are known already.
+    """
+    inputs, centre = centred(inputs, mask)
+    onehot = members.mT.to(inputs.dtype)
+    covariance = _prior_covariance(inputs @ inputs.mT, mask, signal)
+    mode = _newton(covariance, onehot, mask, solve(covariance, onehot, mask) if scores is None else scores)
     weight = signal[:, None, None] * (inputs.mT @ mode.alpha.mT)
     return LogisticFit(weight, BIAS_VARIANCE * mode.alpha.sum(-1), centre, signal)
+
+
+def _prior_covariance(
+    gram: Float[Tensor, "*#batch n n"], mask: Bool[Tensor, "*#batch n"], signal: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch n n"]:
+    """Return the prior covariance of one class's scores, 0 where padded."""
+    both = (mask[..., :, None] & mask[..., None, :]).to(gram.dtype)
+    return signal[..., None, None] * gram + BIAS_VARIANCE * both
 
 
 def logistic_law(fit: LogisticFit, inputs: Float[Tensor, "tasks m d"]) -> Categorical:

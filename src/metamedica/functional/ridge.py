@@ -81,6 +81,32 @@ def first_best(scores: Float[Tensor, "tasks grid"]) -> Float[Tensor, "tasks grid
     return torch.nn.functional.one_hot(best.to(torch.int8).argmax(-1), scores.shape[-1]).to(scores.dtype)
 
 
+def centred_targets(
+    targets: Float[Tensor, "tasks n"], mask: Bool[Tensor, "tasks n"]
+) -> tuple[Float[Tensor, "tasks n"], Float[Tensor, " tasks"]]:
+    """Return the targets minus their mean over real cases (0 where padded), and that mean."""
+    offset = targets.masked_fill(~mask, 0).sum(1) / mask.sum(1).to(targets.dtype).clamp(min=1)
+    return (targets - offset[:, None]).masked_fill(~mask, 0), offset
+
+
+def penalty_at_least(
+    penalty: Float[Tensor, ""], share: float, inputs: Float[Tensor, "tasks n d"], mask: Bool[Tensor, "tasks n"]
+) -> Float[Tensor, " tasks"]:
+    """Return a learned penalty for each task, but no less than `share` of the mean squared distance of a case from the centre.
+
+    Where an embedding grows or a penalty shrinks beyond that in training, single precision no longer solves for the head.
+    """
+    shifted, _ = centred(inputs, mask)
+    return torch.maximum(penalty, share * shifted.square().sum((1, 2)) / mask.sum(1).clamp(min=1))
+
+
+def dual_factor(gram: Float[Tensor, "tasks n n"], penalty: Float[Tensor, " tasks"]) -> Float[Tensor, "tasks n n"]:
+    """Return the lower Cholesky factor of K + penalty I."""
+    eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    factor: Tensor = torch.linalg.cholesky(gram + penalty[:, None, None] * eye)
+    return factor
+
+
 def fit_ridge(
     inputs: Float[Tensor, "tasks n d"],
     targets: Float[Tensor, "tasks n"],
@@ -92,19 +118,27 @@ def fit_ridge(
 
     Differentiable in inputs and targets, apart from the choice of the penalty.
     """
-    inputs, centre = centred(inputs, mask)
-    gram = inputs @ inputs.mT
-    count = mask.sum(1).to(inputs.dtype)
-    offset = targets.masked_fill(~mask, 0).sum(1) / count.clamp(min=1)
-    targets = (targets - offset[:, None]).masked_fill(~mask, 0)
+    shifted, _ = centred(inputs, mask)
+    gram = shifted @ shifted.mT
     grid = usual_square(gram, mask)[:, None] * gram.new_tensor(relative_penalties)
     with torch.no_grad():
-        errors = leave_one_out_residuals(gram, targets, mask, grid.detach()).square().sum(1)
+        goals, _ = centred_targets(targets, mask)
+        errors = leave_one_out_residuals(gram, goals, mask, grid.detach()).square().sum(1)
         chosen = first_best(errors)
-    penalty = (grid * chosen).sum(-1)
-    factor = torch.linalg.cholesky(
-        gram + penalty[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    )
+    return fit_ridge_at(inputs, targets, mask, (grid * chosen).sum(-1))
+
+
+def fit_ridge_at(
+    inputs: Float[Tensor, "tasks n d"],
+    targets: Float[Tensor, "tasks n"],
+    mask: Bool[Tensor, "tasks n"],
+    penalty: Float[Tensor, " tasks"],
+) -> RidgeFit:
+    """Return the ridge fit of each task at a given penalty; differentiable in inputs, targets and penalty."""
+    inputs, centre = centred(inputs, mask)
+    targets, offset = centred_targets(targets, mask)
+    count = mask.sum(1).to(inputs.dtype)
+    factor = dual_factor(inputs @ inputs.mT, penalty)
     alpha = torch.cholesky_solve(targets[..., None], factor)[..., 0]
     inverse = torch.cholesky_inverse(factor).diagonal(dim1=-2, dim2=-1)
     kept = penalty[:, None] * inverse - 1 / count.clamp(min=1)[:, None]

@@ -1,0 +1,67 @@
+"""Relation network: a learned comparison of a query with each class."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from metamedica.functional.classes import check_two_classes, law_of_shown, membership
+from metamedica.functional.prototypes import class_means
+from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
+
+
+@dataclass(frozen=True)
+class ClassEmbeddings:
+    """One embedding per class of each task, and how many cases each is made of."""
+
+    means: Float[Tensor, "tasks classes dim"]
+    counts: Float[Tensor, "tasks classes"]
+
+
+class Relation(Learner[ClassEmbeddings]):
+    """p(class k) = softmax_k of g([mean embedding of class k, embedding of the query]), g a perceptron with one hidden layer.
+
+    Encoder and comparison g are learned together (Sung et al., eq. 1), so that the measure of likeness need not be a distance.
+
+    Deviates: trained with the cross-entropy of the softmax over classes, not with the squared error of a sigmoid per class (the
+    paper's eq. 2), which gives scores and no law; a class is the mean of its embeddings, not their sum, because sizes of classes
+    differ; g is a perceptron on vectors, the paper's has convolutions before it; a class without support cases has probability
+    (1/2) / (n + C/2).
+
+    Args:
+        encoder: learned.
+        hidden: width of the hidden layer of g.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "Learning to compare: relation network for few-shot learning", "Sung et al.", 2018, "arXiv:1711.06025"
+    )
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass"})
+
+    def __init__(self, encoder: Encoder, *, hidden: int = 64) -> None:
+        super().__init__()
+        self.encoder = encoder
+        # One layer on the concatenation is the sum of a layer on each part, and far smaller than every pair side by side.
+        self.of_class = nn.Linear(encoder.dim, hidden)
+        self.of_query = nn.Linear(encoder.dim, hidden, bias=False)
+        self.score = nn.Linear(hidden, 1, bias=False)  # a bias would be the same for every class and cancel
+
+    def adapt(self, support: LabelledBatch) -> ClassEmbeddings:
+        """Return the mean embedding of each class of each task.
+
+        Raises:
+            TaskError: regression, or a support of one class.
+        """
+        self.check_kind(support.kind)
+        embedded = self.encoder(support.features)
+        members = membership(support, embedded.dtype)
+        check_two_classes(members)
+        return ClassEmbeddings(class_means(embedded, members), members.sum(1))
+
+    def predict(self, state: ClassEmbeddings, query: CaseBatch) -> Law:
+        """Return the class probabilities of each query case."""
+        asked = self.of_query(self.encoder(query.features))
+        hidden = relu(self.of_class(state.means)[:, None] + asked[:, :, None])
+        return law_of_shown(self.score(hidden)[..., 0], state.counts)
