@@ -19,7 +19,7 @@ from metamedica.functional.gaussian_process import (
     signed_targets,
 )
 from metamedica.functional.kernels import rbf_kernel
-from metamedica.functional.multitask import pooled
+from metamedica.functional.multitask import side_by_side
 from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Law, Learner, LeaveOneOut, Paper, TaskKind
 
 _LEAST_NOISE = 1e-3
@@ -48,8 +48,7 @@ class DeepKernelTransfer(Learner[DeepKernelTransferState], LeaveOneOut):
     Deviates: the likelihood is divided by the number of targets of its task, so that a large task counts as much as a small one; the
     RBF kernel is used for every kind (the paper compares kernels and prefers cosine similarity for images); a constant with a Gaussian
     prior instead of a learned constant mean; one set of hyper-parameters for all one-against-the-rest outputs; class probabilities come
-    from the predictive density at +1 and -1 instead of a sigmoid of the mean; regression targets of a meta-training task are standardised
-    over support and query.
+    from the predictive density at +1 and -1 instead of a sigmoid of the mean.
 
     Args:
         encoder: learned.
@@ -117,7 +116,7 @@ class DeepKernelTransfer(Learner[DeepKernelTransferState], LeaveOneOut):
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the negative log marginal likelihood of support and query targets together, per target, mean over tasks."""
-        both = pooled(episodes)
+        both = side_by_side(episodes)
         self.check_kind(both.kind)
         posterior = self._condition(self.encoder(both.features), both)
         targets = both.counts() * posterior.whitened.shape[-1]
