@@ -223,8 +223,9 @@ def moderated(
 ) -> Categorical:
     """Return class probabilities averaged over Gaussian scores, approximately.
 
-    Every difference of two scores is shrunk by (1 + pi variance / 8)^(-1/2). For two classes that is MacKay's moderated output
-    (1992, eq. 10); for more, 1 / sum_d exp(shrunk (f_d - f_c)), normalised (Lu, Ie and Sha 2020, arXiv:2006.07584).
+    Every difference of two scores is shrunk by (1 + pi variance / 8)^(-1/2). For two classes that is the moderated output of MacKay
+    (1992, The evidence framework applied to classification networks); for more, 1 / sum_d exp(shrunk (f_d - f_c)), normalised (Lu, Ie
+    and Sha 2020, arXiv:2006.07584), nearer to the average than the softmax of the mean, but not exact.
     """
     own = covariance.diagonal(dim1=-2, dim2=-1)
     variance = (own[..., :, None] + own[..., None, :] - 2 * covariance).clamp(min=0)

@@ -38,7 +38,7 @@ class AdaptiveDeepKernel(Learner[AdaptiveDeepKernelState]):
     Length, scale and noise are fitted per task by the support's marginal likelihood (the inner problem of Chen et al.); only the
     encoder is shared, trained by the query likelihood under the fitted kernel (the outer problem). The gradient follows the
     fitted kernel by the implicit function theorem: dF/d encoder = partial F/d encoder - partial F/d psi H^-1 d2 S/(d psi d encoder), with
-    F the query loss, S the support loss, psi the three hyper-parameters and H the 3 x 3 Hessian of S in psi, exact (their section 3.2).
+    F the query loss, S the support loss, psi the three hyper-parameters and H the 3 x 3 Hessian of S in psi, exact (their section 3).
     The kernel sees the embedding only, as published: the raw similarity is not a summand. Classes are learned by least squares on
     +1 / -1 targets, several classes one against the rest under one psi.
 
