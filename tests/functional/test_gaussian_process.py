@@ -12,6 +12,8 @@ from metamedica.functional.gaussian_process import (
     Grid,
     average_law,
     condition,
+    condition_on_covariance,
+    log_marginal_likelihood,
     predictive,
     signed_targets,
 )
@@ -127,3 +129,18 @@ def test_classes_become_plus_and_minus_one() -> None:
     assert signed_targets(binary)[0, :, 0].tolist() == [-1, 1, 1, 0]
     several = LabelledBatch(cases, torch.tensor([[0, 2, 1, 0]]), "multiclass", 3)
     assert signed_targets(several)[0].tolist() == [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [0, 0, 0]]
+
+
+def test_the_log_marginal_likelihood_sums_the_densities_of_a_ragged_tasks_outputs() -> None:
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(2, 2, 6, 6))
+    covariance = torch.tensor(root @ root.swapaxes(-1, -2) + 0.5 * np.eye(6))
+    mask = torch.arange(6) < torch.tensor([[6], [4]])
+    targets = torch.tensor(rng.normal(size=(2, 6, 3))).masked_fill(~mask[..., None], 0)
+    posterior = condition_on_covariance(covariance, targets, mask, torch.zeros(2, dtype=torch.float64))
+    found = log_marginal_likelihood(posterior, mask)
+    for task, n in enumerate([6, 4]):
+        for cell in range(2):
+            law = multivariate_normal(np.zeros(n), covariance[task, cell, :n, :n].numpy())
+            assert float(found[task, cell]) == pytest.approx(law.logpdf(targets[task, :n].numpy().T).sum(), rel=1e-10)
+    torch.testing.assert_close(posterior.log_weight, torch.log_softmax(found, dim=1))

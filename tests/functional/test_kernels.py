@@ -2,11 +2,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.gaussian_process.kernels import RBF
+from sklearn.gaussian_process.kernels import RBF, Matern
 from torch import Tensor
 
 from metamedica.functional import kernels
-from metamedica.functional.kernels import minmax_and_tanimoto, minmax_kernel, rbf_kernel
+from metamedica.functional.kernels import (
+    matern_kernel,
+    minmax_and_tanimoto,
+    minmax_kernel,
+    rbf_kernel,
+    squares_between,
+)
 
 
 def counts(rows: int, columns: int, seed: int, mean: float = 0.7) -> Tensor:
@@ -100,3 +106,28 @@ def test_both_tanimoto_kernels_at_once_are_each_by_itself(seed: int, mean: float
     torch.testing.assert_close(
         of_presence, minmax_kernel((left > 0).double(), (right > 0).double()), rtol=1e-14, atol=0
     )
+
+
+def test_squares_between_rows_are_squared_distances_and_never_negative() -> None:
+    left = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    right = torch.cat([left[:, :2], 100 + left[:, 2:]], dim=1)
+    found = squares_between(left, right)
+    torch.testing.assert_close(found, torch.cdist(left, right).square(), atol=1e-9, rtol=1e-9)
+    assert float(squares_between(1000 + left, 1000 + left).min()) >= 0
+
+
+@pytest.mark.parametrize("length", [0.3, 1.0, 4.0])
+def test_the_matern_kernel_is_scikit_learns(length: float) -> None:
+    points = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = matern_kernel(squares_between(points, points) / length**2)
+    torch.testing.assert_close(found, torch.tensor(Matern(length, nu=2.5)(points.numpy())), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_gradient_of_the_matern_kernel_is_finite_between_equal_rows(dtype: torch.dtype) -> None:
+    points = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.5, 2.5]], dtype=dtype, requires_grad=True)
+    kernel = matern_kernel(squares_between(points, points))
+    (slope,) = torch.autograd.grad((kernel * torch.arange(9.0).view(3, 3)).sum(), points)
+    assert kernel[0, 1] == 1
+    assert bool(slope.isfinite().all())
+    assert bool(slope.any())

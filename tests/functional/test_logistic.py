@@ -13,10 +13,13 @@ from metamedica.functional.logistic import (
     SIGNALS,
     LogisticFit,
     _newton,
+    fit_laplace,
     fit_logistic,
     fit_logistic_at,
+    laplace_scores,
     leave_one_out_scores,
     logistic_law,
+    moderated,
     solve,
 )
 from metamedica.functional.ridge import centred, usual_square
@@ -224,3 +227,98 @@ def test_a_hard_task_in_the_batch_does_not_change_an_easy_one() -> None:
     for task in range(3):
         alone = fit_logistic(x[task : task + 1], members[task : task + 1], mask[task : task + 1])
         torch.testing.assert_close(every.weight[[task]], alone.weight, atol=1e-6, rtol=1e-6)
+
+
+# Laplace's approximation.
+
+
+def _weight_space(
+    rows: Tensor, members: Tensor, offset: Tensor, queries: Tensor, query_offset: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of the query scores of one task, from weights: their mode by Newton, their Hessian in full."""
+    rank, classes = rows.shape[1], members.shape[1]
+
+    def loss(weight: Tensor) -> Tensor:
+        scores = rows @ weight.view(rank, classes) + offset
+        return 0.5 * weight.square().sum() - (torch.log_softmax(scores, -1) * members).sum()
+
+    weight = torch.zeros(rank * classes, dtype=torch.float64)
+    for _ in range(30):
+        slope, curvature = torch.func.grad(loss)(weight), torch.autograd.functional.hessian(loss, weight)
+        weight = weight - torch.linalg.solve(curvature, slope)
+    assert float(slope.abs().max()) < 1e-10
+    covariance = torch.linalg.inv(curvature).view(rank, classes, rank, classes)
+    mean = queries @ weight.view(rank, classes) + query_offset
+    return mean.numpy(), torch.einsum("mi,icjd,mj->mcd", queries, covariance, queries).numpy()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_laplace_over_cases_is_laplace_over_weights(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    rows, queries = torch.tensor(rng.normal(size=(2, 7, 3))), torch.tensor(rng.normal(size=(2, 5, 3)))
+    labels = torch.tensor([[0, 1, 1, 0, 1, classes - 1, 0], [1, 1, 1, 1, 1, 1, 1]])
+    members = torch.nn.functional.one_hot(labels, classes).double()
+    mask = torch.arange(7) < torch.tensor([[7], [5]])
+    offset, asked = torch.tensor(rng.normal(size=(2, 7, classes))), torch.tensor(rng.normal(size=(2, 5, classes)))
+    real = rows.masked_fill(~mask[..., None], 0)
+    fit = fit_laplace(real @ real.mT, members * mask[..., None], mask, offset)
+    mean, covariance = laplace_scores(fit, queries @ real.mT, queries.square().sum(-1), asked)
+    for task, n in enumerate([7, 5]):
+        want_mean, want_covariance = _weight_space(
+            rows[task, :n], members[task, :n], offset[task, :n], queries[task], asked[task]
+        )
+        np.testing.assert_allclose(mean[task].numpy(), want_mean, atol=1e-9)
+        np.testing.assert_allclose(covariance[task].numpy(), want_covariance, atol=1e-9)
+
+
+def test_two_classes_are_moderated_as_mackay_says() -> None:
+    root = torch.tensor(np.random.default_rng(0).normal(size=(1, 4, 2, 2)))
+    mean, covariance = torch.tensor(np.random.default_rng(1).normal(size=(1, 4, 2))), root @ root.mT
+    along = mean[..., 1] - mean[..., 0]
+    variance = covariance[..., 0, 0] + covariance[..., 1, 1] - 2 * covariance[..., 0, 1]
+    want = torch.sigmoid(along / torch.sqrt(1 + np.pi * variance / 8))
+    torch.testing.assert_close(moderated(mean, covariance).probs[..., 1], want)
+
+
+@pytest.mark.parametrize(("classes", "most"), [(2, 0.01), (3, 0.35), (5, 0.7)])
+def test_moderated_probabilities_are_nearer_to_the_average_over_draws_than_those_of_the_mean(
+    classes: int, most: float
+) -> None:
+    rng = np.random.default_rng(classes)
+    root = torch.tensor(rng.normal(size=(1, 60, classes, classes)))
+    mean = torch.tensor(1.5 * rng.normal(size=(1, 60, classes)))
+    draws = torch.tensor(rng.normal(size=(4000, classes)))
+    scores = mean[..., None, :] + draws @ root.mT
+    want = torch.softmax(scores, -1).mean(-2)
+
+    def divergence(logits: Tensor) -> float:
+        return float((want * (want.log() - torch.log_softmax(logits, -1))).sum(-1).mean())
+
+    assert divergence(moderated(mean, root @ root.mT).logits) < most * divergence(mean)
+
+
+def test_the_gradient_of_laplace_is_that_of_fitting_again() -> None:
+    rng = np.random.default_rng(2)
+    rows, queries = torch.tensor(rng.normal(size=(1, 6, 3))), torch.tensor(rng.normal(size=(1, 4, 3)))
+    members = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2, 2, 1, 0]]), 3).double()
+    mask, zero = torch.ones(1, 6, dtype=torch.bool), torch.zeros(1, 4, 3).double()
+    weight = torch.tensor(rng.normal(size=(4, 3)))
+
+    def outcome(rows: Tensor, offset: Tensor) -> Tensor:
+        fit = fit_laplace(rows @ rows.mT, members, mask, offset)
+        law = moderated(*laplace_scores(fit, queries @ rows.mT, queries.square().sum(-1), zero))
+        return (law.logits[0] * weight).sum()
+
+    given_inputs = [rows, torch.tensor(rng.normal(size=(1, 6, 3)))]
+    slopes = torch.autograd.grad(outcome(*(each.requires_grad_() for each in given_inputs)), given_inputs)
+    small = 1e-5
+    for which in (0, 1):
+        for case, column in [(0, 0), (3, 2), (5, 1)]:
+            ends = []
+            for sign in (1, -1):
+                moved = [each.detach().clone() for each in given_inputs]
+                moved[which][0, case, column] += sign * small
+                ends.append(float(outcome(*moved)))
+            want = (ends[0] - ends[1]) / (2 * small)
+            assert abs(want) > 1e-4
+            assert float(slopes[which][0, case, column]) == pytest.approx(want, rel=1e-6)

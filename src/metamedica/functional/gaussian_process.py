@@ -12,6 +12,7 @@ Classes are learned as least-squares classification: targets +1 / -1, and the pr
 N(+1; m, v) / (N(+1; m, v) + N(-1; m, v)) = sigmoid(2 m / v) of the Gaussian predictive; several classes one against the rest.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -62,6 +63,43 @@ def signed_targets(support: LabelledBatch) -> Float[Tensor, "tasks n outputs"]:
     return values.masked_fill(~mask[..., None], 0)
 
 
+def condition_on_covariance(
+    covariance: Float[Tensor, "tasks cells n n"],
+    targets: Float[Tensor, "tasks n outputs"],
+    mask: Bool[Tensor, "tasks n"],
+    log_prior: Float[Tensor, " cells"],
+) -> Posterior:
+    """Return the posterior of each task in every cell, given what the targets' covariance is there (noise included).
+
+    Padded cases become independent unit-variance zeros and change nothing. Differentiable in covariance and targets.
+
+    Args:
+        covariance: of the targets; not read where padded.
+        targets: 0 where padded.
+        mask: real cases.
+        log_prior: of the cells; zero for one cell.
+    """
+    both = (mask[:, :, None] & mask[:, None, :])[:, None]
+    eye = torch.eye(mask.shape[1], dtype=covariance.dtype, device=covariance.device)
+    cholesky = torch.linalg.cholesky(torch.where(both, covariance, eye))
+    whitened = torch.linalg.solve_triangular(cholesky, targets[:, None].expand(-1, len(log_prior), -1, -1), upper=False)
+    return Posterior(cholesky, whitened, torch.log_softmax(_log_evidence(cholesky, whitened) + log_prior, dim=-1))
+
+
+def _log_evidence(
+    cholesky: Float[Tensor, "tasks cells n n"], whitened: Float[Tensor, "tasks cells n outputs"]
+) -> Float[Tensor, "tasks cells"]:
+    """Return the log marginal likelihood up to a constant per task, summed over outputs."""
+    half_log_det = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return -0.5 * (whitened**2).sum((-1, -2)) - whitened.shape[-1] * half_log_det
+
+
+def log_marginal_likelihood(posterior: Posterior, mask: Bool[Tensor, "tasks n"]) -> Float[Tensor, "tasks cells"]:
+    """Return the log marginal likelihood of each task's targets, summed over outputs (Rasmussen & Williams eq. 2.30)."""
+    numbers = posterior.whitened.shape[-1] * mask.sum(1).to(posterior.whitened.dtype)
+    return _log_evidence(posterior.cholesky, posterior.whitened) - 0.5 * math.log(2 * math.pi) * numbers[:, None]
+
+
 def condition(
     kernels: Float[Tensor, "tasks kernels n n"],
     targets: Float[Tensor, "tasks n outputs"],
@@ -70,18 +108,9 @@ def condition(
     log_prior: Float[Tensor, " cells"],
 ) -> Posterior:
     """Return the posterior of each task in every cell. Padded cases become independent unit-variance zeros and change nothing."""
-    both = (mask[:, :, None] & mask[:, None, :])[:, None]
     eye = torch.eye(mask.shape[1], dtype=kernels.dtype, device=kernels.device)
     signal = torch.einsum("gc,tcij->tgij", grid.weights * (1 - grid.noise)[:, None], kernels) + MEAN_VARIANCE
-    covariance = torch.where(both, signal + grid.noise[:, None, None] * eye, eye)
-    cholesky = torch.linalg.cholesky(covariance)
-    whitened = torch.linalg.solve_triangular(
-        cholesky, targets[:, None].expand(-1, len(grid.noise), -1, -1), upper=False
-    )
-    outputs = targets.shape[-1]
-    half_log_det = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    evidence = -0.5 * (whitened**2).sum((-1, -2)) - outputs * half_log_det
-    return Posterior(cholesky, whitened, torch.log_softmax(evidence + log_prior, dim=-1))
+    return condition_on_covariance(signal + grid.noise[:, None, None] * eye, targets, mask, log_prior)
 
 
 def predictive(
@@ -99,10 +128,22 @@ def predictive(
     terms = torch.cat([cross, constant], dim=1).masked_fill(~mask[:, None, None, :], 0)
     weights = torch.cat([share, torch.full_like(share[:, :1], MEAN_VARIANCE)], dim=1)
     covariance = torch.einsum("gc,tcmn->tgmn", weights, terms)
-    half = torch.linalg.solve_triangular(posterior.cholesky, covariance.mT, upper=False)
-    mean = half.mT @ posterior.whitened
     prior = torch.einsum("gc,tcm->tgm", share, diagonal) + MEAN_VARIANCE + grid.noise[:, None]
-    return mean, (prior - (half**2).sum(-2)).clamp(min=_FLOOR)
+    return predict_from_covariance(posterior, covariance, prior)
+
+
+def predict_from_covariance(
+    posterior: Posterior, cross: Float[Tensor, "tasks cells m n"], prior: Float[Tensor, "tasks cells m"]
+) -> tuple[Float[Tensor, "tasks cells m outputs"], Float[Tensor, "tasks cells m"]]:
+    """Return mean and variance of each query target in every cell (Rasmussen & Williams eq. 2.25, 2.26).
+
+    Args:
+        posterior: of the support.
+        cross: covariance of query and support targets; 0 where the support is padded.
+        prior: variance of a query target, noise included.
+    """
+    half = torch.linalg.solve_triangular(posterior.cholesky, cross.mT, upper=False)
+    return half.mT @ posterior.whitened, (prior - (half**2).sum(-2)).clamp(min=_FLOOR)
 
 
 def leave_one_out(

@@ -56,8 +56,25 @@ def rbf_kernel(
         right: rows, with the leading axes of `left`.
         length: 1 where rows differ by about 1 in every column.
     """
+    return torch.exp(-0.5 * squares_between(left, right) / (length**2 * left.shape[-1]))
+
+
+def matern_kernel(squares: Float[Tensor, "*batch n m"]) -> Float[Tensor, "*batch n m"]:
+    """Return `(1 + u + u^2 / 3) exp(-u)`, `u = sqrt(5 squares)`: the Matern kernel of smoothness 5/2 (Rasmussen & Williams 2006, eq. 4.17).
+
+    Args:
+        squares: squared distances in units of the length.
+    """
+    ratio = (5 * squares + torch.finfo(squares.dtype).tiny).sqrt()  # the root's slope at 0 is not finite
+    return (1 + ratio + ratio**2 / 3) * torch.exp(-ratio)
+
+
+def squares_between(
+    left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
+) -> Float[Tensor, "*batch n m"]:
+    """Return the squared Euclidean distance of every pair of rows, by way of inner products: little memory, never below 0."""
     squares = (left**2).sum(-1)[..., :, None] + (right**2).sum(-1)[..., None, :] - 2 * left @ right.mT
-    return torch.exp(-0.5 * squares.clamp(min=0) / (length**2 * left.shape[-1]))
+    return squares.clamp(min=0)
 
 
 def _total(left: Tensor, right: Tensor) -> Tensor:

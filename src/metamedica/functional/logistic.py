@@ -6,6 +6,7 @@ matrix S = signal X X^T + BIAS_VARIANCE, and one Cholesky factor a class (Rasmus
 prior, so a support of one class has a finite answer too. The signal variance is chosen among a few by approximate leave-one-out.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -46,8 +47,9 @@ def _newton(
     members: Float[Tensor, "*batch classes n"],
     mask: Bool[Tensor, "*batch n"],
     scores: Float[Tensor, "*batch classes n"],
+    offset: Float[Tensor, "*batch classes n"] | float = 0.0,
 ) -> _Mode:
-    """Return the full Newton step from `scores` (Rasmussen & Williams 2006, algorithm 3.3); padded cases stay at 0."""
+    """Return the full Newton step from `scores` (Rasmussen & Williams 2006, algorithm 3.3); padded cases stay at `offset`."""
     eye = torch.eye(mask.shape[-1], dtype=covariance.dtype, device=covariance.device)
     probability = torch.softmax(scores, dim=-2)
     root = probability.sqrt()
@@ -55,42 +57,49 @@ def _newton(
     inner = torch.linalg.cholesky(eye + root[..., :, None] * each * root[..., None, :])
     precision = torch.cholesky_inverse(inner) * root[..., :, None] * root[..., None, :]
     joint = torch.linalg.cholesky(precision.sum(-3))
-    weighted = probability * scores
+    weighted = probability * (scores - offset)
     slope = (members - probability).masked_fill(~mask[..., None, :], 0)
     goal = weighted - probability * weighted.sum(-2, keepdim=True) + slope
     pulled = (precision @ (each @ goal[..., None]))[..., 0]
     shared = torch.cholesky_solve(pulled.sum(-2)[..., None], joint)[..., 0]
     alpha = goal - pulled + (precision @ shared[..., None, :, None])[..., 0]
-    return _Mode(alpha, (each @ alpha[..., None])[..., 0], precision, joint)
+    return _Mode(alpha, (each @ alpha[..., None])[..., 0] + offset, precision, joint)
 
 
 def _objective(
     alpha: Float[Tensor, "*#batch classes n"],
     scores: Float[Tensor, "*#batch classes n"],
     members: Float[Tensor, "*#batch classes n"],
+    offset: Float[Tensor, "*#batch classes n"] | float,
 ) -> Float[Tensor, "*batch"]:
-    return (0.5 * alpha * scores - members * torch.log_softmax(scores, dim=-2)).sum((-1, -2))
+    return (0.5 * alpha * (scores - offset) - members * torch.log_softmax(scores, dim=-2)).sum((-1, -2))
 
 
 def solve(
-    covariance: Float[Tensor, "*batch n n"], members: Float[Tensor, "*batch classes n"], mask: Bool[Tensor, "*batch n"]
+    covariance: Float[Tensor, "*batch n n"],
+    members: Float[Tensor, "*batch classes n"],
+    mask: Bool[Tensor, "*batch n"],
+    offset: Float[Tensor, "*batch classes n"] | float = 0.0,
 ) -> Float[Tensor, "*batch classes n"]:
-    """Return the scores of the support cases at the optimum, by damped Newton steps; 0 where padded. Carries no gradient.
+    """Return the scores of the support cases at the optimum, by damped Newton steps; `offset` where padded. Carries no gradient.
 
     Args:
         covariance: prior covariance of one class's scores, 0 where padded.
         members: one-hot classes, 0 where padded.
         mask: real cases.
+        offset: prior mean of the scores.
     """
     tolerance = torch.finfo(covariance.dtype).eps ** 0.5
     with torch.no_grad():
-        alpha, scores = torch.zeros_like(members), torch.zeros_like(members)
+        alpha, scores = torch.zeros_like(members), torch.zeros_like(members) + offset
         damping = covariance.new_tensor(_DAMPING)
         for _ in range(_MOST_STEPS):
-            full = _newton(covariance, members, mask, scores)
-            before = _objective(alpha, scores, members)
+            full = _newton(covariance, members, mask, scores, offset)
+            before = _objective(alpha, scores, members, offset)
             along = damping.view(-1, *[1] * members.dim())
-            tried = _objective(alpha + along * (full.alpha - alpha), scores + along * (full.scores - scores), members)
+            tried = _objective(
+                alpha + along * (full.alpha - alpha), scores + along * (full.scores - scores), members, offset
+            )
             fine = tried <= before + tolerance * (1 + before.abs())
             fine[-1] = True
             step = damping[fine.to(torch.int8).argmax(0)][..., None, None]  # the longest step that does not go uphill
@@ -187,3 +196,70 @@ def _prior_covariance(
 def logistic_law(fit: LogisticFit, inputs: Float[Tensor, "tasks m d"]) -> Categorical:
     """Return the class probabilities of each query input."""
     return Categorical(logits=(inputs - fit.centre[:, None]) @ fit.weight + fit.bias[:, None], validate_args=False)
+
+
+class LaplaceFit(NamedTuple):
+    """Laplace's approximation of the posterior of class scores: a Gaussian at the mode with the curvature there."""
+
+    alpha: Float[Tensor, "tasks classes n"]
+    """Class membership minus probability at the mode."""
+    precision: Float[Tensor, "tasks classes n n"]
+    joint: Float[Tensor, "tasks n n"]
+
+
+def fit_laplace(
+    covariance: Float[Tensor, "tasks n n"],
+    members: Float[Tensor, "tasks n classes"],
+    mask: Bool[Tensor, "tasks n"],
+    offset: Float[Tensor, "tasks n classes"],
+) -> LaplaceFit:
+    """Return Laplace's approximation for softmax regression (MacKay 1992; Rasmussen & Williams 2006, section 3.5).
+
+    Differentiable in covariance and offset: the mode moves as the implicit function theorem says, and the curvature with it.
+
+    Args:
+        covariance: prior covariance of one class's scores, the same for every class; 0 where padded.
+        members: one-hot classes, 0 where padded; a class may have no case.
+        mask: real cases.
+        offset: prior mean of the scores.
+    """
+    onehot, start = members.mT, offset.mT
+    mode = _newton(covariance, onehot, mask, solve(covariance, onehot, mask, start), start)
+    there = _newton(covariance, onehot, mask, mode.scores, start)  # the curvature at the mode, not where the step began
+    return LaplaceFit(there.alpha, there.precision, there.joint)
+
+
+def laplace_scores(
+    fit: LaplaceFit,
+    cross: Float[Tensor, "tasks m n"],
+    prior: Float[Tensor, "tasks m"],
+    offset: Float[Tensor, "tasks m classes"],
+) -> tuple[Float[Tensor, "tasks m classes"], Float[Tensor, "tasks m classes classes"]]:
+    """Return mean and covariance of the class scores of each query (Rasmussen & Williams 2006, algorithm 3.4).
+
+    Args:
+        cross: prior covariance of query and support scores of one class; 0 where the support is padded.
+        prior: prior variance of a query score.
+        offset: prior mean of the query scores.
+    """
+    towards = cross.mT[:, None]
+    pulled = fit.precision @ towards
+    half = torch.linalg.solve_triangular(fit.joint[:, None], pulled, upper=False)
+    own = prior[:, None] - (towards * pulled).sum(-2)
+    covariance = torch.diag_embed(own.mT) + torch.einsum("tcnm,tdnm->tmcd", half, half)
+    return cross @ fit.alpha.mT + offset, covariance
+
+
+def moderated(
+    mean: Float[Tensor, "tasks m classes"], covariance: Float[Tensor, "tasks m classes classes"]
+) -> Categorical:
+    """Return class probabilities averaged over Gaussian scores, approximately.
+
+    Every difference of two scores is shrunk by (1 + pi variance / 8)^(-1/2). For two classes that is the moderated output of MacKay
+    (1992, The evidence framework applied to classification networks); for more, 1 / sum_d exp(shrunk (f_d - f_c)), normalised (Lu, Ie
+    and Sha 2020, arXiv:2006.07584), nearer to the average than the softmax of the mean, but not exact.
+    """
+    own = covariance.diagonal(dim1=-2, dim2=-1)
+    variance = (own[..., :, None] + own[..., None, :] - 2 * covariance).clamp(min=0)
+    ahead = (mean[..., None, :] - mean[..., :, None]) / (1 + math.pi / 8 * variance).sqrt()
+    return Categorical(logits=-torch.logsumexp(ahead, dim=-1), validate_args=False)

@@ -18,19 +18,24 @@ def unit_size(embedded: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch di
     return embedded / (embedded.square().mean(-1, keepdim=True) + _LEAST_SIZE).sqrt()
 
 
-def pooled(episodes: EpisodeBatch) -> LabelledBatch:
-    """Return support and query side by side, `[tasks, support + query]`: what pre-training without episodes learns from.
-
-    Regression targets are standardised again, over both: the scale of a small support alone is mostly noise.
-    """
+def side_by_side(episodes: EpisodeBatch) -> LabelledBatch:
+    """Return support and query in one batch, `[tasks, support + query]`, targets as they are."""
     support, query = episodes.support, episodes.query
     features = {name: torch.cat([block, query.features[name]], dim=1) for name, block in support.features.items()}
-    both = LabelledBatch(
+    return LabelledBatch(
         CaseBatch(features, torch.cat([support.mask, query.mask], dim=1)),
         torch.cat([support.targets, query.targets], dim=1),
         support.kind,
         support.n_classes,
     )
+
+
+def pooled(episodes: EpisodeBatch) -> LabelledBatch:
+    """Return support and query side by side: what pre-training without episodes learns from.
+
+    Regression targets are standardised again, over both: the scale of a small support alone is mostly noise.
+    """
+    both = side_by_side(episodes)
     return standardise(both, scale_of(both))
 
 
