@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal
 
 import tiny_training as tiny
@@ -196,6 +196,33 @@ def test_steps_run_in_training_mode_and_looks_in_evaluation_mode_without_gradien
     looks = [(False, False)] * len(tiny.validation())
     assert modes == ([(True, True)] * 2 + looks) * 3
     assert not model.training
+
+
+class _Normed(tiny.Tiny):
+    """Has a batch norm with statistics of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body.insert(1, _Flat(8))
+
+
+class _Flat(nn.BatchNorm1d):
+    """Batch norm over the cases of all tasks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, 1)).reshape(x.shape)
+
+
+def test_a_batch_norm_is_refused_by_name_and_kept_where_it_is_in_evaluation_mode() -> None:
+    model = _Normed()
+    with pytest.raises(TrainingError, match=r"body.1 is a _Flat, .* use GroupNorm or LayerNorm"):
+        train(model, tiny.sampler(), tiny.validation(), FEW)
+    norm = model.body[1]
+    norm.eval()
+    before = norm.running_mean.clone()
+    train(model, tiny.sampler(), tiny.validation(), FEW)
+    assert torch.equal(norm.running_mean, before)
+    assert not norm.training
 
 
 def _snapshots(model: tiny.Tiny) -> tuple[dict[int, dict[str, Tensor]], Callable[[int, int, str], None]]:

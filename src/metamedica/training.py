@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
@@ -138,6 +139,22 @@ def mean_log_likelihood(learner: Learner[Any], episodes: Sequence[EpisodeBatch])
     return float(torch.cat(scores).mean())
 
 
+def frozen_batch_norms(learner: Learner[Any]) -> list[nn.Module]:
+    """Return the batch norms of a learner, all of which are in evaluation mode.
+
+    Raises:
+        TrainingError: one of them would use the statistics of the batch, and with them the cases of other tasks and of the query.
+    """
+    found = [(name, layer) for name, layer in learner.named_modules() if isinstance(layer, _BatchNorm)]
+    for name, layer in found:
+        if layer.training:
+            raise TrainingError(
+                f"{name} is a {type(layer).__name__}, which lets the cases of one task see those of the others; use GroupNorm or "
+                "LayerNorm, or load its statistics and call .eval() on it before fit"
+            )
+    return [layer for _, layer in found]
+
+
 class _Run:
     """One call of `train`."""
 
@@ -154,6 +171,7 @@ class _Run:
         self.sampler = sampler
         self.settings = settings
         self.progress = progress
+        self.frozen = frozen_batch_norms(learner)
         self.parameters = {name: value for name, value in learner.named_parameters() if value.requires_grad}
         self.device = next(iter(self.parameters.values())).device
         self.validation = [standardise_episodes(_moved(batch, self.device)) for batch in validation]
@@ -184,6 +202,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(number)
         self.learner.train()
+        for layer in self.frozen:
+            layer.eval()
         raw = self.sampler.batch(number)
         with _random_numbers_of(self.settings.seed, number, self.device):
             loss = self.learner.meta_loss(standardise_episodes(_moved(raw, self.device)))
@@ -342,7 +362,7 @@ def train(
         progress: called after each step as `progress(done, total, message)`.
 
     Raises:
-        TrainingError: loss, gradient or score are not finite.
+        TrainingError: loss, gradient or score are not finite, or the learner has a batch norm that is not in evaluation mode.
         TrainingInterrupted: Ctrl-C; the step was finished and, where there is a folder, a checkpoint written.
         InputError: resume without a folder, checkpoints of an earlier run without resume, or with other settings or data.
         BundleError: all checkpoints are damaged.
