@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from metamedica.errors import InputError
 from metamedica.functional.deep_sets import perceptron
@@ -13,17 +14,24 @@ from metamedica.functional.deep_sets import perceptron
 class Memory(NamedTuple):
     """A set as attention reads it."""
 
-    keys: Float[Tensor, "*batch heads n size"]
+    keys: Float[Tensor, "*#batch heads n size"]
     values: Float[Tensor, "*batch heads n size"]
     mask: Bool[Tensor, "*#batch n"]
 
 
 def attend(queries: Float[Tensor, "*#batch heads m size"], memory: Memory) -> Float[Tensor, "*batch heads m size"]:
     """Return for each query the mean of values under softmax(query . key / sqrt(size)) over real members; 0 for an empty set."""
-    real = memory.mask[..., None, None, :]
-    scores = queries @ memory.keys.mT / memory.keys.shape[-1] ** 0.5
-    share = torch.softmax(scores.masked_fill(~real, torch.finfo(scores.dtype).min), dim=-1)
-    return (share * real) @ memory.values
+    parts = (queries, memory.keys, memory.values)
+    several = torch.broadcast_shapes(*[part.shape[:-3] for part in parts])  # type: ignore[no-untyped-call]
+
+    def flat(value: Tensor, own: int) -> Tensor:
+        """Return one leading axis: torch has a fast path for that shape only."""
+        return value.expand(*several, *value.shape[-own:]).flatten(0, -own - 1)
+
+    real = flat(memory.mask, 1)[:, None, None]
+    asked, keys, values = (flat(part, 3) for part in parts)
+    read = scaled_dot_product_attention(asked, keys, values, attn_mask=real)
+    return read.view(*several, *read.shape[1:])
 
 
 class Attention(nn.Module):
