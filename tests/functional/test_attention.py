@@ -2,30 +2,17 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metamedica.errors import InputError
 from metamedica.functional.attention import Attention, Memory, Transformer, attend
+from torch_layers import torch_attention, torch_layer
 
 WIDTH, HEADS = 8, 2
 
 
 def _tokens(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def _torchs(ours: Attention) -> nn.MultiheadAttention:
-    """Torch's own layer with our weights."""
-    theirs = nn.MultiheadAttention(WIDTH, ours.heads, batch_first=True).double()
-    maps = (ours.query, ours.key, ours.value)
-    weights = {
-        "in_proj_weight": torch.cat([one.weight for one in maps]),
-        "in_proj_bias": torch.cat([one.bias for one in maps]),
-        "out_proj.weight": ours.out.weight,
-        "out_proj.bias": ours.out.bias,
-    }
-    theirs.load_state_dict(weights)
-    return theirs
 
 
 def test_what_is_read_is_the_softmax_weighted_mean_of_real_values() -> None:
@@ -63,7 +50,7 @@ def test_attention_is_that_of_torch_with_the_same_weights_and_mask(size: int) ->
     queries, keys, values = _tokens(3, 4), _tokens(3, size, seed=1), _tokens(3, size, seed=2)
     mask = torch.arange(size) < torch.tensor([[size], [1], [size // 2 + 1]])
     found = ours(queries, ours.memory(keys, values, mask))
-    want, _ = _torchs(ours)(queries, keys, values, key_padding_mask=~mask)
+    want, _ = torch_attention(ours)(queries, keys, values, key_padding_mask=~mask)
     torch.testing.assert_close(found, want, atol=1e-12, rtol=0)
 
 
@@ -79,6 +66,16 @@ def test_a_transformer_of_no_layer_changes_nothing_and_each_layer_reads_the_set_
     torch.testing.assert_close(then, second(between, second.memory(between, mask)))
     want = second(first(tokens, first.memory(members, mask)), second.memory(between, mask))
     torch.testing.assert_close(two(tokens, memories), want)
+
+
+def test_a_layer_in_which_a_set_reads_itself_is_the_transformer_layer_of_torch() -> None:
+    torch.manual_seed(0)
+    transformer, members = Transformer(WIDTH, heads=HEADS, layers=2).double(), _tokens(3, 5)
+    mask = torch.arange(5) < torch.tensor([[5], [1], [3]])
+    want = members
+    for layer in transformer.layers:
+        want = torch_layer(layer)(want, src_key_padding_mask=~mask)
+    torch.testing.assert_close(transformer.read(members, mask)[0][mask], want[mask], atol=1e-12, rtol=0)
 
 
 def test_a_width_that_the_heads_cannot_share_is_refused() -> None:
