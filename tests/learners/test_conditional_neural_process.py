@@ -22,7 +22,7 @@ from generated_tasks import (
 )
 from metamedica.learners.conditional_neural_process import ConditionalNeuralProcess
 from metamedica.testing import VectorEncoder, VectorRaw, vector_batch, vector_episodes
-from metamedica.types import TaskKind
+from metamedica.types import EpisodeBatch, TaskKind
 
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
 
@@ -105,6 +105,26 @@ def test_a_task_may_have_any_number_of_classes_and_those_without_cases_are_alike
     assert law.probs.shape == (1, 6, 12)
     torch.testing.assert_close(law.probs[..., 1], law.probs[..., 10])
     assert not torch.allclose(law.probs[..., 1], law.probs[..., 5], atol=1e-3)
+
+
+def test_what_earlier_binary_tasks_say_of_class_1_carries_over_to_a_support_of_class_0_only() -> None:
+    """Class 0 is about -1 and class 1 about 1 in every task, so the best log-odds of class 1 at x are 2 x."""
+
+    def draw(count: int, seed: int) -> EpisodeBatch:
+        random = torch.Generator().manual_seed(seed)
+        labels = torch.randint(2, (count, 24), generator=random)
+        labels[:, :4] = 0
+        x = 2.0 * labels - 1 + torch.randn(count, 24, generator=random)
+        both = vector_batch(x[..., None], labels, n_classes=2)
+        support, query = both.map(lambda value: value[:, :4]), both.map(lambda value: value[:, 4:])
+        return EpisodeBatch(support, query, torch.arange(count))
+
+    torch.manual_seed(0)
+    learner, new = ConditionalNeuralProcess(VectorRaw(1), width=16), draw(200, 1)
+    meta_train(learner, draw, steps=60, rate=0.02, count=16)
+    odds = 2 * new.query.features["vector"][..., 0]
+    best = score(Categorical(logits=torch.stack([-odds / 2, odds / 2], dim=-1)), new)
+    assert best - 0.03 < learned(learner, new) < best + 0.001
 
 
 def test_after_meta_training_on_lines_it_is_near_bayesian_linear_regression() -> None:
