@@ -1,4 +1,4 @@
-"""Deep sets (Zaheer et al. 2017, theorem 2): a function of a set is a perceptron of the mean of perceptrons of its members."""
+"""Deep sets: a function of a set as a perceptron of the mean (Zaheer et al. 2017, theorem 2: sum) of perceptrons of its members."""
 
 from itertools import pairwise
 
