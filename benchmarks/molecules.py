@@ -48,24 +48,41 @@ SHIPPED = "chembl-potency"
 SHOTS = (16, 64)
 FROM_SCRATCH = ("random_forest", "linear", "tanimoto_gp", "multi_kernel_gp", "similarity_search")
 MLP = {"hidden": [512], "dim": 128, "dropout": 0.2}
+SMALL: dict[str, Any] = {
+    "steps": 300,
+    "encoder_settings": {"hidden": [64], "dim": 64, "dropout": 0.0},
+    "tasks_per_batch": 8,
+    "support": (16, 32),
+}
+"""Of learners whose tasks take gradient steps on the whole network."""
+CLASSES = {"steps": 600, "binary_share": 1.0}
+"""Of learners for classes only."""
 STEPS: dict[str, dict[str, Any]] = {
     "linear_probe": {"steps": 800},
     "quadratic_probe": {"steps": 800},
     "fine_tune": {"steps": 800},
-    "prototypical": {"steps": 600, "binary_share": 1.0},
-    "mahalanobis_prototypes": {"steps": 600, "binary_share": 1.0},
-    "maml": {
-        "steps": 300,
-        "encoder_settings": {"hidden": [64], "dim": 64, "dropout": 0.0},
-        "tasks_per_batch": 8,
-        "support": (16, 32),
-    },
-    "first_order_maml": {
-        "steps": 300,
-        "encoder_settings": {"hidden": [64], "dim": 64, "dropout": 0.0},
-        "tasks_per_batch": 8,
-        "support": (16, 32),
-    },
+    "prototypical": CLASSES,
+    "mahalanobis_prototypes": CLASSES,
+    "matching": {"steps": 600},
+    "relation": CLASSES,
+    "ridge_head": {"steps": 600},
+    "logistic_head": CLASSES,
+    "maml": SMALL,
+    "first_order_maml": SMALL,
+    "anil": SMALL,
+    "boil": SMALL,
+    "reptile": SMALL,
+    "meta_sgd": SMALL,
+    "maml_plus_plus": SMALL,
+    "implicit_maml": SMALL,
+    "cavia": SMALL,
+    "conditional_neural_process": {"steps": 600},
+    "attentive_neural_process": {"steps": 600},
+    "film_network": {"steps": 600},
+    "in_context_transformer": {"steps": 600},
+    "deep_kernel_transfer": {"steps": 600},
+    "adaptive_deep_kernel": {"steps": 600},
+    "empirical_bayes_head": {"steps": 600},
 }
 """Budget of each learner that learns from tasks; everything else is the learner's default."""
 QUICK_LEARNERS = ("tanimoto_gp", "prototypical")
