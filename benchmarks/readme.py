@@ -26,8 +26,8 @@ WORDS: dict[str, dict[str, str]] = {
         "Similarity search": "Similarity search",
         "scene 1": "kappa-opioid receptor, after 29 other ChEMBL sets",
         "scene 2": "one compound series that nothing earlier explains",
-        "leaning": "In the first the predictor leans {first:.0%} on earlier tasks: related receptors, on which\n"
-        "many of the same compounds were measured; in the second {second:.0%}, and says that it leans on nothing learned.",
+        "leaning": "In the first the predictor leans {first:.0%} on earlier tasks: related receptors, on which many of the same\n"
+        "compounds were measured; in the second {second:.0%}, and says that it leans on nothing learned.",
         "bench": "New targets and new molecules (`make bench-molecules`: held-out ChEMBL targets, {few} at 16 and {many} at 64 labels, every\n"
         "molecule of theirs taken out of meta-training; FS-Mol's protocol, 10 draws; active = above the target's median; means over targets,\n"
         "intervals in [benchmarks/results](benchmarks/results/molecules.md)):",
@@ -37,7 +37,7 @@ WORDS: dict[str, dict[str, str]] = {
         "unseen": "On molecules that nobody has measured the default owes its lead to a better method from scratch, on which its guard leans\n"
         "(`multi_kernel_gp`), and says so; earlier tasks help where they have measured the same compounds.",
         "speed": "Adapting to 16 compounds and ranking 1,000 takes {adapt:.0f} ms on one core; fitting the shipped model took\n"
-        " {minutes:.1f} minutes and {memory:.1f} GB.",
+        "{minutes:.1f} minutes and {memory:.1f} GB.",
     },
     "zh": {
         "demo": "从 16 个测定过的化合物出发排序（`make demo`：{draws} 组随机支持集，种子 0，Spearman 均值 ± 标准误）：",

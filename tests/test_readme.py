@@ -1,5 +1,6 @@
 """What the README promises: its program runs, its commands exist, and both languages say the same ones."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks import readme
 
 ROOT = Path(__file__).parents[1]
 ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +29,15 @@ def test_both_languages_show_the_same_figures() -> None:
     numbers = [re.findall(r"^\|.*\|$", text, flags=re.M) for text in (ENGLISH, CHINESE)]
     figures = [[re.findall(r"\d[\d.]*", line) for line in lines if re.search(r"\.\d", line)] for lines in numbers]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("language", readme.FILES)
+def test_the_figures_are_those_of_the_committed_results(language: str) -> None:
+    text = (ROOT / readme.FILES[language]).read_text(encoding="utf-8")
+    demo, molecules = (
+        json.loads((readme.RESULTS / f"{name}.json").read_text("utf-8")) for name in ("demo", "molecules")
+    )
+    assert readme.filled(text, language, demo, molecules) == text
 
 
 def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
