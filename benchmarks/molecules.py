@@ -85,6 +85,16 @@ STEPS: dict[str, dict[str, Any]] = {
     "empirical_bayes_head": {"steps": 600},
 }
 """Budget of each learner that learns from tasks; everything else is the learner's default."""
+TABLE = (
+    "linear_probe",
+    "quadratic_probe",
+    "fine_tune",
+    "prototypical",
+    "mahalanobis_prototypes",
+    "maml",
+    "first_order_maml",
+)
+"""Learners of the table, beside those from scratch; others by `--learners`."""
 QUICK_LEARNERS = ("tanimoto_gp", "prototypical")
 
 
@@ -433,14 +443,14 @@ def main() -> int:
     """Measure, write the tables, print the verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small version, without a verdict")
-    parser.add_argument("--learners", help="only these, separated by commas (default: all)")
+    parser.add_argument("--learners", help="these, separated by commas (default: those of the table)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if os.environ.get("FRESH") == "1":
         shutil.rmtree(PARTS, ignore_errors=True)
     began = time.monotonic()
     tasks, model = load_disjoint(), configured_shipped()
-    named = arguments.learners.split(",") if arguments.learners else [*FROM_SCRATCH, *STEPS]
+    named = arguments.learners.split(",") if arguments.learners else [*FROM_SCRATCH, *TABLE]
     targets = tasks.names("meta_test")
     if arguments.quick:
         goals = speed(model, tasks, repeats=10, molecules=1000, library_size=4000)
