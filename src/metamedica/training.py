@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
@@ -29,6 +28,7 @@ from metamedica import fingerprints
 from metamedica.checkpoints import Checkpoint, CheckpointFolder
 from metamedica.data.episodes import EpisodeSampler
 from metamedica.errors import BundleError, InputError, TrainingError
+from metamedica.functional.batch_norm import frozen_batch_norms
 from metamedica.functional.targets import standardise_episodes
 from metamedica.schedule import TrainingSettings
 from metamedica.types import EpisodeBatch, LabelledBatch, Learner, Progress
@@ -139,22 +139,6 @@ def mean_log_likelihood(learner: Learner[Any], episodes: Sequence[EpisodeBatch])
     return float(torch.cat(scores).mean())
 
 
-def frozen_batch_norms(learner: Learner[Any]) -> list[nn.Module]:
-    """Return the batch norms of a learner, all of which are in evaluation mode.
-
-    Raises:
-        TrainingError: one of them would use the statistics of the batch, and with them the cases of other tasks and of the query.
-    """
-    found = [(name, layer) for name, layer in learner.named_modules() if isinstance(layer, _BatchNorm)]
-    for name, layer in found:
-        if layer.training:
-            raise TrainingError(
-                f"{name} is a {type(layer).__name__}, which lets the cases of one task see those of the others; use GroupNorm or "
-                "LayerNorm, or load its statistics and call .eval() on it before fit"
-            )
-    return [layer for _, layer in found]
-
-
 class _Run:
     """One call of `train`."""
 
@@ -202,8 +186,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(number)
         self.learner.train()
-        for layer in self.frozen:
-            layer.eval()
+        nn.ModuleList(self.frozen).eval()
         raw = self.sampler.batch(number)
         with _random_numbers_of(self.settings.seed, number, self.device):
             loss = self.learner.meta_loss(standardise_episodes(_moved(raw, self.device)))
