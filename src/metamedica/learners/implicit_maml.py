@@ -46,9 +46,7 @@ class ImplicitMaml(InnerLoopLearner):
         solver_steps: int = 10,
         chunk: int | None = None,
     ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.rate = rate
-        self.steps = steps
+        super().__init__(encoder, max_classes=max_classes, rate=rate, steps=steps, chunk=chunk)
         self.pull = pull
         self.solver_steps = solver_steps
 

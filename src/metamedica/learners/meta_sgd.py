@@ -33,8 +33,7 @@ class MetaSgd(InnerLoopLearner):
     def __init__(
         self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 3, chunk: int | None = None
     ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.steps = steps
+        super().__init__(encoder, max_classes=max_classes, rate=rate, steps=steps, chunk=chunk)
         self.rates = nn.ParameterDict()
         for kind in KINDS:
             for name, value in start_parameters(encoder, self.heads, kind).items():

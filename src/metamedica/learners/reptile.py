@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metamedica.functional.inner_loop.forms import Chain, InnerLoop, constant, first_order
+from metamedica.functional.inner_loop.forms import Chain, InnerLoop, constant
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
-from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Paper, TaskKind
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Paper, TaskKind
 
 
 class Reptile(InnerLoopLearner):
@@ -33,13 +33,6 @@ class Reptile(InnerLoopLearner):
         "On first-order meta-learning algorithms", "Nichol, Achiam and Schulman", 2018, "arXiv:1803.02999"
     )
 
-    def __init__(
-        self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
-    ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.rate = rate
-        self.steps = steps
-
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter."""
         return InnerLoop(self.steps, constant(self.rate))
@@ -50,10 +43,7 @@ class Reptile(InnerLoopLearner):
         Raises:
             TaskError: more classes than `max_classes`.
         """
-        form, start = self.begin(support)
-        with torch.no_grad():
-            adapted = form.adapt(start, support)
-        return first_order(adapted, start)
+        return self.adapt_first_order(support)
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return a number whose gradient is Reptile's: the way from each task's end back to the start, over the rate, mean over tasks."""
