@@ -5,7 +5,7 @@ import torch
 from tests.learners.gradient_world import network, task_loss, walked
 
 from metamedica.encoders.mlp import MLP
-from metamedica.functional.inner_loop.forms import form_for
+from metamedica.functional.inner_loop.choice import form_for
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.functional.multitask import side_by_side
 from metamedica.learners.reptile import Reptile

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from metamedica.functional.inner_loop.forms import InnerLoop, constant
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.types import Paper, TaskKind
 
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metamedica.functional.inner_loop.forms import InnerLoop
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.types import Encoder, EpisodeBatch, Paper, TaskKind
 
 HEADS = "head"

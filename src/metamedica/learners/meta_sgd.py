@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from metamedica.functional.inner_loop.forms import InnerLoop
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.types import Encoder, Paper, TaskKind
 
@@ -46,7 +46,7 @@ class MetaSgd(InnerLoopLearner):
             found: Tensor = self.rates[_entry(kind, name)]
             return found
 
-        return InnerLoop(self.steps, rate, scalar_front=False)
+        return InnerLoop(self.steps, rate)
 
 
 def _entry(kind: TaskKind, name: str) -> str:

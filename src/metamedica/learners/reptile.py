@@ -6,10 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metamedica.functional.inner_loop.forms import Chain, InnerLoop, constant
+from metamedica.functional.inner_loop.chain_forms import WideChain
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.functional.multitask import side_by_side
+from metamedica.functional.sparse import affine
 from metamedica.types import EpisodeBatch, LabelledBatch, Paper, TaskKind
 
 
@@ -59,13 +61,10 @@ class Reptile(InnerLoopLearner):
             for name in end.moved
             if end.parameters[name] is not start[name]
         ]
-        if (
-            end.front is not None
-        ):  # there the way is weight_step^T inputs, and its product with the weight needs no matrix of a task's own
-            assert isinstance(form, Chain)
-            first = form.links[0].forward(start, end.front.inputs)[0]
-            _, bias = form.links[0].names
-            plain = first - start[bias]
-            way += [(plain * end.front.weight_step).sum(), (start[bias] * end.front.bias_step.sum((0, 1))).sum()]
+        if isinstance(form, WideChain) and end.front is not None and end.front.weight_step is not None:
+            # minus the way is weight_step^T inputs there, and its product with the weight needs no matrix of a task's own
+            bias = start[form.first.bias]
+            plain = affine(end.front.inputs, start[form.first.weight].mT, bias) - bias
+            way += [-(plain * end.front.weight_step).sum(), -(bias * end.front.weight_step.sum((0, 1))).sum()]
         toward = torch.stack(way).sum() / (self.rate * n_tasks)
         return reached + (toward - toward.detach())

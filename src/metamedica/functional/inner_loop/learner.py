@@ -6,7 +6,9 @@ from typing import ClassVar
 import torch
 
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.inner_loop.forms import Form, InnerLoop, first_order, form_for, form_of
+from metamedica.functional.inner_loop.choice import first_order, form_for, form_of
+from metamedica.functional.inner_loop.forms import Form
+from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, TaskKind
 
