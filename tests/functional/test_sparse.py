@@ -97,11 +97,6 @@ def test_rows_that_may_not_be_looked_at_stay_dense() -> None:
     assert seen == [True]
 
 
-def test_whole_numbers_become_floating_point() -> None:
-    found = entries(block(FEWEST_ROWS, 300, 0.01, 1).to(torch.uint8))
-    assert found.values.dtype == torch.get_default_dtype()
-
-
 def test_zeros_after_the_last_entry_change_nothing() -> None:
     rows, table = block(FEWEST_ROWS, 300, 0.05, 2).reshape(2, -1, 300), torch.randn(300, 4, dtype=torch.float64)
     rows[1, -1] = 0

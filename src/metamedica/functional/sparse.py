@@ -130,7 +130,6 @@ def entries_of(
     starts = np.searchsorted(there, before)
     columns = there - np.repeat(before, np.diff(starts, append=len(there)))
     values = flat.reshape(-1)[torch.from_numpy(there)]
-    values = values if values.is_floating_point() else values.to(torch.get_default_dtype())
     values = values if entry is None else entry(values)
     by_row = csr_array((values.numpy(), columns, np.append(starts, len(there))), shape=numbers.shape)
     by_column = by_row.tocsc()
