@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.distributions import Categorical
 
-from gradient_world import check_meta_gradient, meta_gradient
+from gradient_world import check_meta_gradient, check_single_precision, meta_gradient
 from metamedica.errors import TaskError
 from metamedica.functional.logistic import BIAS_VARIANCE
 from metamedica.learners.logistic_head import LogisticHead
@@ -138,19 +138,7 @@ def test_a_regression_task_is_refused_with_what_it_allows() -> None:
 def test_an_embedding_that_has_grown_and_a_penalty_that_has_shrunk_still_teach_in_single_precision(
     kind: TaskKind,
 ) -> None:
-    episodes, losses = vector_episodes(kind), []
-    for precision in (torch.float32, torch.float64):
-
-        def part(batch: LabelledBatch, precision: torch.dtype = precision) -> LabelledBatch:
-            y = batch.targets.to(precision) if kind == "regression" else batch.targets
-            return vector_batch((1000 * batch.features["vector"]).to(precision), y, n_classes=batch.n_classes)
-
-        learner = LogisticHead(VectorRaw(), penalty=1e-6).to(precision)
-        loss = learner.meta_loss(EpisodeBatch(part(episodes.support), part(episodes.query), episodes.task_index))
-        loss.backward()
-        assert all(bool(value.grad.isfinite().all()) for value in learner.parameters() if value.grad is not None)
-        losses.append(float(loss.detach()))
-    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    check_single_precision(lambda: LogisticHead(VectorRaw(), penalty=1e-6), kind)
 
 
 def _episodes(count: int, seed: int) -> EpisodeBatch:
