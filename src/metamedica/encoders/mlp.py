@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metamedica.errors import InputError
 from metamedica.functional.layered import Layered
-from metamedica.functional.sparse import Piece, affine, entries_of
+from metamedica.functional.sparse import FEWEST_COLUMNS, Piece, affine, entries_of
 from metamedica.types import Encoder, Features
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -106,9 +106,8 @@ class MLP(Encoder, Layered):
         if ends == "activation":
             layers.append(ACTIVATIONS[activation]())
         self.layers = nn.Sequential(*layers)
-        with (
-            torch.no_grad()
-        ):  # laid out by column, as the product with sparse rows reads it; as a matrix it is the same
+        if max(blocks.values()) >= FEWEST_COLUMNS:
+            # The same matrix, laid out in memory by column, as products with sparse rows read it.
             first = cast(nn.Linear, self.layers[0])
             first.weight.data = first.weight.data.T.contiguous().T
 
