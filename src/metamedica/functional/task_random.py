@@ -68,7 +68,7 @@ class TaskSeeds(TorchFunctionMode):
         super().__init__()
         if seeds.dtype != torch.int64:
             raise TrainingError(f"got seeds of type {seeds.dtype}; give one int64 seed per task")
-        self._seeds = seeds
+        self._seeds = hashed(seeds)
         self._calls = 0
         self._token: Token[TaskSeeds | None] | None = None
 
@@ -86,7 +86,7 @@ class TaskSeeds(TorchFunctionMode):
     def next_seeds(self) -> Int[Tensor, "*tasks"]:
         """Return a new seed per task, one further each time: the key of a call, or the seeds of a part of the computation."""
         self._calls += 1
-        return hashed(hashed(self._seeds) + _signed(self._calls * _STEP))
+        return hashed(self._seeds + _signed(self._calls * _STEP))
 
     def _keep(self, x: Float[Tensor, "..."], rate: float) -> Float[Tensor, "..."]:
         """Return 0 for each element that is left out, else one over the share that is kept."""
