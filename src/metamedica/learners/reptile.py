@@ -9,7 +9,8 @@ from torch import Tensor
 from metamedica.functional.inner_loop.forms import Chain, InnerLoop, constant, first_order
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
-from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Paper, TaskKind
+from metamedica.functional.multitask import side_by_side
+from metamedica.types import Encoder, EpisodeBatch, LabelledBatch, Paper, TaskKind
 
 
 class Reptile(InnerLoopLearner):
@@ -57,7 +58,7 @@ class Reptile(InnerLoopLearner):
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return a number whose gradient is Reptile's: the way from each task's end back to the start, over the rate, mean over tasks."""
-        cases = _together(episodes)
+        cases = side_by_side(episodes)
         form, start = self.begin(cases)
         with torch.no_grad():
             end = form.adapt(start, cases)
@@ -78,12 +79,3 @@ class Reptile(InnerLoopLearner):
             way += [(plain * end.front.weight_step).sum(), (start[bias] * end.front.bias_step.sum((0, 1))).sum()]
         toward = torch.stack(way).sum() / (self.rate * n_tasks)
         return reached + (toward - toward.detach())
-
-
-def _together(episodes: EpisodeBatch) -> LabelledBatch:
-    """Return support and query as one labelled batch."""
-    support, query = episodes.support, episodes.query
-    features = {name: torch.cat([block, query.features[name]], 1) for name, block in support.features.items()}
-    mask = torch.cat([support.mask, query.mask], 1)
-    targets = torch.cat([support.targets, query.targets], 1)
-    return LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)
