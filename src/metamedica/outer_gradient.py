@@ -1,11 +1,11 @@
 """The gradient of one batch of tasks: the tasks shared by the processes, each share taken in parts, the gradients summed.
 
 The batch's loss is the mean over its tasks, so a part's loss counts by its tasks: sum over parts of (tasks of the part / tasks of the
-batch) x (mean loss of the part). A part's episodes and random numbers are functions of the batch's number and the tasks' positions
-in it, whatever process takes them.
+batch) x (mean loss of the part). A task's episode and its dropout are functions of the batch's number and the task's position in it,
+whatever process takes it and with which others.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from metamedica.data.episodes import Roster
 from metamedica.errors import TrainingError
 from metamedica.functional.targets import standardise_episodes
+from metamedica.functional.task_random import TaskSeeds
 from metamedica.precision import backward_in, forward_in
 from metamedica.ranks import ALONE, Ranks
 from metamedica.schedule import TrainingSettings
@@ -66,13 +67,15 @@ def outer_gradient(
     """
     parameters = list(learned_parameters(learner).values())
     device = parameters[0].device
+    own = np.random.SeedSequence([*seeds]).generate_state(len(roster), np.uint64).view(np.int64)
+    task_seeds = torch.from_numpy(own).to(device)
     loss = torch.zeros((), dtype=torch.float64, device=device)
     for parameter in parameters:
         parameter.grad = None
     for rows in ranks.parts(len(roster), settings.accumulate):
         episodes = standardise_episodes(moved(roster.episodes(rows), device))
         with random_numbers_of([*seeds, rows.start], device):
-            with forward_in(settings.precision, learner, device):
+            with forward_in(settings.precision, learner, device), TaskSeeds(task_seeds[rows.start : rows.stop]):
                 part = learner.meta_loss(episodes) * (len(rows) / len(roster))
             with backward_in(settings.precision, device):
                 part.backward()  # type: ignore[no-untyped-call]
@@ -89,7 +92,7 @@ def _summed(parameters: Sequence[nn.Parameter], loss: Tensor, ranks: Ranks) -> f
     taught = [parameter for parameter, count in zip(parameters, told[1:], strict=True) if count]
     for group in _by_type(taught):
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in group])
-        pieces: Iterable[Tensor] = ranks.sum_(flat).split([p.numel() for p in group])
+        pieces = torch.split(ranks.sum_(flat), [p.numel() for p in group])
         for parameter, piece in zip(group, pieces, strict=True):
             parameter.grad = piece.view_as(parameter).clone()
     return float(told[0])

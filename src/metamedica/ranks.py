@@ -193,9 +193,7 @@ def joined(environment: Mapping[str, str] | None = None) -> Iterator[Ranks]:
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     address = "tcp://{MASTER_ADDR}:{MASTER_PORT}?rank={RANK}&world_size={WORLD_SIZE}".format(**given)
     store, rank, size = next(iter(rendezvous(address, timeout=PATIENCE)))
-    store = dist.PrefixStore(
-        f"metamedica/{next(_joins)}", store
-    )  # a second run of the same processes reads no old notes
+    store = PrefixStore(f"metamedica/{next(_joins)}", store)  # a second run of the same processes reads no old notes
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     whole = False
