@@ -14,7 +14,7 @@ import tiny_learning
 import tiny_training as tiny
 from metamedica.cli import main
 from metamedica.outer_gradient import outer_gradient
-from metamedica.ranks import Ranks, joined
+from metamedica.ranks import joined
 from metamedica.schedule import TrainingSettings
 from metamedica.training import train
 from metamedica.types import TaskKind
@@ -41,10 +41,9 @@ def gradients(
                 tiny_learning.learner(name, dropout=dropout).train(),
                 tiny_learning.sampler(kind, tasks=tasks),
             )
-            for number in range(2):
-                loss = outer_gradient(learner, sampler.roster(number), [5, number], settings, ranks)
-                found[f"{name} {number}"] = tiny_learning.gradient(learner)
-                found[f"{name} {number} loss"] = torch.tensor([loss])
+            loss = outer_gradient(learner, sampler.roster(0), [5, 0], settings, ranks)
+            found[name] = tiny_learning.gradient(learner)
+            found[f"{name} loss"] = torch.tensor([loss])
     save_file(found, folder / f"{rank}.safetensors")
 
 
@@ -144,8 +143,3 @@ def command(folder: Path, rank: int, *, arguments: list[str]) -> int:
 def refused(folder: Path, rank: int) -> None:
     """Train with another seed in each process."""
     train(tiny.learner(), tiny.sampler(seed=rank), tiny.validation(), tiny.SHORT)
-
-
-def alone(size: int, rank: int) -> Ranks:
-    """Return a process of several that are not there, for what needs no message."""
-    return Ranks(rank, size)

@@ -72,6 +72,9 @@ def _serve() -> None:
     import torch
     import torch._dynamo  # the first optimizer step would import it, for a second and more
 
+    import metamedica.meta_learner
+    import metamedica.modalities.molecules
+    import metamedica.reports.card  # noqa: F401
     import rank_jobs  # noqa: F401
 
     torch.set_num_threads(1)

@@ -76,3 +76,9 @@ def gradient(module: nn.Module) -> Tensor:
     """Return all gradients as one vector, 0 where there is none."""
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in learned_parameters(module).values()]
     return torch.cat([part.reshape(-1) for part in parts]).clone()
+
+
+def check_equal(found: Tensor, wanted: Tensor, tolerance: float) -> None:
+    """Compare gradients: no entry differs by more than `tolerance`, times the largest entry where that is above 1."""
+    most = tolerance * max(1.0, float(wanted.abs().max()))
+    assert float((found - wanted).abs().max()) <= most

@@ -86,7 +86,9 @@ class Session:
 
     def tells_errors(self) -> bool:
         """Return whether this process is the one to tell how the run ended."""
-        return self._ranks is None or self._ranks.first_to_speak()
+        if self._ranks is None:  # alone, or stopped before the processes met
+            return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK") == "0"
+        return self._ranks.first_to_speak()
 
     def say(self, text: str = "") -> None:
         """Print a line for a person, folded between words only, so that a path stays whole; nothing with `--json`."""
