@@ -7,6 +7,8 @@ from torch import Tensor
 import tiny_learning
 import tiny_training as tiny
 from metamedica import precision as module
+from metamedica import registry
+from metamedica.encoders.message_passing import MessagePassing
 from metamedica.errors import InputError
 from metamedica.outer_gradient import outer_gradient
 from metamedica.precision import check_precision, forward_in
@@ -56,6 +58,20 @@ def test_linear_algebra_after_the_encoder_stays_in_float32(monkeypatch: pytest.M
     outer_gradient(learner, tiny_learning.sampler("regression").roster(1), [0], ROUNDED)
     assert ("inside", torch.bfloat16) in seen
     assert {dtype for name, dtype in seen if name == "factor"} == {torch.float32}
+
+
+def test_an_encoder_of_graphs_runs_in_bf16_and_gives_float32() -> None:
+    torch.manual_seed(0)
+    learner = registry.learner_class("prototypical")(MessagePassing((5, 3), (4, 2), width=8, dim=5))
+    atoms = torch.tensor([[1, 0, 2, 1, 3, 2, 1, 2], [4, 0, 2, 1, 3, 0, 0, 0]])
+    bonds = torch.tensor([[0, 1, 1, 0, 1, 2, 2, 1, 2, 3, 3, 0], [0, 1, 1, 1, 1, 2, 1, 0, 2, 0, 3, 1]])
+    graphs = {"atoms": atoms, "bonds": bonds}
+    wanted = learner.encoder(graphs)
+    with forward_in("bf16", learner, CPU):
+        found = learner.encoder(graphs)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, wanted)
+    torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.02)
 
 
 def test_the_learner_is_as_it_was_afterwards_also_after_an_error() -> None:
