@@ -5,8 +5,9 @@
 
 Weak scaling: a process that takes 16 tasks a step alone, and two processes of one thread each that take 32 together, in turn in one run:
 sampling, gradients, their sum, clipping and the AdamW step, wall-clock. A round's efficiency is the first time over the second; medians
-over rounds. Two processes need two free cores, else the figure shows the company. Precision: the gradient of one batch in each precision
-against double precision, |difference| / |gradient|, weights as they are at the start. The table goes to benchmarks/results/scaling.{json,md}.
+over rounds. Two processes need two free cores, else the figure shows the company: two that do not talk stand beside it. Precision: the
+gradient of one batch in each precision against double precision, |difference| / |gradient|, weights as they are at the start. The table
+goes to benchmarks/results/scaling.{json,md}.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def _timed(run: Run, ranks: Ranks, steps: int) -> tuple[float, float]:
 
 
 def worker(out: Path, *, rounds: int) -> None:
-    """Be one of the two processes: take steps alone (the first one) and together in turn, leave the times as JSON."""
+    """Be one of the two processes: take steps alone (the first one), apart and together in turn, leave the times as JSON."""
     torch.set_num_threads(1)
     collection = counts("binary", columns=COLUMNS, n_tasks=96)
     settings = TrainingSettings(steps=10**6)
@@ -112,12 +113,20 @@ def worker(out: Path, *, rounds: int) -> None:
                 sampler = EpisodeSampler(collection, collection.names(), plan, seed=0)
                 learner = new_learner(name, columns=COLUMNS, n_tasks=96)
                 runs.append(Run(learner, sampler, [], settings, ranks=who, progress=None))
-            times: dict[str, list[float]] = {"alone": [], "together": [], "alone, CPU": [], "together, CPU": []}
+            times: dict[str, list[float]] = {
+                "alone": [],
+                "apart": [],
+                "together": [],
+                "alone, CPU": [],
+                "together, CPU": [],
+            }
             for turn in range(rounds + 1):  # the first round warms up
                 alone = _timed(runs[0], ALONE, steps) if ranks.first else (0.0, 0.0)
+                apart = _timed(runs[0], ranks, steps)
                 together = _timed(runs[1], ranks, steps)
                 if turn:
-                    for key, value in zip(times, (alone[0], together[0], alone[1], together[1]), strict=True):
+                    values = (alone[0], apart[0], together[0], alone[1], together[1])
+                    for key, value in zip(times, values, strict=True):
                         times[key].append(value)
             found[name] = times
     if ranks.first:
@@ -139,11 +148,23 @@ def weak_scaling(*, quick: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     goals = []
     for name, times in found.items():
-        ratios = np.array(times["alone"]) / np.array(times["together"])
-        label = f"weak scaling of {name} at 2 processes, {TASKS} tasks a process, one thread each"
-        goals.append(goal(label, None if quick else GOAL, float(np.median(ratios)), spread(ratios)))
+        alone, apart, together = (np.array(times[key]) for key in ("alone", "apart", "together"))
+        busy = np.array(times["alone, CPU"]) / np.array(times["together, CPU"])
+        judged = f"weak scaling of {name} at 2 processes, {TASKS} tasks a process, one thread each"
+        goals += [
+            goal(judged, None if quick else GOAL, float(np.median(alone / together)), spread(alone / together)),
+            goal(
+                f"{name}: of it two processes that do not talk",
+                None,
+                float(np.median(alone / apart)),
+                spread(alone / apart),
+            ),
+            goal(f"{name}: of it talking", None, float(np.median(apart / together)), spread(apart / together)),
+            goal(f"{name}: CPU time alone over together", None, float(np.median(busy)), spread(busy)),
+        ]
+        said = ", ".join(f"{value['value']:.3f}" for value in goals[-4:])
         say(
-            f"  {name}: {np.median(times['together']) * 1000:.1f} ms a step together, efficiency {np.median(ratios):.3f}"
+            f"  {name}: {np.median(together) * 1000:.1f} ms a step together; efficiency, without talk, of talk, CPU: {said}"
         )
     return goals, found
 

@@ -94,7 +94,7 @@ def _summed(parameters: Sequence[nn.Parameter], loss: Tensor, ranks: Ranks) -> f
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in group])
         pieces = torch.split(ranks.sum_(flat), [p.numel() for p in group])
         for parameter, piece in zip(group, pieces, strict=True):
-            parameter.grad = piece.view_as(parameter).clone()
+            parameter.grad = piece.view_as(parameter)
     return float(told[0])
 
 

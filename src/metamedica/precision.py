@@ -3,6 +3,10 @@
 Where rounding is harmless and the time goes, there it is allowed: inside the learned encoder, and in the inner loop of learners that
 adapt by gradient steps. What comes after the encoder (kernels, Cholesky factors, solves, likelihoods) and the sums over tasks stay
 in float32, because a rounded kernel matrix is no longer positive definite. Weights, optimizer, validation and use are in float32.
+
+Error of the meta-gradient relative to its length, against double precision, on an MLP over 512 counts (`make bench-scaling`, table in
+benchmarks/results/scaling.md): float32 3e-7 in the median of 26 learners; bfloat16 6e-3, at most 1e-2 but for relation networks (0.16).
+TF32 keeps three more bits than bfloat16; its error is measured where the command finds a GPU.
 """
 
 from collections.abc import Callable, Iterator
