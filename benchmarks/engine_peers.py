@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (as every peer's own examples write it)
+from torch.nn import functional as F
 
 Slopes: TypeAlias = dict[str, Tensor]
 RATE, STEPS = 0.1, 5
