@@ -1,17 +1,15 @@
-"""Conv-4 against its equations in NumPy, and its meta-gradient against a plain loop over tasks."""
+"""Conv-4 against its equations in NumPy, and in an inner loop against a plain one."""
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.signal import correlate
+from tests.encoders.plain_loop import check_meta_gradient
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from metamedica.encoders.conv4 import Conv4
 from metamedica.errors import InputError
-from metamedica.functional.inner_loop.forms import AnyNetwork, InnerLoop, constant, form_for
-from metamedica.functional.inner_loop.networks import KindHeads, head_output, start_parameters
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch
 
 IMAGE = (2, 16, 18)
@@ -91,30 +89,7 @@ def _episodes() -> EpisodeBatch:
 
 @pytest.mark.parametrize("chunk", [None, 1])
 def test_the_second_order_meta_gradient_is_that_of_a_plain_loop_over_tasks(chunk: int | None) -> None:
-    made, episodes, loop = _made(), _episodes(), InnerLoop(2, constant(0.4))
-    start = start_parameters(made, KindHeads(made.dim, max_classes=3).double(), "multiclass")
-
-    def loss(own: dict[str, Tensor], batch: LabelledBatch, task: int) -> Tensor:
-        real = batch.mask[task]
-        output = head_output(made, own, {"image": batch.features["image"][task, real]})
-        return cross_entropy(output, batch.targets[task, real])
-
-    losses = []
-    for task in range(2):
-        own = dict(start)
-        for _ in range(loop.steps):
-            slopes = torch.autograd.grad(loss(own, episodes.support, task), list(own.values()), create_graph=True)
-            own = {name: value - 0.4 * slope for (name, value), slope in zip(own.items(), slopes, strict=True)}
-        losses.append(loss(own, episodes.query, task))
-    want = torch.autograd.grad(torch.stack(losses).mean(), list(start.values()))
-
-    form = form_for(made, loop, episodes.support, chunk=chunk)
-    assert type(form) is AnyNetwork
-    law = form.law(form.adapt(start, episodes.support), episodes.query.cases)
-    found = torch.autograd.grad(-episodes.query.log_likelihood(law).mean(), list(start.values()))
-    largest = max(float(slope.abs().max()) for slope in want)
-    for one, other in zip(found, want, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-10 * largest, rtol=0)
+    check_meta_gradient(_made(), _episodes(), chunk=chunk)
 
 
 @pytest.mark.parametrize(
