@@ -26,13 +26,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from metamedica.encoders.conv4 import Conv4
 from torch import Tensor
 
 from benchmarks._record import RESULTS, commit, goal, machine, say, spread
 from benchmarks.engine_peers import Data, Network, Slopes, by_higher, by_jax, by_torchopt, conv4, mlp, plain_loop
 from metamedica import registry
 from metamedica.compiled import CompiledGradient
+from metamedica.encoders.conv4 import Conv4
 from metamedica.encoders.mlp import MLP
 from metamedica.functional.ragged import part_of, parts_by_size
 from metamedica.storage import replace_file

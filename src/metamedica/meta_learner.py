@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from metamedica import registry
+from metamedica.data.cache import extra_blocks
 from metamedica.data.collection import TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
 from metamedica.data.splits import split_by_task
@@ -159,6 +160,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             learner = spec.build(modality)
+        tasks = _readable(tasks, spec, progress)
         binary_share = self.binary_share
         for kind, share in (("binary", binary_share > 0), ("regression", binary_share < 1)):
             if kind not in learner.kinds and share and tasks.tasks[names[0]].kind == "regression":
@@ -288,8 +290,12 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             TaskError: a target is missing or not of its kind, fewer than 2 cases, or one class only.
         """
         model = self._fitted()
-        support = read_support(model.modality, cases, targets, kind=kind, unit=unit, positive=positive)
+        support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
         return Predictor(model, support, guard=self.guard)
+
+    def readable(self, tasks: TaskCollection, *, progress: Progress | None = None) -> TaskCollection:
+        """Return the tasks with every block that the model's encoder reads (the graphs of molecules, for one that reads graphs)."""
+        return _readable(tasks, self._fitted().spec, progress)
 
     def method(self, kind: TaskKind, *, unit: str | None = None) -> Method:
         """Return the fitted model as a method that evaluation can compare with others."""
@@ -328,6 +334,12 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             "earlier_tasks": len(model.earlier.names),
             "gates": {kind: gate.tolist() for kind, gate in model.gates.items()},
         }
+
+
+def _readable(tasks: TaskCollection, spec: LearnerSpec, progress: Progress | None) -> TaskCollection:
+    modality = registry.modality(tasks.modality)
+    names = [name for name in spec.extra_blocks(modality) if name not in tasks.features]
+    return tasks.with_blocks(extra_blocks(modality, names, tasks.canonical, progress=progress)) if names else tasks
 
 
 def _usual_scale(tasks: TaskCollection, names: list[str]) -> dict[str, float]:

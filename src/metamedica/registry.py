@@ -48,6 +48,11 @@ def modality(name: str) -> Modality:
     return cast(Modality, _only_class("modalities", name, Modality)())
 
 
+def takes_encoder(learner: str) -> bool:
+    """Return whether the method learns an encoder."""
+    return "encoder" in inspect.signature(learner_class(learner).__init__).parameters
+
+
 def build_learner(
     name: str,
     kind_of_case: Modality,

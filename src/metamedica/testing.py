@@ -279,7 +279,7 @@ class _Trial:
 
 
 @torch.random.fork_rng(devices=[])
-def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-6) -> None:
+def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-10) -> None:
     """Check that a learner keeps the contract, on every kind of task that it allows; quiet where it does.
 
     Laws of the right size and finite; nothing written to the learner or its input; tasks, query cases, order of the support, padding

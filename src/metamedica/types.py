@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Normal
 
-from metamedica.errors import TaskError
+from metamedica.errors import InputError, TaskError
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 MetaSplit = Literal["meta_train", "meta_valid", "meta_test"]
@@ -140,6 +140,8 @@ class Encoder(nn.Module, ABC):
     """Feature blocks -> vectors. Learned (`encoders/`) or fixed."""
 
     dim: int
+    codes: ClassVar[frozenset[str]] = frozenset()
+    """Names of the blocks that it reads as whole numbers, as a table's keys: no one may scale, round or leave out a part of them."""
 
     @abstractmethod
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
@@ -274,6 +276,25 @@ class Modality(ABC):
     @abstractmethod
     def encoder(self, name: str, **settings: Any) -> Encoder:
         """Return a new learned encoder by name (a file of `encoders/`) for this modality's blocks."""
+
+    def extra_blocks(self, encoder: str) -> tuple[str, ...]:
+        """Return the names of the blocks that this encoder reads and `prepare` leaves out, because few need them; by default none."""
+        return ()
+
+    def blocks(
+        self,
+        names: Sequence[str],
+        canonical: Sequence[str],
+        *,
+        n_jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Features:
+        """Return blocks that `prepare` leaves out, `[canonical cases, size]`.
+
+        Raises:
+            InputError: the modality has no such block.
+        """
+        raise InputError(f"got a wish for the blocks {', '.join(names)}; {self.name} has those that prepare makes only")
 
     @abstractmethod
     def raw_encoder(self) -> RawEncoder:

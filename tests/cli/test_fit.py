@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from metamedica.meta_learner import MetaLearner
+from metamedica.predictors.predictor import Predictor
 from metamedica.storage import read_bundle
 
 Run = Callable[..., Any]
@@ -166,3 +167,36 @@ def test_checkpoints_of_another_run_are_not_mixed_in(run: Run, refused: Run, ass
     assert "earlier run" in refused(*fit, "--steps", 2, "--out", tmp_path / "b").err
     assert "other settings" in refused(*fit, "--steps", 3, "--resume", "--out", tmp_path / "b").err
     assert not (tmp_path / "b").exists()
+
+
+def test_message_passing_learns_adapts_predicts_and_is_judged_from_tables(
+    run: Run, assays: Path, measured: Path, library: Path, tmp_path: Path
+) -> None:
+    told = run(
+        "fit", assays, "--task", "assay", "--out", tmp_path / "m", "--encoder", "message_passing",
+        "--encoder-set", "width=8", "--encoder-set", "depth=2", "--encoder-set", "dim=4", "--steps", 3, "--json",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    told = run("adapt", measured, "--model", tmp_path / "m", "--out", tmp_path / "p", "--json")
+    assert told.code == 0, told.err
+    told = run("predict", library, "--predictor", tmp_path / "p", "--out", tmp_path / "p.csv", "--keep-order", "--json")
+    assert told.code == 0, told.err
+    told = run("evaluate", assays, "--task", "assay", "--model", tmp_path / "m", "--split", "all", "--shots", 8,
+               "--draws", 1, "--baseline", "none", "--out", tmp_path / "judged", "--json")  # fmt: skip
+    assert told.code == 0, told.err
+
+    table, cases = pd.read_csv(tmp_path / "p.csv"), pd.read_csv(library)["smiles"].tolist()
+    known = pd.read_csv(measured)
+    model = MetaLearner.load(tmp_path / "m")
+    again = model.adapt(known["smiles"].tolist(), known["pki"].tolist())
+    assert table["prediction"].tolist() == pytest.approx(again.predict(cases).tolist(), abs=1e-5)
+    assert Predictor.load(tmp_path / "p").predict(cases[:3]).tolist() == pytest.approx(table["prediction"][:3].tolist())
+    alone = [float(again.predict([case])[0]) for case in cases[:3]]  # a graph is padded to the largest beside it
+    assert alone == pytest.approx(table["prediction"][:3].tolist(), abs=1e-4)
+
+    trained = model.model_.learner.state_dict()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fresh = model.model_.spec.build(model.model_.modality).state_dict()
+    moved = [name for name, value in trained.items() if not torch.equal(value, fresh[name])]
+    assert any(name.startswith("encoder.") for name in moved)

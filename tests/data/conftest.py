@@ -9,7 +9,7 @@ import torch
 
 from metamedica import registry
 from metamedica.errors import InputError
-from metamedica.types import CaseProblem, Encoder, Modality, PreparedCases, Progress, RawEncoder
+from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 
 class Words(Modality):
@@ -39,6 +39,21 @@ class Words(Modality):
         if progress is not None:
             progress(len(cases), len(cases), "reading words")
         return PreparedCases(rows, list(place), {"vector": vectors}, problems)
+
+    def extra_blocks(self, encoder: str) -> tuple[str, ...]:
+        return ("first", "last") if encoder == "spelling" else ()
+
+    def blocks(
+        self,
+        names: Sequence[str],
+        canonical: Sequence[str],
+        *,
+        n_jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Features:
+        self.asked.append(list(canonical))
+        place = {"first": 0, "last": -1}
+        return {name: torch.tensor([[ord(word[place[name]])] for word in canonical]) for name in names}
 
     def encoder(self, name: str, **settings: Any) -> Encoder:
         raise NotImplementedError

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from metamedica.data import cache
-from metamedica.data.cache import LEAST_CASES, featurised
+from metamedica.data.cache import LEAST_CASES, extra_blocks, featurised
+from metamedica.errors import InputError
 from metamedica.storage import MANIFEST
-from metamedica.types import PreparedCases
+from metamedica.types import Modality, PreparedCases
 
 CASES = [f"word{number}" for number in range(LEAST_CASES - 2)] + ["WORD0", "no word"]
 
@@ -53,6 +54,27 @@ def test_another_process_finds_the_entry_by_its_content(words: Any, cache_folder
     for case in CASES:
         digest.update(len(case).to_bytes(8, "little") + case.encode())
     assert [entry.name for entry in _entries(cache_folder)] == [f"words-{digest.hexdigest()[:40]}"]
+
+
+def test_extra_blocks_are_made_once_and_stand_beside_those_of_prepare(words: Any, cache_folder: Path) -> None:
+    more = [*CASES, "another", "last"]
+    canonical, names = featurised(words, more).canonical, ("first", "last")
+    made, again = (extra_blocks(words, names, canonical) for _ in range(2))
+    assert words.asked == [more, canonical]
+    assert len(_entries(cache_folder)) == 2
+    assert made.keys() == again.keys() == {*names}
+    assert all(torch.equal(block, made[name]) for name, block in again.items())
+    assert made["last"][:, 0].tolist() == [ord(word[-1]) for word in canonical]
+    assert list(extra_blocks(words, ("last",), canonical)) == ["last"]
+    extra_blocks(words, names, canonical[:9])  # too few for a file
+    assert words.asked[2:] == [canonical, canonical[:9]]
+    assert len(_entries(cache_folder)) == 3
+
+
+def test_a_modality_without_further_blocks_says_so(words: Any) -> None:
+    with pytest.raises(InputError, match="wish for the blocks atoms; words has those that prepare makes only"):
+        Modality.blocks(words, ["atoms"], CASES)
+    assert Modality.extra_blocks(words, "mlp") == ()
 
 
 @pytest.mark.parametrize(

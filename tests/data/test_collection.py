@@ -244,6 +244,18 @@ def test_selecting_keeps_the_order_asked_for_and_shares_the_features() -> None:
     assert collection.names() == ["dose", "ill", "stage"]
 
 
+def test_more_blocks_stand_beside_those_there_are() -> None:
+    collection = _collection()
+    more = torch.arange(len(collection.canonical))[:, None]
+    found = collection.with_blocks({"more": more})
+    assert found.features.keys() == {*collection.features, "more"}
+    assert found.features["more"] is more
+    assert found.split == collection.split
+    assert "more" not in collection.features
+    with pytest.raises(TaskError, match="block 'more' has 1 rows"):
+        collection.with_blocks({"more": more[:1]})
+
+
 def test_names_and_counts_are_those_of_the_tasks() -> None:
     collection = _collection()
     assert (len(collection), collection.n_values) == (3, 7)

@@ -1,10 +1,11 @@
 import pytest
 import torch
+from tests.encoders.plain_loop import check_meta_gradient
 from torch import Tensor
 
 from metamedica.encoders.message_passing import USUAL_ATOMS, MessagePassing
 from metamedica.errors import InputError
-from metamedica.types import Features
+from metamedica.types import CaseBatch, EpisodeBatch, Features, LabelledBatch
 
 ATOMS, BONDS = (5, 3), (4, 2)
 Graph = tuple[list[list[int]], list[list[int]]]
@@ -126,3 +127,16 @@ def test_impossible_settings_are_refused(settings: dict[str, int]) -> None:
         MessagePassing(ATOMS, BONDS, **settings)
     with pytest.raises(InputError, match="at least one of each"):
         MessagePassing((), BONDS)
+
+
+def test_the_second_order_meta_gradient_is_that_of_a_plain_loop_over_tasks() -> None:
+    def part(graphs: list[list[Graph]]) -> LabelledBatch:
+        n = max(map(len, graphs))
+        mask = torch.arange(n) < torch.tensor([[len(task)] for task in graphs])
+        each = [blocks(task + [ALONE] * (n - len(task))) for task in graphs]
+        features = {name: torch.stack([task[name] for task in each]).double() for name in each[0]}
+        targets = (torch.arange(n) % 3).repeat(len(graphs), 1) * mask
+        return LabelledBatch(CaseBatch(features, mask), targets, "multiclass", 3)
+
+    support = part([[CHAIN, RING, ALONE, RING], [RING, CHAIN, ALONE]])
+    check_meta_gradient(made(2), EpisodeBatch(support, part([[ALONE, CHAIN], [RING]]), torch.arange(2)))

@@ -13,7 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from metamedica.encoders.mlp import MLP
 from metamedica.errors import TrainingError
 from metamedica.functional.inner_loop.chain import links_of, run
-from metamedica.functional.inner_loop.forms import AnyNetwork, InnerLoop, chain_of, constant, form_for
+from metamedica.functional.inner_loop.choice import chain_of, form_for
+from metamedica.functional.inner_loop.forms import AnyNetwork
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import KindHeads, start_parameters
 from metamedica.functional.task_random import TaskSeeds, hashed, over_tasks, repeatable
 from metamedica.testing import vector_episodes

@@ -43,6 +43,17 @@ class Linear(Encoder):
         return self.map(features["vector"])
 
 
+class Codes(Linear):
+    """Reads the block `kind` as whole numbers, which pick a row of a table."""
+
+    codes = frozenset({"kind"})
+
+    def forward(self, features: Features) -> Tensor:
+        kind = features["kind"][..., 0]
+        assert bool((kind == kind.round()).all())
+        return super().forward(features) + kind.long()[..., None]
+
+
 def _tasks(n: int, m: int, seed: int, *, signal: int = 0, count: int = 8) -> EpisodeBatch:
     """Tasks whose target is plus or minus the sign of one coordinate among four; the raw similarity sees all four."""
     rng = np.random.default_rng(seed)
@@ -141,3 +152,17 @@ def test_meta_training_learns_the_coordinate_that_matters() -> None:
         optimiser.step()
     importance = learner.encoder.map.weight.detach().norm(dim=0)
     assert int(importance.argmax()) == 0
+
+
+def test_feature_dropout_leaves_codes_as_they_are() -> None:
+    torch.manual_seed(0)
+    learner = DeepKernel(Codes(), Points(), 8, feature_dropout=0.9).double().train()
+    features = {
+        "vector": torch.ones(2, 5, 4, dtype=torch.float64),
+        "kind": torch.tensor([1.0, 2, 3, 4, 5]).view(1, 5, 1),
+    }
+    seen: list[Features] = []
+    learner.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    learner.embed(features)
+    assert torch.equal(seen[0]["kind"], features["kind"])
+    assert not torch.equal(seen[0]["vector"], features["vector"])

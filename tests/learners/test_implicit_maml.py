@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from gradient_world import check_meta_gradient, network, task_loss
-from metamedica.functional.inner_loop.networks import start_parameters
+from metamedica.functional.inner_loop.networks import AdaptedNetworks, start_parameters
 from metamedica.learners.implicit_maml import ImplicitMaml
 from metamedica.testing import N_TASKS, VectorEncoder, vector_episodes
-from metamedica.types import Encoder, TaskKind
+from metamedica.types import Encoder, EpisodeBatch, TaskKind
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
@@ -43,3 +43,26 @@ def test_the_stronger_the_pull_the_nearer_the_end() -> None:
         found = learner.adapt(support).parameters
         ways.append(sum((found[name] - value).square().sum().item() for name, value in start.items()))
     assert ways[0] > 2 * ways[1] > 4 * ways[2]
+
+
+def test_far_from_a_minimum_the_meta_gradient_is_finite_and_leads_downhill() -> None:
+    """Without much of a pull the matrix of the linear system has negative directions; the first-order gradient is downhill of the ends."""
+    torch.manual_seed(0)
+    learner = ImplicitMaml(network(), rate=0.3, steps=1, pull=0.02).double()
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.mul_(3)
+    episodes = vector_episodes("binary")
+    for task in range(N_TASKS):
+        support, query = (part.map(lambda each, at=task: each[[at]]) for part in (episodes.support, episodes.query))
+        start = start_parameters(learner.encoder, learner.heads, "binary")
+        found = torch.autograd.grad(
+            learner.meta_loss(EpisodeBatch(support, query, torch.tensor([0]))), list(start.values())
+        )
+        end = learner.adapt(support)
+        own = {name: end.parameters[name].detach().requires_grad_() for name in start}
+        law = learner.predict(AdaptedNetworks(own, end.moved, end.n_classes), query.cases)
+        plain = torch.autograd.grad(-query.log_likelihood(law).mean(), list(own.values()))
+        along = sum(float((one * other).sum()) for one, other in zip(found, plain, strict=True))
+        assert along > 0
+        assert all(bool(slope.isfinite().all()) for slope in found)

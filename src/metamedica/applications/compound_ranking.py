@@ -132,6 +132,7 @@ def run_scene(
     Raises:
         TaskError: the task has too few compounds, or is not a regression.
     """
+    tasks = model.readable(tasks)
     task = tasks[name]
     if task.kind != "regression" or len(task) < shots + TOP:
         raise TaskError(

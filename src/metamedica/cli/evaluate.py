@@ -146,6 +146,9 @@ def command(
         collection, title = read.read(held, session), file.name
     else:
         collection, title = _from_catalogue(cast(str, catalogue), held, session), cast(str, catalogue)
+    for each in models.values():
+        with session.progress("reading cases") as progress:
+            collection = each.readable(collection, progress=progress)
     judged = parts.choose_tasks(_labelled(collection, active_above), models, split, only=only)
     judged_kind = judged.collection[judged.names[0]].kind
     judged_unit = judged.collection[judged.names[0]].unit

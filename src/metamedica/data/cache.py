@@ -13,7 +13,7 @@ import torch
 
 from metamedica.errors import BundleError
 from metamedica.storage import read_bundle, write_bundle
-from metamedica.types import CaseProblem, Modality, PreparedCases, Progress
+from metamedica.types import CaseProblem, Features, Modality, PreparedCases, Progress
 
 KIND = "features"
 LEAST_CASES = 500
@@ -64,8 +64,30 @@ def featurised(
     return found
 
 
-def _key(modality: Modality, cases: Sequence[str]) -> str:
-    digest = hashlib.sha256(f"{modality.name}\0{modality.version}\0{len(cases)}\0".encode())
+def extra_blocks(
+    modality: Modality, names: Sequence[str], canonical: Sequence[str], *, progress: Progress | None = None
+) -> Features:
+    """Return `modality.blocks(names, canonical)`, from the disk where it was done before; kept as `featurised` keeps its own.
+
+    Args:
+        modality: makes the blocks.
+        names: of the blocks.
+        canonical: cases as `prepare` returned them; fewer than 500 are always made anew.
+        progress: passed on.
+    """
+    if len(canonical) < LEAST_CASES:
+        return modality.blocks(names, canonical, progress=progress)
+    entry = cache_folder() / f"{modality.name}-{_key(modality, canonical, names)}"
+    found = _read(entry)
+    if found is None:
+        found = PreparedCases([], [], modality.blocks(names, canonical, progress=progress))
+        _write(entry, found)
+    return found.features
+
+
+def _key(modality: Modality, cases: Sequence[str], blocks: Sequence[str] = ()) -> str:
+    extra = "".join(f"{name}\0" for name in blocks)
+    digest = hashlib.sha256(f"{modality.name}\0{modality.version}\0{extra}{len(cases)}\0".encode())
     for case in cases:
         raw = case.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "little"))

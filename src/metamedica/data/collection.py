@@ -214,6 +214,21 @@ class TaskCollection:
             left_out=self.left_out,
         )
 
+    def with_blocks(self, blocks: Features) -> "TaskCollection":
+        """Return the collection with these blocks `[cases, size]` beside its own.
+
+        Raises:
+            TaskError: a block has not one row per case.
+        """
+        return TaskCollection(
+            self.modality,
+            self.canonical,
+            features={**self.features, **blocks},
+            tasks=self.tasks,
+            split=self.split,
+            left_out=self.left_out,
+        )
+
     def without_rows(
         self, rows: Iterable[int] | NDArray[np.int64], *, tasks: Iterable[str], note: str = "removed values"
     ) -> "TaskCollection":

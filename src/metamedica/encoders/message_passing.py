@@ -8,6 +8,8 @@ Deviates: atoms and bonds enter as sums of learned embeddings of integer codes (
 sum over atoms is divided by 32, about the size of a drug, and followed by a linear map to `dim`; no dropout inside.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -35,6 +37,8 @@ class MessagePassing(Encoder):
     Raises:
         InputError: no column, or a width, depth or dim below 1.
     """
+
+    codes: ClassVar[frozenset[str]] = frozenset({"atoms", "bonds"})
 
     def __init__(
         self, atoms: tuple[int, ...], bonds: tuple[int, ...], *, width: int = 256, depth: int = 3, dim: int = 256
@@ -95,7 +99,7 @@ def _rows(features: Features, name: str, columns: int) -> Int[Tensor, "*batch ro
     if name not in features:
         raise InputError(
             f"message passing reads the block {name!r} of Molecules.graphs and got {', '.join(features) or 'none'}; "
-            "tables are read as fingerprints for now: choose the encoder mlp"
+            "make the features with MetaLearner or the modality's blocks, or choose the encoder mlp"
         )
     block = features[name]
     if block.shape[-1] % columns:

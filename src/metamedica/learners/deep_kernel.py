@@ -91,9 +91,12 @@ class DeepKernel(ProcessLearner[DeepKernelState]):
         return Grid(self.weights, self.noise)
 
     def embed(self, features: Features) -> Float[Tensor, "*batch dim"]:
-        """Return the embedding, each case's vector with mean 0 and variance 1; in training mode features are left out at random."""
+        """Return the embedding, each case's vector with mean 0 and variance 1; in training mode features are left out at random, not codes."""
         if self.training:
-            features = {name: dropout(block, self.feature_dropout) for name, block in features.items()}
+            codes = self.encoder.codes
+            features = {
+                n: block if n in codes else dropout(block, self.feature_dropout) for n, block in features.items()
+            }
         vector = self.encoder(features) if self.training or torch.is_grad_enabled() else self.encoder.infer(features)
         return layer_norm(vector, vector.shape[-1:])
 

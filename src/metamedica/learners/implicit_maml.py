@@ -11,6 +11,7 @@ from metamedica.functional.inner_loop.forms import Form
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
+from metamedica.functional.task_random import repeatable
 from metamedica.types import Encoder, LabelledBatch, Paper, TaskKind
 
 
@@ -79,13 +80,14 @@ class _Solver:
     def __init__(
         self, form: Form, end: AdaptedNetworks, support: LabelledBatch, *, pull: float, steps: int, names: list[str]
     ) -> None:
-        self.form, self.end, self.support, self.pull, self.steps, self.names = form, end, support, pull, steps, names
+        self.end, self.support, self.pull, self.steps, self.names = end, support, pull, steps, names
+        self.slopes = repeatable(form.slopes)  # one matrix in all steps, where there is dropout
 
     def times(self, vector: list[Tensor]) -> list[Tensor]:
         """Return (I + H / pull) times a vector of each task."""
         with torch.enable_grad():
             own = {name: self.end.parameters[name].detach().requires_grad_() for name in self.names}
-            slopes = self.form.slopes(self.end.parameters | own, self.end.moved, self.support)
+            slopes = self.slopes(self.end.parameters | own, self.end.moved, self.support)
             along = torch.stack(
                 [(slopes[name] * part).sum() for name, part in zip(self.names, vector, strict=True)]
             ).sum()
@@ -93,17 +95,28 @@ class _Solver:
         return [part if h is None else part + h / self.pull for part, h in zip(vector, curved, strict=True)]
 
     def solve(self, goal: list[Tensor]) -> list[Tensor]:
-        """Return the solution after conjugate-gradient steps (Hestenes and Stiefel 1952), each task with step lengths of its own."""
+        """Return the solution after conjugate-gradient steps (Hestenes and Stiefel 1952), each task with step lengths of its own.
+
+        Away from a minimum the matrix may have negative directions, where conjugate gradients break down: a task stops before the
+        first of them, at `goal` itself (the first-order meta-gradient) where that is the first step (Steihaug 1983), and where
+        nothing is left to solve but rounding.
+        """
         solution = [torch.zeros_like(part) for part in goal]
         rest, way = goal, goal
         size = _dot(rest, rest)
-        for _ in range(self.steps):
+        least, going = size * torch.finfo(size.dtype).eps ** 2, size > 0
+        for step in range(self.steps):
             turned = self.times(way)
-            length = size / _dot(way, turned).clamp(min=torch.finfo(size.dtype).tiny)
+            curvature = _dot(way, turned)
+            if step == 0:
+                solution = _moved(solution, (curvature <= 0).to(size.dtype), goal)
+            going = going & (curvature > 0)
+            length = torch.where(going, size / torch.where(going, curvature, 1), 0)
             solution = _moved(solution, length, way)
             rest = _moved(rest, -length, turned)
             new = _dot(rest, rest)
-            way = _moved(rest, new / size.clamp(min=torch.finfo(size.dtype).tiny), way)
+            going = going & (new > least)
+            way = _moved(rest, torch.where(going, new / torch.where(going, size, 1), 0), way)
             size = new
         return solution
 

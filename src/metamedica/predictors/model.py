@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from metamedica.predictors.guard import Guard
 from metamedica.predictors.method import LearnerMethod, Method
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.storage import read_bundle, write_bundle
-from metamedica.types import Learner, Modality, TaskKind
+from metamedica.types import Learner, Modality, PreparedCases, Progress, TaskKind
 
 KIND = "model"
 
@@ -40,6 +40,10 @@ class LearnerSpec:
             n_tasks=self.n_tasks,
             settings=self.settings,
         )
+
+    def extra_blocks(self, modality: Modality) -> tuple[str, ...]:
+        """Return the names of the blocks that the learner's encoder reads beyond those of `modality.prepare`."""
+        return modality.extra_blocks(self.encoder) if registry.takes_encoder(self.learner) else ()
 
 
 class FittedModel:
@@ -79,6 +83,15 @@ class FittedModel:
         offered = modality.from_scratch if from_scratch is None else from_scratch
         self.from_scratch = [name for name in offered if name != spec.learner]
         self._scratch = {name: LearnerSpec(name, spec.encoder).build(modality).eval() for name in self.from_scratch}
+
+    def prepare(self, cases: Sequence[str], *, progress: Progress | None = None) -> PreparedCases:
+        """Return raw cases ready for this model: what the modality prepares, and what the encoder reads beyond it."""
+        prepared = self.modality.prepare(cases, progress=progress)
+        names = self.spec.extra_blocks(self.modality)
+        if not names:
+            return prepared
+        more = self.modality.blocks(names, prepared.canonical, progress=progress)
+        return replace(prepared, features={**prepared.features, **more})
 
     def method(self, kind: TaskKind, *, unit: str | None = None, guard: bool = True) -> Method:
         """Return the model as a method for tasks of one kind and unit: guarded (the default) or the learned part alone."""

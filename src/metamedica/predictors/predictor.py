@@ -73,7 +73,7 @@ class Predictor:
         return Trust(float(weights[0]), float(held_out[0] - held_out[1:].max()), candidates, closeness, seen, near)
 
     def _prepare(self, cases: Sequence[str]) -> PreparedCases:
-        prepared = self.model.modality.prepare(list(cases))
+        prepared = self.model.prepare(list(cases))
         if prepared.problems:
             shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
             raise CaseError(
@@ -177,7 +177,7 @@ class Predictor:
             CaseError: a case cannot be read and `skip_invalid` is false.
         """
         cases = list(cases)
-        prepared = self.model.modality.prepare(cases, progress=progress)
+        prepared = self.model.prepare(cases, progress=progress)
         if prepared.problems and not skip_invalid:
             prepared = self._prepare(cases)
         row = np.array(prepared.row, dtype=np.int64)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica.errors import CaseError, TaskError
-from metamedica.types import CaseBatch, LabelledBatch, Modality, TaskKind
+from metamedica.types import CaseBatch, LabelledBatch, PreparedCases, TaskKind
 
 _SHOWN = 3
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What makes raw cases ready: a modality, or a fitted model, whose encoder may read more."""
+
+    def prepare(self, cases: Sequence[str], /) -> PreparedCases:
+        """Return the cases featurised."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def _classes(labels: list[str], kind: TaskKind, positive: str | None) -> tuple[s
 
 
 def read_support(
-    modality: Modality,
+    reader: Reader,
     cases: Sequence[str],
     targets: Sequence[Any] | NDArray[Any],
     *,
@@ -137,7 +145,7 @@ def read_support(
         labels = [_label(value) for value in values]
         classes = _classes(labels, kind, positive)
         encoded = [classes.index(label) for label in labels]
-    prepared = modality.prepare(cases)
+    prepared = reader.prepare(cases)
     if prepared.problems:
         shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
         raise CaseError(

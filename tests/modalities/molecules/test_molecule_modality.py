@@ -169,6 +169,26 @@ def test_an_unknown_encoder_or_setting_is_refused_with_what_there_is(molecules: 
         molecules.encoder("mlp", blocks={})
 
 
+def test_an_encoder_of_images_is_refused_with_those_that_read_molecules(molecules: Molecules) -> None:
+    with pytest.raises(
+        InputError, match="'conv4' reads image, which molecules do not have; choose mlp or message_passing"
+    ):
+        molecules.encoder("conv4")
+
+
+def test_only_an_encoder_of_graphs_reads_more_than_prepare_makes(molecules: Molecules) -> None:
+    assert molecules.extra_blocks("mlp") == molecules.extra_blocks("conv4") == ()
+    names, texts = molecules.extra_blocks("message_passing"), ["CCO", "c1ccccc1"]
+    assert frozenset(names) == registry.encoder_class("message_passing").codes
+    made, want = molecules.blocks(names, texts), molecules.graphs(texts)
+    assert list(made) == ["atoms", "bonds"]
+    assert all(torch.equal(block, want[name]) for name, block in made.items())
+    with pytest.raises(
+        InputError, match="molecules have no block counts beside those of prepare; they have atoms, bonds"
+    ):
+        molecules.blocks(["counts"], texts)
+
+
 def test_progress_ends_at_the_number_of_distinct_texts(molecules: Molecules) -> None:
     calls: list[tuple[int, int, str]] = []
     molecules.prepare(["CC", "CCO", "CC", "xx", None], progress=lambda *call: calls.append(call))

@@ -21,6 +21,8 @@ from metamedica.modalities.molecules.standardise import objection
 from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 SHOWN = 60
+GRAPH = ("atoms", "bonds")
+"""The blocks of `graphs`."""
 
 
 class Fingerprints(NamedTuple):
@@ -150,17 +152,49 @@ class Molecules(Modality):
             InputError: an unknown encoder or setting.
         """
         made = registry.encoder_class(name)
+        parameters = inspect.signature(made).parameters
         offered: dict[str, Any] = {
             "blocks": {"counts": FINGERPRINT_SIZE, "descriptors": len(DESCRIPTORS)},
             "atoms": ATOM_CODES,
             "bonds": BOND_CODES,
         }
-        wanted = [setting for setting in inspect.signature(made).parameters]
-        own = [setting for setting in wanted if setting not in offered]
+        own = [setting for setting in parameters if setting not in offered]
+        missing = [given for given in own if parameters[given].default is inspect.Parameter.empty]
+        if missing:
+            raise InputError(
+                f"encoder {name!r} reads {' and '.join(missing)}, which molecules do not have; choose mlp or message_passing"
+            )
         for setting in settings:
             if setting not in own:
                 raise InputError(f"encoder {name!r} has no setting {setting!r}; it has: {', '.join(own) or 'none'}")
-        return made(**{given: value for given, value in offered.items() if given in wanted}, **settings)
+        return made(**{given: value for given, value in offered.items() if given in parameters}, **settings)
+
+    def extra_blocks(self, encoder: str) -> tuple[str, ...]:
+        """Return `atoms` and `bonds` for an encoder of graphs, else nothing."""
+        wanted = inspect.signature(registry.encoder_class(encoder)).parameters
+        return tuple(name for name in GRAPH if name in wanted)
+
+    def blocks(
+        self,
+        names: Sequence[str],
+        canonical: Sequence[str],
+        *,
+        n_jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Features:
+        """Return those blocks of `graphs`.
+
+        Raises:
+            InputError: molecules have no such block.
+            CaseError: a text is not a usable molecule.
+        """
+        unknown = [name for name in names if name not in GRAPH]
+        if unknown:
+            raise InputError(
+                f"molecules have no block {', '.join(unknown)} beside those of prepare; they have {', '.join(GRAPH)}"
+            )
+        made = self.graphs(canonical, n_jobs=n_jobs, progress=progress)
+        return {name: made[name] for name in names}
 
     def raw_encoder(self) -> RawEncoder:
         """Return the encoder that passes count fingerprints on and compares them by the MinMax kernel."""
