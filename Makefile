@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-molecules bench-scaling readme model clean
+.PHONY: help install demo test check format bench-engine bench-golden bench-molecules bench-scaling readme model clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,16 @@ check: $(STAMP)  ## everything that CI runs: format, lint, types, import contrac
 format: $(STAMP)  ## format and mend what a tool can mend
 	$(VENV)/bin/ruff check --fix src tests benchmarks
 	$(VENV)/bin/ruff format src tests benchmarks
+
+bench-golden: $(STAMP)  ## the papers' generated experiments with our learners, beside their numbers; ARGS=--quick for a minute
+	$(PY) -m benchmarks.golden $(ARGS)
+
+bench-engine: $(VENV)/.peers  ## speed and memory of a meta-step beside what people use; ARGS=--quick for a minute
+	$(PY) -m benchmarks.engine $(ARGS)
+
+$(VENV)/.peers: $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	@touch $@
 
 bench-molecules: $(STAMP)  ## speed, memory and accuracy on molecules; ARGS=--quick for two minutes
 	$(PY) -m benchmarks.molecules $(ARGS)

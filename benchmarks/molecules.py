@@ -10,23 +10,21 @@ uses meta-valid targets only. The full table goes to benchmarks/results/molecule
 """
 
 import argparse
-import ast
 import hashlib
 import json
 import os
-import platform
 import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks._record import PARTS, RESULTS, SOURCE, commit, goal, machine, say, spread, version_of
 from benchmarks.chembl_split import load_disjoint
 from benchmarks.make_chembl_potency import configured
 from metamedica import registry
@@ -41,9 +39,6 @@ from metamedica.reports.evaluation import Evaluation
 from metamedica.reports.protocols.fsmol import evaluate
 from metamedica.storage import replace_file
 
-RESULTS = Path(__file__).parent / "results"
-PARTS = RESULTS / "parts"
-SOURCE = Path(__file__).parents[1] / "src" / "metamedica"
 SHIPPED = "chembl-potency"
 SHOTS = (16, 64)
 FROM_SCRATCH = ("random_forest", "linear", "tanimoto_gp", "multi_kernel_gp", "similarity_search")
@@ -98,38 +93,10 @@ TABLE = (
 QUICK_LEARNERS = ("tanimoto_gp", "prototypical")
 
 
-def say(text: str) -> None:
-    """Write progress to stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def modules_behind(*roots: Path) -> list[Path]:
-    """Return the files of metamedica that these files rest on: themselves and everything of ours that they import, directly or not."""
-    found: set[Path] = set()
-    left = list(roots)
-    while left:
-        path = left.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "metamedica":
-                base = SOURCE.joinpath(*(node.module or "").split(".")[1:])
-                nearby = [base / f"{a.name}.py" for a in node.names]
-                if base != SOURCE:  # the front door imports everything, for type checkers only
-                    nearby += [base.with_suffix(".py"), base / "__init__.py"]
-                left += [file for file in nearby if file.is_file()]
-    return sorted(found)
-
-
 def code_version(learner: str, *more: str) -> str:
     """Return a hash of the code and the budget that a learner's figures rest on, and of `more` files (relative to the package)."""
     roots = ("training.py", "reports/protocols/fsmol.py", "encoders/mlp.py", "modalities/molecules/encoding.py", *more)
-    digest = hashlib.sha256()
-    for path in modules_behind(SOURCE / "learners" / f"{learner}.py", *(SOURCE / root for root in roots)):
-        digest.update(path.read_bytes())
-    digest.update(json.dumps([STEPS.get(learner), MLP], sort_keys=True).encode())
-    return digest.hexdigest()[:12]
+    return version_of(SOURCE, f"learners/{learner}.py", *roots, settings=[STEPS.get(learner), MLP])
 
 
 def shipped_version(model: FittedModel) -> str:
@@ -139,11 +106,6 @@ def shipped_version(model: FittedModel) -> str:
         model.spec.learner, "predictors/guard.py", *(f"learners/{name}.py" for name in model.from_scratch)
     )
     return hashlib.sha256(weights).hexdigest()[:12] + code
-
-
-def machine() -> str:
-    """Return what ran this, in words."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread"
 
 
 def interleaved(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[list[float], list[float]]:
@@ -215,25 +177,6 @@ def speed(
             spread(scaling),
         ),
     ]
-
-
-def spread(values: Any) -> list[float]:
-    """Return the 10th and 90th percentile."""
-    return [float(v) for v in np.quantile(np.asarray(values, dtype=float), [0.1, 0.9])]
-
-
-def goal(
-    name: str, wanted: float | None, value: float, interval: list[float], *, lower: bool = False
-) -> dict[str, Any]:
-    """Return one goal's line; without a wanted value it is told, not judged."""
-    met = None if wanted is None else bool(value <= wanted if lower else value >= wanted)
-    return {
-        "name": name,
-        "goal": wanted,
-        "value": round(value, 4),
-        "interval": [round(v, 4) for v in interval],
-        "met": met,
-    }
 
 
 def training() -> list[dict[str, Any]]:
@@ -429,14 +372,6 @@ def markdown(evaluations: dict[str, Evaluation], goals: list[dict[str, Any]]) ->
             f"| {each['name']} | {wanted} | {each['value']} | {low} to {high} | {'–' if each['met'] is None else each['met']} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def commit() -> str:
-    """Return the commit, or "unknown"."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main() -> int:

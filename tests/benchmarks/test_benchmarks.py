@@ -35,6 +35,11 @@ def molecules(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return _load("molecules", monkeypatch)
 
 
+@pytest.fixture
+def record(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return _load("_record", monkeypatch)
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
 def test_every_benchmark_can_be_imported_and_says_its_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = _load(name, monkeypatch)
@@ -115,9 +120,7 @@ def _package(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def test_the_modules_behind_a_file_are_all_that_it_imports_directly_or_not(
-    molecules: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_modules_behind_a_file_are_all_that_it_imports_directly_or_not(record: ModuleType, tmp_path: Path) -> None:
     files = {
         "a.py": "import torch\nfrom metamedica.room import b\nfrom os import path\n",
         "room/__init__.py": "",
@@ -125,19 +128,16 @@ def test_the_modules_behind_a_file_are_all_that_it_imports_directly_or_not(
         "c.py": "from metamedica.a import x\n",
         "alone.py": "from metamedica.c import y\n",
     }
-    monkeypatch.setattr(molecules, "SOURCE", _package(tmp_path, files))
-    found = [path.relative_to(tmp_path).as_posix() for path in molecules.modules_behind(tmp_path / "a.py")]
+    _package(tmp_path, files)
+    found = [path.relative_to(tmp_path).as_posix() for path in record.modules_behind(tmp_path, "a.py")]
     assert found == ["a.py", "c.py", "room/__init__.py", "room/b.py"]
-    both = molecules.modules_behind(tmp_path / "alone.py", tmp_path / "c.py")
+    both = record.modules_behind(tmp_path, "alone.py", "c.py")
     assert {path.name for path in both} == {"alone.py", "c.py", "a.py", "__init__.py", "b.py"}
 
 
-def test_a_module_imported_from_the_package_itself_is_behind_a_file_too(
-    molecules: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_imported_from_the_package_itself_is_behind_a_file_too(record: ModuleType, tmp_path: Path) -> None:
     files = {"__init__.py": "", "a.py": "from metamedica import b, __version__\n", "b.py": ""}
-    monkeypatch.setattr(molecules, "SOURCE", _package(tmp_path, files))
-    found = {path.name for path in molecules.modules_behind(tmp_path / "a.py")}
+    found = {path.name for path in record.modules_behind(_package(tmp_path, files), "a.py")}
     assert {"a.py", "b.py"} <= found
 
 

@@ -34,6 +34,16 @@ def test_an_empty_set_gives_nothing_and_spoils_no_gradient() -> None:
     assert all(bool(slope.isfinite().all()) for slope in torch.autograd.grad(found.sum(), [queries, keys, values]))
 
 
+def test_a_set_without_members_is_read_as_nothing_through_every_layer() -> None:
+    torch.manual_seed(0)
+    transformer, cross = Transformer(WIDTH, heads=HEADS, layers=2).double(), Attention(WIDTH, heads=HEADS).double()
+    nobody, mask = _tokens(2, 0), torch.ones(2, 0, dtype=torch.bool)
+    members, _ = transformer.read(nobody, mask)
+    assert members.shape == nobody.shape
+    read = cross(_tokens(2, 3), cross.memory(nobody, nobody, mask))
+    torch.testing.assert_close(read, cross.out.bias.expand_as(read))
+
+
 def test_sets_queries_and_masks_are_repeated_where_the_others_have_more_views() -> None:
     queries, keys, values = _tokens(2, 1, HEADS, 3), _tokens(2, 1, HEADS, 5, seed=1), _tokens(2, 4, HEADS, 5, seed=2)
     mask = torch.tensor([[True, True, False, True, False], [True] * 5])

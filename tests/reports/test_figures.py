@@ -55,6 +55,21 @@ def test_learning_curves_of_any_numbers_and_names_are_well_formed(
     assert [item.text or "".join(item.itertext()) for item in root.iter("li")] == list(drawn)
 
 
+@settings(max_examples=40)
+@given(st.dictionaries(NAME, CURVE, max_size=6), NAME)
+def test_curves_over_steps_are_a_file_of_their_own_for_any_numbers_and_names(
+    drawn: dict[str, list[tuple[int, float]]], label: str
+) -> None:
+    curves = {name: Curve([x for x, _ in points], [y for _, y in points]) for name, points in drawn.items()}
+    root = ElementTree.fromstring(figures.step_curves(curves, label=label))
+    svg = "{http://www.w3.org/2000/svg}"
+    assert root.tag == f"{svg}svg"
+    assert next(iter(root.iter(f"{svg}style"))).text
+    finite = [y for points in drawn.values() for _, y in points if math.isfinite(y)]
+    assert len(list(root.iter(f"{svg}circle"))) == len(finite) + len(drawn)  # and one in the legend for each
+    assert {text.text or "" for text in root.iter(f"{svg}text")} >= set(drawn)
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(NAME, NUMBER, NUMBER), max_size=12), NAME, NAME)
 def test_paired_tasks_of_any_numbers_and_names_are_well_formed(

@@ -56,7 +56,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def _split(self, tokens: Float[Tensor, "*batch n width"]) -> Float[Tensor, "*batch heads n size"]:
-        return tokens.view(*tokens.shape[:-1], self.heads, -1).transpose(-2, -3)
+        size = tokens.shape[-1] // self.heads  # not -1, which an empty set leaves open
+        return tokens.view(*tokens.shape[:-1], self.heads, size).transpose(-2, -3)
 
     def memory(
         self,

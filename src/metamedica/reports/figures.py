@@ -1,7 +1,7 @@
 """Small plots as inline SVG that follow the page's colours, in light and dark. No script, no font, nothing fetched."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -9,6 +9,14 @@ import numpy as np
 WIDTH, HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 46
 _SERIES = 8
+_COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#57606a", "#0a7d91")
+_STYLE = (
+    "<style>text{font:12.5px sans-serif;fill:#6b7280}.label{fill:#374151}.grid{stroke:#d1d5db}.line{fill:none;stroke-width:1.8}"
+    ".line.lead{stroke-width:3.2}.band{opacity:.12}"
+    + "".join(f".line.s{i}{{stroke:{c}}}.dot.s{i},.band.s{i}{{fill:{c}}}" for i, c in enumerate(_COLOURS))
+    + "</style>"
+)
+"""Of a file on its own; in a report the page has the colours. Middling tones, that show on white and on black."""
 
 
 @dataclass(frozen=True)
@@ -101,32 +109,61 @@ def _points(axes: _Axes, x: Sequence[float | int], y: Sequence[float | int]) -> 
     return " ".join(f"{a},{b}" for a, b in (axes.at(u, v) for u, v in zip(x, y, strict=True)))
 
 
+def _lines(axes: _Axes, curves: Mapping[str, Curve]) -> str:
+    """Return every curve with its interval and points, the first on top and strongest."""
+    parts = []
+    for i, curve in reversed(list(enumerate(curves.values()))):
+        if curve.low and curve.high:
+            band = f"{_points(axes, curve.x, curve.high)} {_points(axes, list(curve.x)[::-1], list(curve.low)[::-1])}"
+            parts.append(f'<polygon class="band s{i % _SERIES}" points="{band}"/>')
+        parts.append(
+            f'<polyline class="line s{i % _SERIES}{" lead" if i == 0 else ""}" points="{_points(axes, curve.x, curve.y)}"/>'
+        )
+        parts += [
+            f'<circle class="dot s{i % _SERIES}" r="3.5" cx="{a}" cy="{b}"/>'
+            for a, b in (axes.at(u, v) for u, v in zip(curve.x, curve.y, strict=True))
+        ]
+    return "".join(parts)
+
+
+def _heights(curves: Mapping[str, Curve]) -> tuple[float, float]:
+    """Return from where to where the curves and their intervals go, with some room."""
+    low, high = _range(v for curve in curves.values() for v in (*curve.y, *curve.low, *curve.high))
+    room = max((high - low) * 0.08, 0.01)
+    return low - room, high + room
+
+
 def learning_curves(curves: Mapping[str, Curve], *, label: str) -> str:
     """Return one line a method over support sizes (log scale), with its interval; the first is drawn strongest."""
     curves = _shown(curves)
     sizes = sorted({float(x) for curve in curves.values() for x in curve.x}) or [1.0]
-    low, high = _range(v for curve in curves.values() for v in (*curve.y, *curve.low, *curve.high))
-    room = max((high - low) * 0.08, 0.01)
     logs = [float(np.log2(size)) for size in sizes]
     axes = _Axes(
-        (logs[0] - 0.15, logs[-1] + 0.15), (low - room, high + room),
+        (logs[0] - 0.15, logs[-1] + 0.15), _heights(curves),
         labels=("labelled cases", label), x_ticks=[(at, f"{size:g}") for at, size in zip(logs, sizes, strict=True)],
     )  # fmt: skip
-    parts = [axes.frame()]
-    for i, curve in reversed(list(enumerate(curves.values()))):
-        x = [float(np.log2(size)) for size in curve.x]
-        if curve.low and curve.high:
-            band = f"{_points(axes, x, curve.high)} {_points(axes, x[::-1], list(curve.low)[::-1])}"
-            parts.append(f'<polygon class="band s{i % _SERIES}" points="{band}"/>')
-        parts.append(
-            f'<polyline class="line s{i % _SERIES}{" lead" if i == 0 else ""}" points="{_points(axes, x, curve.y)}"/>'
-        )
-        parts += [
-            f'<circle class="dot s{i % _SERIES}" r="3.5" cx="{a}" cy="{b}"/>'
-            for a, b in (axes.at(u, v) for u, v in zip(x, curve.y, strict=True))
-        ]
+    logged = {name: replace(curve, x=[float(np.log2(size)) for size in curve.x]) for name, curve in curves.items()}
     names = list(curves)
-    return _svg("".join(parts), f"{label} against the number of labelled cases for {', '.join(names)}") + _legend(names)
+    alt = f"{label} against the number of labelled cases for {', '.join(names)}"
+    return _svg(axes.frame() + _lines(axes, logged), alt) + _legend(names)
+
+
+def step_curves(curves: Mapping[str, Curve], *, label: str) -> str:
+    """Return a whole SVG file of one line a method over gradient steps, with its interval; the first is drawn strongest.
+
+    It brings its colours and its legend, so that it stands in a folder or a README.
+    """
+    curves = _shown(curves)
+    first, last = _range(x for curve in curves.values() for x in curve.x)
+    axes = _Axes((first - 0.2, last + 0.2), _heights(curves), labels=("gradient steps", label))
+    legend = [
+        f'<circle class="dot s{i % _SERIES}" r="4" cx="{WIDTH - 250}" cy="{_TOP + 12 + 18 * i}"/>'
+        f'<text x="{WIDTH - 240}" y="{_TOP + 16 + 18 * i}">{escape(name)}</text>'
+        for i, name in enumerate(curves)
+    ]
+    drawn = _svg(axes.frame() + _lines(axes, curves) + "".join(legend), f"{label} for {', '.join(curves)}")
+    tag, _, rest = drawn.partition(">")
+    return f'{tag} xmlns="http://www.w3.org/2000/svg">{_STYLE}{rest}\n'
 
 
 def paired_tasks(
