@@ -184,7 +184,9 @@ def compiled(gradient: CompiledGradient, batch: EpisodeBatch) -> Slopes:
     """Return the meta-gradient as one compiled graph a part."""
     gradient.learner.zero_grad()
     for rows_ in parts_by_size(batch):
-        gradient(part_of(batch, rows_), share=len(rows_) / len(batch.task_index))
+        part = part_of(batch, rows_)
+        if gradient.serves(part):
+            gradient(part, share=len(rows_) / len(batch.task_index))
     return {name: value.grad for name, value in gradient.learner.named_parameters() if value.grad is not None}
 
 

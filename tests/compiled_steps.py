@@ -55,7 +55,9 @@ class Looking(Prototypical):
 def compared(learner: Learner[Any], batches: list[EpisodeBatch]) -> dict[str, Any]:
     gradient, far, losses = CompiledGradient(learner), [], []
     graphs: list[int] = []
-    for episodes in [batches[0], *batches]:  # the first step of a shape is taken both ways
+    for episodes in batches:
+        if not gradient.serves(episodes):
+            continue
         loss = gradient(episodes)
         found = slopes(learner)
         plain = learner.meta_loss(episodes)

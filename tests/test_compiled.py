@@ -43,12 +43,12 @@ def test_a_compiled_step_has_the_loss_and_the_gradient_of_the_plain_one(what: st
 @needs_a_compiler
 def test_sizes_that_round_up_to_the_same_share_a_graph() -> None:
     found, _ = run("maml")
-    assert found["graphs"] == [1, 1, 1]
+    assert found["graphs"] == [1, 1]
 
 
 def test_what_cannot_be_compiled_is_taken_without_and_says_so_once() -> None:
     found, said = run("looking")
-    assert max(found["far"]) == 0
+    assert found["far"] == []
     assert len(found["not_compiled"]) == 1
     assert said.count("steps of Looking are taken without compiling, at the usual speed: ") == 1
 

@@ -43,11 +43,14 @@ def with_room(batch: LabelledBatch) -> LabelledBatch:
 class CompiledGradient:
     """The gradient of a learner's `meta_loss` as one compiled graph for each shape of its episodes.
 
-    What cannot be compiled (a learner whose steps depend on numbers, no C++ compiler) is computed as it is without, and a warning says so once
-    and why; so is what the compiled graph would get wrong. Loss and gradient are those of `meta_loss` up to rounding.
+    What cannot be compiled (a learner whose steps depend on numbers, dropout, no C++ compiler), or would be compiled wrongly, is not served, and a
+    warning says so and why, once for each shape. Loss and gradient are those of `meta_loss` up to rounding.
 
     Args:
         learner: its own parameters are read at each call, so that it may learn in between.
+
+    Attributes:
+        not_compiled: shape -> why.
     """
 
     def __init__(self, learner: Learner[Any]) -> None:
@@ -57,52 +60,60 @@ class CompiledGradient:
         self._whole = _Loss(learner)
         self._graph = torch.compile(self._gradient, fullgraph=True, dynamic=False)
 
+    def serves(self, episodes: EpisodeBatch) -> bool:
+        """Return whether there is a graph for the shape of these episodes; made and compared with `meta_loss` when it is first asked for.
+
+        Args:
+            episodes: standardised.
+        """
+        shape = _shape_of(episodes)
+        if shape not in self._taught and shape not in self.not_compiled:
+            why = self._fault(episodes, shape)
+            if why is not None:
+                self.not_compiled[shape] = why
+                name = type(self.learner).__name__
+                _log.warning("steps of %s are taken without compiling, at the usual speed: %s", name, why)
+        return shape in self._taught
+
     def __call__(self, episodes: EpisodeBatch, *, share: float = 1.0) -> Tensor:
         """Add a share of the gradient to each parameter's `.grad` and return that share of the loss, which carries no gradient.
 
         Args:
-            episodes: standardised.
+            episodes: standardised, of a shape that `serves` allows.
             share: of the whole batch's tasks that these are.
         """
-        shape = _shape_of(episodes)
-        if shape not in self._taught and shape not in self.not_compiled:
-            return _add(self._first(episodes, shape), self._own(), share)
-        if shape in self.not_compiled:
-            return _add(self._plain(episodes), self._own(), share)
         slopes, loss = self._compiled(episodes)
-        return _add(
-            ({name: slope for name, slope in slopes.items() if name in self._taught[shape]}, loss), self._own(), share
-        )
+        own = self._own()
+        for name in self._taught[_shape_of(episodes)]:
+            slope, before = slopes[name] if share == 1 else share * slopes[name], own[name].grad
+            own[name].grad = slope if before is None else before + slope
+        return loss if share == 1 else share * loss
 
     def _own(self) -> dict[str, nn.Parameter]:
         return {name: value for name, value in self._whole.named_parameters() if value.requires_grad}
 
-    def _first(self, episodes: EpisodeBatch, shape: _Shape) -> tuple[dict[str, Tensor], Tensor]:
-        """Take the first step of a shape both ways: the compiled one must agree before it is used."""
-        slopes, loss = self._plain(episodes)
+    def _fault(self, episodes: EpisodeBatch, shape: _Shape) -> str | None:
+        """Return why this shape is not served; None where it is."""
+        if any(
+            isinstance(module, nn.Dropout) and module.training and module.p > 0 for module in self.learner.modules()
+        ):
+            return "dropout draws from each task's own seed; give the encoder dropout 0 to compile"
+        slopes = self._plain(episodes)
         try:
             found, _ = self._compiled(episodes)
         except (RuntimeError, MetamedicaError) as error:
-            self._give_up(shape, str(error).strip().partition("\n")[0])
-        else:
-            near = _FAR * max(float(slope.abs().max()) for slope in slopes.values())
-            far = [name for name, slope in slopes.items() if not float((found[name] - slope).abs().max()) <= near]
-            if far:
-                self._give_up(shape, f"the compiled gradient of {', '.join(far[:3])} is another one")
-            else:
-                self._taught[shape] = frozenset(slopes)
-        return slopes, loss
+            return str(error).strip().partition("\n")[0]
+        near = _FAR * max(float(slope.abs().max()) for slope in slopes.values())
+        far = [name for name, slope in slopes.items() if not float((found[name] - slope).abs().max()) <= near]
+        if far:
+            return f"the compiled gradient of {', '.join(far[:3])} is another one"
+        self._taught[shape] = frozenset(slopes)
+        return None
 
-    def _give_up(self, shape: _Shape, why: str) -> None:
-        self.not_compiled[shape] = why
-        _log.warning(
-            "steps of %s are taken without compiling, at the usual speed: %s", type(self.learner).__name__, why
-        )
-
-    def _plain(self, episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
-        loss, own = self._whole(episodes), self._own()
-        slopes = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
-        return {name: slope for name, slope in zip(own, slopes, strict=True) if slope is not None}, loss.detach()
+    def _plain(self, episodes: EpisodeBatch) -> dict[str, Tensor]:
+        own = self._own()
+        slopes = torch.autograd.grad(self._whole(episodes), list(own.values()), allow_unused=True)
+        return {name: slope for name, slope in zip(own, slopes, strict=True) if slope is not None}
 
     def _compiled(self, episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
         own = {name: value.detach() for name, value in self._own().items()}
@@ -118,15 +129,6 @@ class CompiledGradient:
 
         taken: Callable[..., tuple[dict[str, Tensor], Tensor]] = torch.func.grad_and_value(loss)
         return taken(parameters)
-
-
-def _add(found: tuple[dict[str, Tensor], Tensor], own: dict[str, nn.Parameter], share: float) -> Tensor:
-    """Add a share of the slopes to the parameters' gradients and return that of the loss."""
-    slopes, loss = found
-    for name, slope in slopes.items():
-        mine, before = slope if share == 1 else share * slope, own[name].grad
-        own[name].grad = mine if before is None else before + mine
-    return loss if share == 1 else share * loss
 
 
 class _Loss(nn.Module):

@@ -76,6 +76,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         patience: looks without a better score before training stops.
         accumulate: parts that the tasks of a step are taken in, one after the other; less memory, the same result up to rounding.
         precision: "float32", "tf32" or "bf16", of the encoder and of inner loops in a step (`metamedica.precision`).
+        compiled: whether training steps are compiled as one graph (`metamedica.compiled`).
         guard: whether `adapt` weighs the learner against methods from scratch (do no harm).
         seed: of everything random; same seed, same model, bit for bit on the same machine.
 
@@ -100,6 +101,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         patience: int = 8,
         accumulate: int = 1,
         precision: Precision = "float32",
+        compiled: bool = False,
         guard: bool = True,
         seed: int = 0,
     ) -> None:
@@ -118,6 +120,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         self.patience = patience
         self.accumulate = accumulate
         self.precision = precision
+        self.compiled = compiled
         self.guard = guard
         self.seed = seed
 
@@ -189,6 +192,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                         seed=self.seed,
                         accumulate=self.accumulate,
                         precision=self.precision,
+                        compiled=self.compiled,
                     ),
                     checkpoints=None if checkpoints is None else Path(checkpoints),
                     resume=resume,

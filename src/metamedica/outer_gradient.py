@@ -1,8 +1,8 @@
 """The gradient of one batch of tasks: the tasks shared by the processes, each share taken in parts, the gradients summed.
 
-The batch's loss is the mean over its tasks, so a part's loss counts by its tasks: sum over parts of (tasks of the part / tasks of the
-batch) x (mean loss of the part). A task's episode and its dropout are functions of the batch's number and the task's position in it,
-whatever process takes it and with which others.
+Tasks of very different sizes are taken in parts too, so that little is padded. The batch's loss is the mean over its tasks, so a part's
+loss counts by its tasks: sum over parts of (tasks of the part / tasks of the batch) x (mean loss of the part). A task's episode and its
+dropout are functions of the batch's number and the task's position in it, whatever process takes it and with which others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metamedica.compiled import CompiledGradient
 from metamedica.data.episodes import Roster
 from metamedica.errors import TrainingError
+from metamedica.functional.ragged import part_of, parts_by_size
 from metamedica.functional.targets import standardise_episodes
 from metamedica.functional.task_random import TaskSeeds
 from metamedica.precision import backward_in, forward_in
@@ -49,7 +51,12 @@ def learned_parameters(learner: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def outer_gradient(
-    learner: Learner[Any], roster: Roster, seeds: Sequence[int], settings: TrainingSettings, ranks: Ranks = ALONE
+    learner: Learner[Any],
+    roster: Roster,
+    seeds: Sequence[int],
+    settings: TrainingSettings,
+    ranks: Ranks = ALONE,
+    graph: CompiledGradient | None = None,
 ) -> float:
     """Leave the gradient of the batch's meta-loss in the parameters' `.grad`, the same in every process; return the loss.
 
@@ -61,6 +68,7 @@ def outer_gradient(
         seeds: of the batch's random numbers.
         settings: `accumulate` and `precision` are read.
         ranks: the processes; each calls this with the same arguments.
+        graph: of the learner, where its steps are compiled.
 
     Raises:
         RunEnded: another process is gone.
@@ -75,11 +83,16 @@ def outer_gradient(
     for rows in ranks.parts(len(roster), settings.accumulate):
         episodes = standardise_episodes(moved(roster.episodes(rows), device))
         with random_numbers_of([*seeds, rows.start], device):
-            with forward_in(settings.precision, learner, device), TaskSeeds(task_seeds[rows.start : rows.stop]):
-                part = learner.meta_loss(episodes) * (len(rows) / len(roster))
-            with backward_in(settings.precision, device):
-                part.backward()  # type: ignore[no-untyped-call]
-        loss += part.detach()
+            for tasks in parts_by_size(episodes):
+                part, share = part_of(episodes, tasks), len(tasks) / len(roster)
+                if graph is not None and graph.serves(part):
+                    loss += graph(part, share=share)
+                    continue
+                with forward_in(settings.precision, learner, device), TaskSeeds(task_seeds[rows.start + tasks]):
+                    value = learner.meta_loss(part) * share
+                with backward_in(settings.precision, device):
+                    value.backward()  # type: ignore[no-untyped-call]
+                loss += value.detach()
     return _summed(parameters, loss, ranks)
 
 

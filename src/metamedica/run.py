@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
 from metamedica.checkpoints import Checkpoint
+from metamedica.compiled import CompiledGradient
 from metamedica.data.episodes import EpisodeSampler
 from metamedica.errors import BundleError, TrainingError
 from metamedica.functional.batch_norm import frozen_batch_norms
@@ -76,8 +77,8 @@ class Run:
         self.parameters = learned_parameters(learner)
         self.device = next(iter(self.parameters.values())).device
         check_precision(settings.precision, learner, self.device)
-        if ranks.size * settings.accumulate > 1:
-            check_divisible(learner, sampler.roster(0))
+        self.graph = CompiledGradient(learner) if settings.compiled else None
+        check_divisible(learner, sampler.roster(0))
         self.validation = [standardise_episodes(moved(batch, self.device)) for batch in validation]
         matrices = [value for value in self.parameters.values() if value.ndim >= 2]
         others = [value for value in self.parameters.values() if value.ndim < 2]
@@ -108,7 +109,9 @@ class Run:
         self.learner.train()
         nn.ModuleList(self.frozen).eval()
         roster = self.sampler.roster(number)
-        value = outer_gradient(self.learner, roster, [self.settings.seed, number], self.settings, self.ranks)
+        value = outer_gradient(
+            self.learner, roster, [self.settings.seed, number], self.settings, self.ranks, self.graph
+        )
         self._check_finite("loss", value, roster.names)
         norm = float(clip_grad_norm_(list(self.parameters.values()), self.settings.clip))
         self._check_finite("gradient", norm, roster.names)

@@ -26,6 +26,8 @@ class TrainingSettings:
         accumulate: parts that each process takes its share of a batch in, one after the other; memory falls with the largest part, the
             gradient stays the same up to rounding.
         precision: "float32", "tf32" or "bf16", of the encoder and of inner loops within a step (`metamedica.precision`).
+        compiled: whether a step is compiled as one graph (`metamedica.compiled`): slow to start, then several times faster where the learner
+            allows it and the network is small; in float32 only.
 
     Raises:
         InputError: a value that makes no sense.
@@ -42,6 +44,7 @@ class TrainingSettings:
     seed: int = 0
     accumulate: int = 1
     precision: Precision = "float32"
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "validate_every", "patience", "checkpoint_every", "accumulate"):
@@ -55,6 +58,8 @@ class TrainingSettings:
                 raise InputError(f"got {name} {getattr(self, name)}; give 0 or more")
         if self.precision not in PRECISIONS:
             raise InputError(f"got precision {self.precision!r}; give one of {', '.join(PRECISIONS)}")
+        if self.compiled and self.precision != "float32":
+            raise InputError(f"got compiled steps in {self.precision}; compile in float32, or round without compiling")
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object."""

@@ -157,6 +157,15 @@ PrecisionOption = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile a training step as one graph: the first steps take minutes, later ones a half to a third of the time on small "
+        "networks (make bench-engine). Needs a C++ compiler and an encoder without dropout; what cannot be compiled says so.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

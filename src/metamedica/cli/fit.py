@@ -96,6 +96,7 @@ def command(
     ] = False,
     accumulate: options.Accumulate = 1,
     precision: options.PrecisionOption = "float32",
+    compiled: options.Compile = False,
     device: options.Device = "cpu",
     source: Annotated[
         str, typer.Option("--source", metavar="TEXT", help="Where the data comes from.", rich_help_panel=_CARD)
@@ -166,6 +167,7 @@ def command(
         encoder_settings=encoder_settings or None,
         accumulate=accumulate,
         precision=precision,
+        compiled=compiled,
         seed=seed,
     )
     if steps is not None:
