@@ -6,7 +6,7 @@ batch of tasks, `adapt` and `predict`. All batches have the tasks on the leading
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
@@ -274,6 +274,8 @@ class Modality(ABC):
     """Part of every cache key and saved model: changes whenever the same case would give other features."""
     from_scratch: ClassVar[tuple[str, ...]]
     """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
+    recipe: ClassVar[Mapping[str, str]] = {}
+    """Block name -> how `prepare` makes it, in a sentence, for whoever makes it elsewhere for an exported predictor."""
 
     @abstractmethod
     def prepare(
