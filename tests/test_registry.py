@@ -85,6 +85,17 @@ def test_a_learner_gets_what_its_constructor_names_and_its_settings() -> None:
     assert deep.length == 2.5
 
 
+@pytest.mark.parametrize("name", ["boil", "first_order_maml", "maml", "reptile"])
+def test_a_learner_that_inherits_its_constructor_takes_its_settings(name: str) -> None:
+    pytest.importorskip("rdkit")
+    molecules = registry.modality("molecules")
+    small = {"hidden": (8,), "dim": 4}
+    made = registry.build_learner(name, molecules, encoder_settings=small, settings={"rate": 0.3, "steps": 2})
+    assert (made.rate, made.steps, made.chunk) == (0.3, 2, None)
+    with pytest.raises(InputError, match=r"has no setting 'depth'; it has: max_classes, rate, steps, chunk$"):
+        registry.build_learner(name, molecules, settings={"depth": 3})
+
+
 @pytest.mark.parametrize("setting", ["depth", "encoder", "self", "n_tasks", "raw"])
 def test_an_unknown_setting_gives_the_learners_own(setting: str) -> None:
     pytest.importorskip("rdkit")

@@ -155,16 +155,6 @@ class Encoder(nn.Module, ABC):
         return vectors
 
 
-class Layered(ABC):
-    """What an encoder adds when it is `layers` on one vector a case: then inner loops have exact forms that are many times faster."""
-
-    layers: nn.Sequential
-
-    @abstractmethod
-    def inputs(self, features: Features) -> Float[Tensor, "*batch width"]:
-        """Return the vector that enters the first layer."""
-
-
 class RawEncoder(Encoder, ABC):
     """A fixed encoder (no parameters) that also knows how similar two cases are; what from-scratch methods use."""
 

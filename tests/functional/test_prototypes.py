@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metamedica.functional.prototypes import class_means, mahalanobis_squares, regularised_gaussians, squared_distances
+from metamedica.errors import TaskError
+from metamedica.functional.prototypes import (
+    class_means,
+    mahalanobis_squares,
+    prototypes_of,
+    regularised_gaussians,
+    squared_distances,
+)
+from metamedica.testing import vector_batch
 
 SEEDS = st.integers(0, 10_000)
 
@@ -30,6 +38,24 @@ def test_class_means_are_those_of_numpy_and_zero_without_cases() -> None:
     for k in (0, 1, 3):
         np.testing.assert_allclose(found[k], points[0].numpy()[labels == k].mean(0), atol=1e-12)
     assert not found[2].any()
+
+
+def test_prototypes_are_the_means_of_the_real_cases_and_their_number() -> None:
+    points, members, labels = _data((3, 1, 0, 4), 5)
+    padded = torch.cat([points, torch.full((1, 2, 5), 1e3).double()], 1)
+    batch = vector_batch(padded, torch.tensor([[*labels, 0, 0]]), n_classes=4)
+    batch.mask[:, -2:] = False
+    found = prototypes_of(padded, batch)
+    torch.testing.assert_close(found.means, class_means(points, members), atol=1e-12, rtol=0)
+    assert found.counts.tolist() == [[3, 1, 0, 4]]
+
+
+def test_prototypes_of_one_class_or_of_none_are_refused() -> None:
+    points = torch.ones(1, 3, 2)
+    with pytest.raises(TaskError, match="task 0 has one class only"):
+        prototypes_of(points, vector_batch(points, torch.ones(1, 3, dtype=torch.int64), n_classes=2))
+    with pytest.raises(TaskError, match="regression support"):
+        prototypes_of(points, vector_batch(points, torch.ones(1, 3)))
 
 
 def test_squared_distances_are_those_of_cdist() -> None:

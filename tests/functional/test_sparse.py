@@ -1,43 +1,120 @@
-"""The sparse linear map against the dense product."""
+"""Rows by their entries against the dense rows."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from metamedica.functional import sparse
-from metamedica.functional.sparse import FEWEST_ROWS, MOST_FILLED, sparse_linear
+from metamedica.functional.sparse import (
+    FEWEST_COLUMNS,
+    FEWEST_ROWS,
+    MOST_FILLED,
+    Entries,
+    affine,
+    entries_of,
+    gram,
+    laid_out,
+)
 
 
-def block(rows: int, size: int, filled: float, seed: int) -> torch.Tensor:
+def block(rows: int, size: int, filled: float, seed: int) -> Tensor:
     rng = np.random.default_rng(seed)
     return torch.tensor(rng.poisson(3, (rows, size)) * (rng.random((rows, size)) < filled), dtype=torch.float64)
 
 
-@given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([0.0, 0.01, 0.05]))
-def test_it_is_the_dense_product_of_the_changed_entries(seed: int, size: int, filled: float) -> None:
-    rows, weight = block(FEWEST_ROWS, size, filled, seed), torch.randn(7, size, dtype=torch.float64)
-    out = sparse_linear(rows, weight.T, entry=torch.log1p)
-    if out is None:
+def entries(rows: Tensor) -> Entries:
+    found = entries_of(rows)
+    assert found is not None
+    return found
+
+
+@given(st.integers(0, 1000), st.integers(FEWEST_COLUMNS, 400), st.sampled_from([0.0, 0.01, 0.05]))
+def test_a_product_is_that_of_the_changed_dense_rows_and_so_are_its_gradients_of_both_orders(
+    seed: int, size: int, filled: float
+) -> None:
+    rows = block(FEWEST_ROWS, size, filled, seed)
+    weight = torch.randn(7, size, dtype=torch.float64, requires_grad=True)
+    found = entries_of(rows, entry=torch.log1p)
+    if found is None:
         assert (rows != 0).double().mean() > MOST_FILLED
-    else:
-        torch.testing.assert_close(out, rows.log1p() @ weight.T)
+        return
+    torch.testing.assert_close(found.dense(), rows.log1p())
+    goal = torch.randn(FEWEST_ROWS, 7, dtype=torch.float64)
+    for order, power in ((1, 2), (2, 3)):
+        slopes = []
+        for product in (found.times(weight.T), rows.log1p() @ weight.T):
+            value = ((product - goal) ** power).mean()
+            slope = torch.autograd.grad(value, weight, create_graph=order == 2)[0]
+            slopes.append(torch.autograd.grad(slope.square().sum(), weight)[0] if order == 2 else slope)
+        torch.testing.assert_close(*slopes)
+
+
+def test_a_product_has_a_gradient_under_torch_func_too() -> None:
+    rows, weight = block(FEWEST_ROWS, 300, 0.05, 0), torch.randn(300, 4, dtype=torch.float64)
+    found = entries(rows)
+    slope = torch.func.grad(lambda table: found.times(table).square().mean())(weight)
+    torch.testing.assert_close(slope, torch.func.grad(lambda table: (rows @ table).square().mean())(weight))
 
 
 def test_leading_axes_and_empty_rows_are_kept() -> None:
-    rows = block(FEWEST_ROWS, 40, 0.05, 0)
+    rows = block(FEWEST_ROWS, 300, 0.05, 0)
     rows[0] = rows[-1] = 0
-    weight = torch.randn(5, 40, dtype=torch.float64)
-    out = sparse_linear(rows.reshape(2, -1, 40), weight.T)
-    assert out is not None
+    found, table = entries(rows.reshape(2, -1, 300)), torch.randn(300, 5, dtype=torch.float64)
+    out = found.times(table)
     assert out.shape == (2, FEWEST_ROWS // 2, 5)
     assert not out[0, 0].any()
     assert not out[-1, -1].any()
-    torch.testing.assert_close(out.reshape(-1, 5), rows @ weight.T)
+    torch.testing.assert_close(out.reshape(-1, 5), rows @ table)
+    assert found.dense().equal(rows.reshape(2, -1, 300))
 
 
-@pytest.mark.parametrize(("rows", "filled"), [(FEWEST_ROWS - 1, 0.01), (FEWEST_ROWS, 0.5)])
-def test_where_it_would_not_pay_there_is_no_answer(rows: int, filled: float) -> None:
-    assert sparse_linear(block(rows, 50, filled, 1), torch.ones(50, 2, dtype=torch.float64)) is None
-    assert sparse.sparse_linear(block(FEWEST_ROWS, 50, 0.01, 1), torch.ones(50, 2, dtype=torch.float64)) is not None
+@pytest.mark.parametrize(
+    ("rows", "size", "filled"),
+    [
+        (FEWEST_ROWS - 1, 300, 0.01),
+        (FEWEST_ROWS, 300, 0.5),
+        (FEWEST_ROWS, 300, 0.15),
+        (FEWEST_ROWS, FEWEST_COLUMNS - 1, 0.01),
+    ],
+)
+def test_where_it_would_not_pay_rows_stay_dense(rows: int, size: int, filled: float) -> None:
+    assert entries_of(block(rows, size, filled, 1)) is None
+    assert entries_of(block(FEWEST_ROWS, 300, 0.01, 1)) is not None
+
+
+def test_rows_that_may_not_be_looked_at_stay_dense() -> None:
+    rows = block(FEWEST_ROWS, 300, 0.01, 1)
+    assert entries_of(rows.clone().requires_grad_()) is None
+    seen: list[bool] = []
+
+    def look(each: Tensor) -> Tensor:
+        seen.append(entries_of(each) is None)
+        return each
+
+    torch.func.vmap(look)(torch.stack([rows, rows]))
+    assert seen == [True]
+
+
+def test_zeros_after_the_last_entry_change_nothing() -> None:
+    rows, table = block(FEWEST_ROWS, 300, 0.05, 2).reshape(2, -1, 300), torch.randn(300, 4, dtype=torch.float64)
+    rows[1, -1] = 0
+    longer = entries(rows).filled_up(3000)
+    assert len(longer.values) == len(longer.rows) == 3000
+    assert longer.dense().equal(rows)
+    slope = torch.autograd.grad(longer.times(table.requires_grad_()).square().sum(), table)[0]
+    torch.testing.assert_close(slope, torch.autograd.grad((rows @ table).square().sum(), table)[0])
+    torch.testing.assert_close(gram([longer], [longer]), rows @ rows.mT)
+
+
+def test_pieces_side_by_side_are_one_matrix() -> None:
+    wide, narrow = block(FEWEST_ROWS, 300, 0.05, 3).reshape(4, -1, 300), torch.randn(4, 32, 3, dtype=torch.float64)
+    pieces, rows = [entries(wide), narrow], torch.cat([wide, narrow], -1)
+    table, bias = torch.randn(303, 5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    torch.testing.assert_close(affine(pieces, table, bias), rows @ table + bias)
+    torch.testing.assert_close(affine([narrow], table[300:], bias), narrow @ table[300:] + bias)
+    torch.testing.assert_close(laid_out(pieces), rows)
+    fewer = rows[:, :7]
+    other = [entries(torch.cat([fewer] * 5, 1)[..., :300]), torch.cat([fewer] * 5, 1)[..., 300:]]
+    torch.testing.assert_close(gram(pieces, other), rows @ torch.cat([fewer] * 5, 1).mT)

@@ -3,7 +3,7 @@
 import torch
 from tests.learners.gradient_world import check_meta_gradient, network, walked
 
-from metamedica.functional.inner_loop.forms import laid_out
+from metamedica.functional.inner_loop.chain_forms import all_laid_out
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.learners.boil import Boil
 from metamedica.testing import N_TASKS, vector_episodes
@@ -12,7 +12,7 @@ from metamedica.testing import N_TASKS, vector_episodes
 def test_the_encoder_takes_the_steps_and_the_head_stays() -> None:
     learner, support = Boil(network(), rate=0.4, steps=3).double(), vector_episodes("multiclass").support
     start = start_parameters(learner.encoder, learner.heads, "multiclass")
-    found = laid_out(learner.adapt(support))
+    found = all_laid_out(learner.adapt(support)).parameters
     for task in range(N_TASKS):
         want = walked(learner.encoder, start, support, task, rate=0.4, steps=3, moves=lambda name: "." in name)
         for name in want:

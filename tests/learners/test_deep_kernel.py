@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from metamedica.functional.gaussian_process import Grid, average_law, condition, predictive
-from metamedica.learners.deep_kernel import NOISES, WEIGHTS, DeepKernel
+from metamedica.functional.process_learner import NOISES
+from metamedica.learners.deep_kernel import WEIGHTS, DeepKernel
 from metamedica.learners.tanimoto_gp import TanimotoGP
 from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch, RawEncoder
 

@@ -5,17 +5,12 @@ import torch
 from tests.learners.gradient_world import network, task_loss, walked
 
 from metamedica.encoders.mlp import MLP
-from metamedica.functional.inner_loop.forms import form_for
+from metamedica.functional.inner_loop.choice import form_for
 from metamedica.functional.inner_loop.networks import start_parameters
+from metamedica.functional.multitask import side_by_side
 from metamedica.learners.reptile import Reptile
 from metamedica.testing import N_TASKS, vector_batch, vector_episodes
-from metamedica.types import EpisodeBatch, LabelledBatch
-
-
-def _together(episodes: EpisodeBatch) -> LabelledBatch:
-    support, query = episodes.support, episodes.query
-    vectors = torch.cat([support.features["vector"], query.features["vector"]], 1)
-    return vector_batch(vectors, torch.cat([support.targets, query.targets], 1), n_classes=support.n_classes)
+from metamedica.types import EpisodeBatch
 
 
 @pytest.mark.parametrize("width", [4, 200])
@@ -29,7 +24,7 @@ def test_the_gradient_is_the_mean_way_from_the_ends_back_to_the_start(width: int
         vector_batch(vectors[:, rows], targets[:, rows], n_classes=classes) for rows in (slice(0, 8), slice(8, 20))
     )
     episodes = EpisodeBatch(support, query, torch.arange(N_TASKS))
-    both = _together(episodes)
+    both = side_by_side(episodes)
     assert (type(form_for(learner.encoder, learner.loop(both.kind), both)).__name__ == "WideChain") == (width == 200)
     start = start_parameters(learner.encoder, learner.heads, both.kind)
     loss = learner.meta_loss(episodes)
@@ -42,7 +37,7 @@ def test_the_gradient_is_the_mean_way_from_the_ends_back_to_the_start(width: int
 
 def test_the_value_is_the_negative_log_likelihood_at_the_end_of_the_steps() -> None:
     learner, episodes = Reptile(network(), rate=0.2, steps=3).double(), vector_episodes("binary")
-    both = _together(episodes)
+    both = side_by_side(episodes)
     start = start_parameters(learner.encoder, learner.heads, "binary")
     each = [
         task_loss(learner.encoder, walked(learner.encoder, start, both, task, rate=0.2, steps=3), both, task)

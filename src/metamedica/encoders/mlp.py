@@ -1,18 +1,20 @@
 """A multilayer perceptron over named blocks of features."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from metamedica.errors import InputError
-from metamedica.functional.sparse import sparse_linear
-from metamedica.types import Encoder, Features, Layered
+from metamedica.functional.layered import Layered
+from metamedica.functional.sparse import Piece, affine, entries_of
+from metamedica.types import Encoder, Features
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
-COUNTS = "counts"
-"""Blocks with this name hold counts (substructures, reads, words) and enter as `log(1 + count)`."""
+ENTERS: Mapping[str, Callable[[Tensor], Tensor]] = {"counts": torch.log1p}
+"""How blocks of these names enter: `counts` (of substructures, reads, words) as `log(1 + count)`; all others as they are."""
 
 
 def checked(features: Features, blocks: Mapping[str, int]) -> dict[str, Float[Tensor, "*batch size"]]:
@@ -44,8 +46,12 @@ def checked(features: Features, blocks: Mapping[str, int]) -> dict[str, Float[Te
 
 def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor, "*batch flat"]:
     """Return the named blocks joined on the last axis, counts as `log(1 + count)`; errors as `checked`."""
-    found = checked(features, blocks)
-    return torch.cat([block.log1p() if name == COUNTS else block for name, block in found.items()], dim=-1)
+    found = [_entering(name, block) for name, block in checked(features, blocks).items()]
+    return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
+
+
+def _entering(name: str, block: Tensor) -> Tensor:
+    return ENTERS[name](block) if name in ENTERS else block
 
 
 class MLP(Encoder, Layered):
@@ -100,7 +106,11 @@ class MLP(Encoder, Layered):
         if ends == "activation":
             layers.append(ACTIVATIONS[activation]())
         self.layers = nn.Sequential(*layers)
-        self._laid_out: tuple[Tensor, int, Tensor] | None = None
+        with (
+            torch.no_grad()
+        ):  # laid out by column, as the product with sparse rows reads it; as a matrix it is the same
+            first = cast(nn.Linear, self.layers[0])
+            first.weight.data = first.weight.data.T.contiguous().T
 
     def inputs(self, features: Features) -> Float[Tensor, "*batch flat"]:
         """Return the blocks side by side, counts as `log(1 + count)`.
@@ -109,6 +119,18 @@ class MLP(Encoder, Layered):
             InputError: a block is missing or has another size.
         """
         return side_by_side(features, self.blocks)
+
+    def pieces(self, features: Features) -> list[Piece]:
+        """Return the blocks as they enter the first layer, wide ones that are mostly zero by their entries.
+
+        Raises:
+            InputError: a block is missing or has another size.
+        """
+        found = checked(features, self.blocks)
+        sparse = {name: entries_of(block, entry=ENTERS.get(name)) for name, block in found.items()}
+        if not any(sparse.values()):
+            return [self.inputs(features)]
+        return [sparse[name] or _entering(name, block) for name, block in found.items()]
 
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return one vector per case.
@@ -119,36 +141,5 @@ class MLP(Encoder, Layered):
         Raises:
             InputError: a block is missing or has another size.
         """
-        return self.layers(self.inputs(features))  # type: ignore[no-any-return]
-
-    def infer(self, features: Features) -> Float[Tensor, "*batch dim"]:
-        """Return what `forward` returns, without gradients; sparse counts go through the first layer by their entries.
-
-        Raises:
-            InputError: a block is missing or has another size.
-        """
-        first = self.layers[0]
-        if not isinstance(first, nn.Linear) or COUNTS not in self.blocks:
-            return super().infer(features)
-        with torch.no_grad():
-            found = checked(features, self.blocks)
-            pieces: tuple[Tensor, ...] = torch.split(self._by_column(first.weight), list(self.blocks.values()))
-            tables = dict(zip(found, pieces, strict=True))
-            wide = sparse_linear(found[COUNTS], tables[COUNTS], entry=torch.log1p)
-            if wide is None:
-                return super().infer(features)
-            for name, block in found.items():
-                if name != COUNTS:
-                    wide += block @ tables[name]
-            wide += first.bias
-            return self.layers[1:](wide)  # type: ignore[no-any-return]
-
-    def _by_column(self, weight: Tensor) -> Float[Tensor, "flat width"]:
-        """Return the weight laid out by column; kept until the weight changes, since laying it out takes a third of `infer`.
-
-        The weight it was made of is kept alive beside it, so that an equal address is the same memory.
-        """
-        kept = self._laid_out
-        if kept is None or kept[0].data_ptr() != weight.data_ptr() or kept[1] != weight._version:
-            kept = self._laid_out = (weight.detach(), weight._version, weight.detach().T.contiguous())
-        return kept[2]
+        first = cast(nn.Linear, self.layers[0])
+        return self.layers[1:](affine(self.pieces(features), first.weight.T, first.bias))  # type: ignore[no-any-return]

@@ -122,9 +122,8 @@ def predictive(
 ) -> tuple[Float[Tensor, "tasks cells m outputs"], Float[Tensor, "tasks cells m"]]:
     """Return mean and variance (noise included) of each query target in every cell (Rasmussen & Williams eq. 2.25, 2.26)."""
     share = grid.weights * (1 - grid.noise)[:, None]
-    constant = torch.ones_like(
-        cross[:, :1]
-    )  # the mean's kernel beside the others: far fewer entries to mask than with cells
+    # The kernel of the task's mean, b 1 1^T, joins the others before the mask: kernels are far fewer than cells.
+    constant = torch.ones_like(cross[:, :1])
     terms = torch.cat([cross, constant], dim=1).masked_fill(~mask[:, None, None, :], 0)
     weights = torch.cat([share, torch.full_like(share[:, :1], MEAN_VARIANCE)], dim=1)
     covariance = torch.einsum("gc,tcmn->tgmn", weights, terms)

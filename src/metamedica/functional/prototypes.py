@@ -1,10 +1,22 @@
 """Class means and class covariances of embedded supports, and distances to them; batched over tasks, masked."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from metamedica.functional.classes import check_two_classes, membership
+from metamedica.types import LabelledBatch
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Class means of each task, and how many cases each is made of."""
+
+    means: Float[Tensor, "tasks classes d"]
+    counts: Float[Tensor, "tasks classes"]
 
 
 class Gaussians(NamedTuple):
@@ -20,6 +32,17 @@ def class_means(
 ) -> Float[Tensor, "tasks classes d"]:
     """Return the mean embedding of each class (Snell et al. 2017, eq. 1); 0 for a class without cases."""
     return members.mT @ embedded / members.sum(1).clamp(min=1)[..., None]
+
+
+def prototypes_of(embedded: Float[Tensor, "tasks n d"], support: LabelledBatch) -> Prototypes:
+    """Return the prototypes of an embedded support.
+
+    Raises:
+        TaskError: regression, or a support of one class.
+    """
+    members = membership(support, embedded.dtype)
+    check_two_classes(members)
+    return Prototypes(class_means(embedded, members), members.sum(1))
 
 
 def squared_distances(

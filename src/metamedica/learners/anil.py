@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from metamedica.functional.inner_loop.forms import InnerLoop, constant
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import ENCODER
 from metamedica.types import Encoder, Paper, TaskKind
 
@@ -27,9 +27,7 @@ class Anil(InnerLoopLearner):
     )  # fmt: skip
 
     def __init__(self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.3, steps: int = 5) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=None)
-        self.rate = rate
-        self.steps = steps
+        super().__init__(encoder, max_classes=max_classes, rate=rate, steps=steps)
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return steps that move the head only."""

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from metamedica.functional.inner_loop.forms import InnerLoop, constant
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import ENCODER
-from metamedica.types import Encoder, Paper, TaskKind
+from metamedica.types import Paper, TaskKind
 
 
 class Boil(InnerLoopLearner):
@@ -24,13 +24,6 @@ class Boil(InnerLoopLearner):
     paper: ClassVar[Paper] = Paper(
         "BOIL: towards representation change for few-shot learning", "Oh et al.", 2021, "arXiv:2008.08882"
     )
-
-    def __init__(
-        self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
-    ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.rate = rate
-        self.steps = steps
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return steps that move the encoder only."""

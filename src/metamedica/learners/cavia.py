@@ -6,8 +6,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metamedica.functional.inner_loop.chain import Affine, Gelu, Parameters, Scale, run, slopes
-from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, goals_of, law_of_output, output_slopes
+from metamedica.functional.inner_loop.chain import Affine, Gelu, Parameters, run, slopes
+from metamedica.functional.inner_loop.networks import KindHeads, goals_of, law_of_output, output_slopes, shares
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
@@ -58,7 +58,7 @@ class Cavia(Learner[Contexts]):
         self.of_case = nn.Linear(encoder.dim, width)
         self.of_context = nn.Linear(context_size, width, bias=False)
         self.heads = KindHeads(width, max_classes=max_classes)
-        self.links = (Gelu(), Scale(width**-0.5), Affine("weight", "bias"))
+        self.links = (Gelu(), Affine("weight", "bias", factor=width**-0.5))
         self.rate = rate
         self.steps = steps
 
@@ -80,11 +80,11 @@ class Cavia(Learner[Contexts]):
         self.check_kind(support.kind)
         self.heads.check_classes(support.kind, support.n_classes)
         embedded, head = self.encoder(support.features), self._head(support.kind)
-        goals = goals_of(support, embedded.dtype)
+        goals, share = goals_of(support, embedded.dtype), shares(support.mask, embedded.dtype)
         context = embedded.new_zeros(len(support.mask), self.of_context.in_features)
         for _ in range(self.steps):
             output, tape = run(self.links, head, self._entering(embedded, context))
-            slope, _ = output_slopes(output, head, goals, support.mask)
+            slope, _ = output_slopes(output, head, goals, share)
             _, below = slopes(self.links, head, tape, slope, wanted=(), to_input=True)
             assert below is not None
             context = context - self.rate * below.sum(1) @ self.of_context.weight
@@ -94,4 +94,4 @@ class Cavia(Learner[Contexts]):
         """Return the law of each query case given its task's context."""
         head = self._head(state.kind)
         output, _ = run(self.links, head, self._entering(self.encoder(query.features), state.context))
-        return law_of_output(output, AdaptedNetworks(head, frozenset(), state.n_classes))
+        return law_of_output(output, head, state.n_classes)

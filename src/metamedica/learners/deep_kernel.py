@@ -17,27 +17,14 @@ from metamedica.functional.gaussian_process import (
     cell_log_likelihood,
     condition,
     fit_cell_prior,
-    leave_one_out,
     predictive,
     signed_targets,
 )
 from metamedica.functional.kernels import rbf_kernel
 from metamedica.functional.multitask import TaskHeads, pooled
-from metamedica.types import (
-    CaseBatch,
-    Encoder,
-    EpisodeBatch,
-    Features,
-    LabelledBatch,
-    Law,
-    Learner,
-    LeaveOneOut,
-    Paper,
-    RawEncoder,
-    TaskKind,
-)
+from metamedica.functional.process_learner import NOISES, ProcessLearner
+from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch, Law, Paper, RawEncoder
 
-NOISES = (0.05, 0.15, 0.3, 0.5, 0.75)
 WEIGHTS = (
     (1.0, 0.0, 0.0),
     (0.5, 0.5, 0.0),
@@ -59,7 +46,7 @@ class DeepKernelState:
     posterior: Posterior
 
 
-class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
+class DeepKernel(ProcessLearner[DeepKernelState]):
     """Gaussian process with kernel w1 * S + w2 * S * E + w3 * E: S the raw similarity, E an RBF on the embedding.
 
     The encoder is trained on all earlier tasks at once, one linear head a task. The shares w and the noise are not chosen but
@@ -76,7 +63,6 @@ class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
         2020,
         "arXiv:1910.05199",
     )
-    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
     noise: Tensor
     weights: Tensor
     log_prior: Tensor
@@ -139,13 +125,6 @@ class DeepKernel(Learner[DeepKernelState], LeaveOneOut):
         """Return the predictive law of each query case, averaged over kernel shares and noise."""
         mean, variance = self._cells(state, query)
         return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
-
-    def leave_one_out(
-        self, support: LabelledBatch, state: DeepKernelState | None = None
-    ) -> Float[Tensor, "tasks cases"]:
-        """Return the log-likelihood of each support case when it is hidden, in closed form."""
-        posterior = (state or self.adapt(support)).posterior
-        return leave_one_out(posterior, signed_targets(support), support)
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the multitask loss of support and query cases under one linear head per earlier task."""

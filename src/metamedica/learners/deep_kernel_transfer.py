@@ -13,14 +13,14 @@ from metamedica.functional.gaussian_process import (
     Posterior,
     average_law,
     condition_on_covariance,
-    leave_one_out,
     log_marginal_likelihood,
     predict_from_covariance,
     signed_targets,
 )
 from metamedica.functional.kernels import rbf_kernel
 from metamedica.functional.multitask import side_by_side
-from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Law, Learner, LeaveOneOut, Paper, TaskKind
+from metamedica.functional.process_learner import ProcessLearner
+from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Law, Paper
 
 _LEAST_NOISE = 1e-3
 
@@ -34,7 +34,7 @@ class DeepKernelTransferState:
     posterior: Posterior
 
 
-class DeepKernelTransfer(Learner[DeepKernelTransferState], LeaveOneOut):
+class DeepKernelTransfer(ProcessLearner[DeepKernelTransferState]):
     """Exact Gaussian process with kernel scale * RBF(embedding / length), noise, and a constant of unknown height a task.
 
     Encoder, length, scale and noise are shared between tasks; meta-training minimises the negative log marginal likelihood of each
@@ -63,7 +63,6 @@ class DeepKernelTransfer(Learner[DeepKernelTransferState], LeaveOneOut):
         2020,
         "arXiv:1910.05199",
     )
-    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
 
     def __init__(self, encoder: Encoder, *, length: float = 1.0, scale: float = 0.7, noise: float = 0.3) -> None:
         super().__init__()
@@ -106,13 +105,6 @@ class DeepKernelTransfer(Learner[DeepKernelTransferState], LeaveOneOut):
         own = (torch.exp(self.log_scale) + MEAN_VARIANCE + self.noise).expand(cross.shape[:3])
         mean, variance = predict_from_covariance(state.posterior, cross, own)
         return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
-
-    def leave_one_out(
-        self, support: LabelledBatch, state: DeepKernelTransferState | None = None
-    ) -> Float[Tensor, "tasks cases"]:
-        """Return the log-likelihood of each support case when it is hidden, in closed form."""
-        posterior = (state or self.adapt(support)).posterior
-        return leave_one_out(posterior, signed_targets(support), support)
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the negative log marginal likelihood of support and query targets together, per target, mean over tasks."""

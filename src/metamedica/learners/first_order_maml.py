@@ -2,12 +2,10 @@
 
 from typing import ClassVar
 
-import torch
-
-from metamedica.functional.inner_loop.forms import InnerLoop, constant, first_order
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
-from metamedica.types import Encoder, LabelledBatch, Paper, TaskKind
+from metamedica.types import LabelledBatch, Paper, TaskKind
 
 
 class FirstOrderMaml(InnerLoopLearner):
@@ -29,13 +27,6 @@ class FirstOrderMaml(InnerLoopLearner):
         "Model-agnostic meta-learning for fast adaptation of deep networks", "Finn, Abbeel and Levine", 2017, "arXiv:1703.03400"
     )  # fmt: skip
 
-    def __init__(
-        self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
-    ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.rate = rate
-        self.steps = steps
-
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter."""
         return InnerLoop(self.steps, constant(self.rate))
@@ -46,7 +37,4 @@ class FirstOrderMaml(InnerLoopLearner):
         Raises:
             TaskError: more classes than `max_classes`.
         """
-        form, start = self.begin(support)
-        with torch.no_grad():
-            adapted = form.adapt(start, support)
-        return first_order(adapted, start)
+        return self.adapt_first_order(support)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from metamedica.functional.inner_loop.forms import Form, InnerLoop, constant
+from metamedica.functional.inner_loop.chain_forms import all_laid_out
+from metamedica.functional.inner_loop.forms import Form
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.types import Encoder, LabelledBatch, Paper, TaskKind
 
@@ -46,15 +48,13 @@ class ImplicitMaml(InnerLoopLearner):
         solver_steps: int = 10,
         chunk: int | None = None,
     ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.rate = rate
-        self.steps = steps
+        super().__init__(encoder, max_classes=max_classes, rate=rate, steps=steps, chunk=chunk)
         self.pull = pull
         self.solver_steps = solver_steps
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter, pulled back to the start."""
-        return InnerLoop(self.steps, constant(self.rate), pull=self.pull, scalar_front=False)
+        return InnerLoop(self.steps, constant(self.rate), pull=self.pull)
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
         """Return each task's network after the inner steps; its gradient reaches the start by the implicit function theorem.
@@ -64,7 +64,7 @@ class ImplicitMaml(InnerLoopLearner):
         """
         form, start = self.begin(support)
         with torch.no_grad():
-            end = form.adapt(start, support)
+            end = all_laid_out(form.adapt(start, support))
         names = sorted(end.moved)
         solver = _Solver(form, end, support, pull=self.pull, steps=self.solver_steps, names=names)
         linked = _Implicit.apply(  # type: ignore[no-untyped-call]

@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from metamedica.functional.inner_loop.forms import InnerLoop, constant
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
-from metamedica.types import Encoder, Paper, TaskKind
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.types import Paper, TaskKind
 
 
 class Maml(InnerLoopLearner):
@@ -24,13 +24,6 @@ class Maml(InnerLoopLearner):
     paper: ClassVar[Paper] = Paper(
         "Model-agnostic meta-learning for fast adaptation of deep networks", "Finn, Abbeel and Levine", 2017, "arXiv:1703.03400"
     )  # fmt: skip
-
-    def __init__(
-        self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
-    ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.rate = rate
-        self.steps = steps
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter."""

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metamedica.functional.inner_loop.forms import InnerLoop
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.types import Encoder, EpisodeBatch, Paper, TaskKind
 
 HEADS = "head"
@@ -41,8 +41,7 @@ class MamlPlusPlus(InnerLoopLearner):
         early: float = 0.05,
         chunk: int | None = None,
     ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.steps = steps
+        super().__init__(encoder, max_classes=max_classes, rate=rate, steps=steps, chunk=chunk)
         self.early = early
         layers = {_layer(f"encoder.{name}") for name, _ in encoder.named_parameters()} | {HEADS}
         self.rates = nn.ParameterDict({layer: nn.Parameter(torch.full((steps,), rate)) for layer in sorted(layers)})

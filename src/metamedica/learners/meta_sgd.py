@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from metamedica.functional.inner_loop.forms import InnerLoop
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.types import Encoder, Paper, TaskKind
 
@@ -33,8 +33,7 @@ class MetaSgd(InnerLoopLearner):
     def __init__(
         self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 3, chunk: int | None = None
     ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.steps = steps
+        super().__init__(encoder, max_classes=max_classes, rate=rate, steps=steps, chunk=chunk)
         self.rates = nn.ParameterDict()
         for kind in KINDS:
             for name, value in start_parameters(encoder, self.heads, kind).items():
@@ -47,7 +46,7 @@ class MetaSgd(InnerLoopLearner):
             found: Tensor = self.rates[_entry(kind, name)]
             return found
 
-        return InnerLoop(self.steps, rate, scalar_front=False)
+        return InnerLoop(self.steps, rate)
 
 
 def _entry(kind: TaskKind, name: str) -> str:

@@ -1,23 +1,13 @@
 """Prototypical network: softmax over minus squared distances to class means."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from metamedica.functional.classes import check_two_classes, law_of_shown, membership
-from metamedica.functional.prototypes import class_means, squared_distances
+from metamedica.functional.classes import law_of_shown
+from metamedica.functional.prototypes import Prototypes, prototypes_of, squared_distances
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
-
-
-@dataclass(frozen=True)
-class Prototypes:
-    """Class means of each task, and how many cases each is made of."""
-
-    means: Float[Tensor, "tasks classes dim"]
-    counts: Float[Tensor, "tasks classes"]
 
 
 class Prototypical(Learner[Prototypes]):
@@ -48,10 +38,7 @@ class Prototypical(Learner[Prototypes]):
             TaskError: regression, or a support of one class.
         """
         self.check_kind(support.kind)
-        embedded = self.encoder(support.features)
-        members = membership(support, embedded.dtype)
-        check_two_classes(members)
-        return Prototypes(class_means(embedded, members), members.sum(1))
+        return prototypes_of(self.encoder(support.features), support)
 
     def predict(self, state: Prototypes, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""

@@ -1,26 +1,16 @@
 """Relation network: a learned comparison of a query with each class."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import relu
 
-from metamedica.functional.classes import check_two_classes, law_of_shown, membership
-from metamedica.functional.prototypes import class_means
+from metamedica.functional.classes import law_of_shown
+from metamedica.functional.prototypes import Prototypes, prototypes_of
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
-@dataclass(frozen=True)
-class ClassEmbeddings:
-    """One embedding per class of each task, and how many cases each is made of."""
-
-    means: Float[Tensor, "tasks classes dim"]
-    counts: Float[Tensor, "tasks classes"]
-
-
-class Relation(Learner[ClassEmbeddings]):
+class Relation(Learner[Prototypes]):
     """p(class k) = softmax_k of g([mean embedding of class k, embedding of the query]), g a perceptron with one hidden layer.
 
     Encoder and comparison g are learned together (Sung et al., eq. 1), so that the measure of likeness need not be a distance.
@@ -48,19 +38,16 @@ class Relation(Learner[ClassEmbeddings]):
         self.of_query = nn.Linear(encoder.dim, hidden, bias=False)
         self.score = nn.Linear(hidden, 1, bias=False)  # a bias would be the same for every class and cancel
 
-    def adapt(self, support: LabelledBatch) -> ClassEmbeddings:
+    def adapt(self, support: LabelledBatch) -> Prototypes:
         """Return the mean embedding of each class of each task.
 
         Raises:
             TaskError: regression, or a support of one class.
         """
         self.check_kind(support.kind)
-        embedded = self.encoder(support.features)
-        members = membership(support, embedded.dtype)
-        check_two_classes(members)
-        return ClassEmbeddings(class_means(embedded, members), members.sum(1))
+        return prototypes_of(self.encoder(support.features), support)
 
-    def predict(self, state: ClassEmbeddings, query: CaseBatch) -> Law:
+    def predict(self, state: Prototypes, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""
         asked = self.of_query(self.encoder(query.features))
         hidden = relu(self.of_class(state.means)[:, None] + asked[:, :, None])

@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metamedica.functional.inner_loop.forms import Chain, InnerLoop, constant, first_order
+from metamedica.functional.inner_loop.chain_forms import WideChain
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
-from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Paper, TaskKind
+from metamedica.functional.multitask import side_by_side
+from metamedica.functional.sparse import affine
+from metamedica.types import EpisodeBatch, LabelledBatch, Paper, TaskKind
 
 
 class Reptile(InnerLoopLearner):
@@ -33,13 +36,6 @@ class Reptile(InnerLoopLearner):
         "On first-order meta-learning algorithms", "Nichol, Achiam and Schulman", 2018, "arXiv:1803.02999"
     )
 
-    def __init__(
-        self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
-    ) -> None:
-        super().__init__(encoder, max_classes=max_classes, chunk=chunk)
-        self.rate = rate
-        self.steps = steps
-
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter."""
         return InnerLoop(self.steps, constant(self.rate))
@@ -50,14 +46,11 @@ class Reptile(InnerLoopLearner):
         Raises:
             TaskError: more classes than `max_classes`.
         """
-        form, start = self.begin(support)
-        with torch.no_grad():
-            adapted = form.adapt(start, support)
-        return first_order(adapted, start)
+        return self.adapt_first_order(support)
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return a number whose gradient is Reptile's: the way from each task's end back to the start, over the rate, mean over tasks."""
-        cases = _together(episodes)
+        cases = side_by_side(episodes)
         form, start = self.begin(cases)
         with torch.no_grad():
             end = form.adapt(start, cases)
@@ -68,22 +61,10 @@ class Reptile(InnerLoopLearner):
             for name in end.moved
             if end.parameters[name] is not start[name]
         ]
-        if (
-            end.front is not None
-        ):  # there the way is weight_step^T inputs, and its product with the weight needs no matrix of a task's own
-            assert isinstance(form, Chain)
-            first = form.links[0].forward(start, end.front.inputs)[0]
-            _, bias = form.links[0].names
-            plain = first - start[bias]
-            way += [(plain * end.front.weight_step).sum(), (start[bias] * end.front.bias_step.sum((0, 1))).sum()]
+        if isinstance(form, WideChain) and end.front is not None and end.front.weight_step is not None:
+            # minus the way is weight_step^T inputs there, and its product with the weight needs no matrix of a task's own
+            bias = start[form.first.bias]
+            plain = affine(end.front.inputs, start[form.first.weight].mT, bias) - bias
+            way += [-(plain * end.front.weight_step).sum(), -(bias * end.front.weight_step.sum((0, 1))).sum()]
         toward = torch.stack(way).sum() / (self.rate * n_tasks)
         return reached + (toward - toward.detach())
-
-
-def _together(episodes: EpisodeBatch) -> LabelledBatch:
-    """Return support and query as one labelled batch."""
-    support, query = episodes.support, episodes.query
-    features = {name: torch.cat([block, query.features[name]], 1) for name, block in support.features.items()}
-    mask = torch.cat([support.mask, query.mask], 1)
-    targets = torch.cat([support.targets, query.targets], 1)
-    return LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)

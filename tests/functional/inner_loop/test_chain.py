@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from metamedica.functional.inner_loop.chain import Affine, Drop, links_of, run, slopes
+from metamedica.functional.inner_loop.chain import Affine, Drop, links_of, matrices, run, slopes
 
 
 def _layers() -> nn.Sequential:
@@ -45,7 +45,8 @@ def test_slopes_of_every_parameter_and_of_the_input_are_those_of_autograd(shared
         ]
     )
     torch.testing.assert_close(y, want_y, atol=1e-13, rtol=1e-12)
-    found, to_input = slopes(links, given, tape, far, wanted=set(own), to_input=True)
+    downhill, to_input = slopes(links, given, tape, far, wanted=set(own), to_input=True)
+    found = matrices(downhill)
     want = torch.autograd.grad((want_y * far).sum(), [x, *own.values()])
     torch.testing.assert_close(to_input, want[0], atol=1e-13, rtol=1e-12)
     for (name, _), slope in zip(own.items(), want[1:], strict=True):

@@ -10,21 +10,12 @@ from torch.nn.functional import cross_entropy
 
 from metamedica.encoders.mlp import MLP
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.inner_loop.forms import (
-    AnyNetwork,
-    Chain,
-    Form,
-    HeadOnly,
-    InnerLoop,
-    WideChain,
-    chain_of,
-    constant,
-    first_order,
-    form_for,
-    form_of,
-    laid_out,
-)
+from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, all_laid_out
+from metamedica.functional.inner_loop.choice import chain_of, first_order, form_for, form_of
+from metamedica.functional.inner_loop.forms import AnyNetwork, Form
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import KindHeads, head_output, start_parameters
+from metamedica.functional.sparse import Entries
 from metamedica.testing import VectorEncoder
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
 
@@ -144,7 +135,7 @@ def test_after_every_step_each_task_has_the_parameters_of_the_plain_loop(form: s
     start = start_parameters(encoder, heads, kind)
     loop = InnerLoop(3, constant(0.3))
     for step, adapted in enumerate(_form(form, encoder, loop, episodes.support).walk(start, episodes.support)):
-        found = laid_out(adapted)
+        found = all_laid_out(adapted).parameters
         for task in range(3):
             want = _plain(encoder, start, episodes.support, task, InnerLoop(step, constant(0.3)))
             for name, value in want.items():
@@ -172,7 +163,7 @@ def test_rates_may_differ_by_step_and_entry_and_are_learned_through_the_steps(fo
     start = start_parameters(encoder, heads, "regression")
     torch.manual_seed(1)
     rates = {name: (0.3 * torch.rand_like(value)).requires_grad_() for name, value in start.items()}
-    loop = InnerLoop(3, lambda step, name: rates[name] / (1 + step), scalar_front=False)
+    loop = InnerLoop(3, lambda step, name: rates[name] / (1 + step))
     values = [*start.values(), *rates.values()]
     found = torch.autograd.grad(_query_loss(_form(form, encoder, loop, episodes.support), start, episodes), values)
     want = torch.autograd.grad(_plain_loss(encoder, start, episodes, loop), values)
@@ -252,7 +243,7 @@ def test_a_pull_to_the_start_is_a_term_of_the_loss(form: str) -> None:
     encoder, heads, episodes = _world("norm and GELU", "binary")
     start = start_parameters(encoder, heads, "binary")
     loop = InnerLoop(4, constant(0.2), pull=0.7)
-    adapted = laid_out(_form(form, encoder, loop, episodes.support).adapt(start, episodes.support))
+    adapted = all_laid_out(_form(form, encoder, loop, episodes.support).adapt(start, episodes.support)).parameters
     for task in range(3):
         own = dict(start)
         for _ in range(4):
@@ -262,3 +253,24 @@ def test_a_pull_to_the_start_is_a_term_of_the_loss(form: str) -> None:
             own = {n: (v - 0.2 * g).detach().requires_grad_() for (n, v), g in zip(own.items(), slopes, strict=True)}
         for name, value in own.items():
             torch.testing.assert_close(adapted[name][task], value, atol=1e-12, rtol=1e-10)
+
+
+def test_a_wide_sparse_block_is_adapted_by_its_entries_with_the_meta_gradient_of_the_plain_loop() -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    encoder = MLP({"bits": 400, "x": 4}, hidden=(6,), dim=5, dropout=0.0).double()
+    random = torch.Generator().manual_seed(0)
+
+    def part(batch: LabelledBatch, n: int) -> LabelledBatch:
+        bits = (torch.rand(3, n, 400, generator=random) < 0.03).double()
+        longer = batch.map(lambda value: torch.cat([value] * (n // value.shape[1] + 1), 1)[:, :n])
+        return LabelledBatch(CaseBatch({**longer.features, "bits": bits}, longer.mask), longer.targets, "binary", 2)
+
+    episodes = EpisodeBatch(part(episodes.support, 60), part(episodes.query, 50), episodes.task_index)
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(4, constant(0.3))
+    made = form_for(encoder, loop, episodes.support)
+    assert type(made) is WideChain
+    assert isinstance(made.adapt(start, episodes.support).front.inputs[0], Entries)  # type: ignore[union-attr]
+    found = torch.autograd.grad(_query_loss(made, start, episodes), list(start.values()))
+    want = torch.autograd.grad(_plain_loss(encoder, start, episodes, loop), list(start.values()))
+    for one, other in zip(found, want, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)

@@ -16,6 +16,7 @@ from metamedica.functional.inner_loop.networks import (
     head_output,
     output_loss,
     output_slopes,
+    shares,
     start_parameters,
 )
 from metamedica.testing import SIZE, VectorEncoder, vector_episodes
@@ -89,7 +90,7 @@ def test_the_slopes_are_those_of_the_loss(kind: TaskKind, own_variance: bool) ->
         [[0.3], [-0.2], [0.1]] if own_variance else [0.3], dtype=torch.float64, requires_grad=True
     )
     parameters = {"log_variance": log_variance} if kind == "regression" else {}
-    slope, own = output_slopes(output, parameters, goals, mask)
+    slope, own = output_slopes(output, parameters, goals, shares(mask, torch.float64))
     for task in range(3):
         mine = {name: value[task] if own_variance else value for name, value in parameters.items()}
         loss = output_loss(output[task], mine, goals[task], mask[task])

@@ -21,6 +21,27 @@ Cases: TypeAlias = Float[Tensor, "tasks n _"]
 Saved: TypeAlias = Any
 
 
+@dataclass(frozen=True)
+class Outer:
+    """The slope of a task's weight matrix, not yet summed over its cases: slope^T inputs."""
+
+    slope: Float[Tensor, "tasks n out"]
+    inputs: Float[Tensor, "tasks n width"]
+
+    def dense(self) -> Float[Tensor, "tasks out width"]:
+        """Return the matrix of each task."""
+        return self.slope.mT @ self.inputs
+
+
+Downhill: TypeAlias = Mapping[str, Tensor | Outer]
+"""Slopes (or minus them) by the parameter's name, weights as `Outer` where that saves a product."""
+
+
+def matrices(downhill: Downhill) -> Parameters:
+    """Return every slope as a tensor of the parameter's shape, `[tasks, ...]`."""
+    return {name: value.dense() if isinstance(value, Outer) else value for name, value in downhill.items()}
+
+
 class Link(ABC):
     """One layer of a chain, without parameters of its own."""
 
@@ -32,7 +53,7 @@ class Link(ABC):
         """Return the layer's output and what `backward` needs of it."""
 
     @abstractmethod
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
+    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Downhill]:
         """Return the slope of the input and of each parameter (leading axis: tasks), given the slope of the output."""
 
 
@@ -43,24 +64,33 @@ def _over_cases(value: Tensor, shared: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Affine(Link):
-    """x W^T + b."""
+    """factor * x W^T + b."""
 
     weight: str
     bias: str
+    factor: float = 1.0
 
     @property
     def names(self) -> tuple[str, ...]:  # type: ignore[override]
         return (self.weight, self.bias)
 
     def forward(self, parameters: Mapping[str, Tensor], x: Cases) -> tuple[Cases, Saved]:
-        return x @ parameters[self.weight].mT + _over_cases(parameters[self.bias], 1), x
+        weight, bias = parameters[self.weight], parameters[self.bias]
+        if self.factor != 1:  # on the weight, which is smaller than the cases
+            weight = weight * self.factor
+        if weight.dim() == bias.dim() + 1 == 2:
+            return functional.linear(x, weight, bias), (x, weight)
+        if weight.dim() == 3 == x.dim():
+            return torch.baddbmm(_over_cases(bias, 1), x, weight.mT), (x, weight)
+        return x @ weight.mT + _over_cases(bias, 1), (x, weight)
 
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
-        return slope @ parameters[self.weight], self.own_slopes(saved, slope)
+    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Downhill]:
+        return slope @ saved[1], self.own_slopes(saved, slope)
 
-    def own_slopes(self, x: Cases, slope: Cases) -> Parameters:
+    def own_slopes(self, saved: Saved, slope: Cases) -> Downhill:
         """Return the slopes of weight and bias."""
-        return {self.weight: slope.mT @ x, self.bias: slope.sum(-2)}
+        scaled = slope if self.factor == 1 else slope * self.factor
+        return {self.weight: Outer(scaled, saved[0]), self.bias: slope.sum(-2)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +111,7 @@ class Norm(Link):
         unit = centred * scale
         return unit * _over_cases(parameters[self.weight], 1) + _over_cases(parameters[self.bias], 1), (unit, scale)
 
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
+    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Downhill]:
         unit, scale = saved
         own = {self.weight: (slope * unit).sum(-2), self.bias: slope.sum(-2)}
         inner = slope * _over_cases(parameters[self.weight], 1)
@@ -94,10 +124,11 @@ class Relu(Link):
     """max(x, 0)."""
 
     def forward(self, parameters: Mapping[str, Tensor], x: Cases) -> tuple[Cases, Saved]:
-        return x.relu(), x > 0
+        y = x.relu()
+        return y, y.detach()  # its sign alone counts, and has no slope
 
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
-        return slope * saved, {}
+    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Downhill]:
+        return torch.ops.aten.threshold_backward(slope, saved, 0.0), {}
 
 
 @dataclass(frozen=True)
@@ -108,7 +139,7 @@ class Tanh(Link):
         y = x.tanh()
         return y, y
 
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
+    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Downhill]:
         return slope * (1 - saved.square()), {}
 
 
@@ -120,7 +151,7 @@ class Gelu(Link):
         below = 0.5 * (1 + torch.erf(x * math.sqrt(0.5)))
         return x * below, (x, below)
 
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
+    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Downhill]:
         x, below = saved
         return slope * (below + x * torch.exp(-0.5 * x.square()) / math.sqrt(2 * math.pi)), {}
 
@@ -135,21 +166,8 @@ class Drop(Link):
         kept = functional.dropout(torch.ones_like(x), self.rate)
         return x * kept, kept
 
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
+    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Downhill]:
         return slope * saved, {}
-
-
-@dataclass(frozen=True)
-class Scale(Link):
-    """x times a constant."""
-
-    factor: float
-
-    def forward(self, parameters: Mapping[str, Tensor], x: Cases) -> tuple[Cases, Saved]:
-        return x * self.factor, None
-
-    def backward(self, parameters: Mapping[str, Tensor], saved: Saved, slope: Cases) -> tuple[Cases, Parameters]:
-        return slope * self.factor, {}
 
 
 def links_of(layers: nn.Sequential, prefix: str) -> list[Link] | None:
@@ -191,7 +209,7 @@ def slopes(
     *,
     wanted: Collection[str],
     to_input: bool,
-) -> tuple[Parameters, Cases | None]:
+) -> tuple[Downhill, Cases | None]:
     """Return the slope of each wanted parameter, and of the input where that is asked for; goes back no further than needed.
 
     Args:
@@ -203,7 +221,7 @@ def slopes(
         to_input: whether the slope of the input is wanted.
     """
     chain, saves = list(links), list(tape)
-    found: Parameters = {}
+    found: dict[str, Tensor | Outer] = {}
     first = (
         0
         if to_input

@@ -3,8 +3,12 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
+
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.inner_loop.forms import Form, InnerLoop, form_for, form_of
+from metamedica.functional.inner_loop.choice import first_order, form_for, form_of
+from metamedica.functional.inner_loop.forms import Form
+from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, TaskKind
 
@@ -15,15 +19,21 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
     Args:
         encoder: learned; without batch statistics (they would couple tasks).
         max_classes: most classes of a multiclass task.
+        rate: inner learning rate; where rates are learned, what they start from.
+        steps: inner steps, in training and in use.
         chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all.
     """
 
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
 
-    def __init__(self, encoder: Encoder, *, max_classes: int, chunk: int | None) -> None:
+    def __init__(
+        self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = KindHeads(encoder.dim, max_classes=max_classes)
+        self.rate = rate
+        self.steps = steps
         self.chunk = chunk
 
     @abstractmethod
@@ -49,6 +59,17 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         """
         form, start = self.begin(support)
         return form.adapt(start, support)
+
+    def adapt_first_order(self, support: LabelledBatch) -> AdaptedNetworks:
+        """Return each task's network after the inner steps; its gradient is passed to the start unchanged.
+
+        Raises:
+            TaskError: more classes than `max_classes`.
+        """
+        form, start = self.begin(support)
+        with torch.no_grad():
+            adapted = form.adapt(start, support)
+        return first_order(adapted, start)
 
     def predict(self, state: AdaptedNetworks, query: CaseBatch) -> Law:
         """Return the law of each query case under its task's own network."""

@@ -3,6 +3,7 @@
 The module that the parameters come from is never written to.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 from metamedica.errors import TaskError
 from metamedica.functional.classes import membership
 from metamedica.functional.inner_loop.chain import Parameters
+from metamedica.functional.sparse import Piece, gram
 from metamedica.types import Encoder, Features, LabelledBatch, Law, TaskKind
 
 ENCODER = "encoder."
@@ -47,17 +49,56 @@ class KindHeads(nn.Module):
 
 @dataclass(frozen=True)
 class Front:
-    """What a task changed of a wide first layer, never laid out: its pre-activation of x is x W^T + b - (x inputs^T) weight_step - bias_step.
+    """What a task changed of a wide first layer, never laid out.
+
+    Its pre-activation of x is x W^T + b + (x inputs^T) weight_step + the sum of bias_step over the support.
 
     Args:
-        inputs: `[tasks, n, width]`, the support as it enters the first layer.
-        weight_step: `[tasks, n, out]`, the rates times the slopes of the first pre-activations, summed over the steps so far.
-        bias_step: `[tasks, 1, out]`.
+        inputs: `[tasks, n, width]`, the support as it enters the first layer, as pieces side by side.
+        weight_step: `[tasks, n, out]`, the rates times minus the slopes of the first pre-activations, summed over the steps so far;
+            None before the first.
+        bias_step: `[tasks, n, out]`, likewise with the bias's rates; the same tensor where those are the weight's.
     """
 
-    inputs: Float[Tensor, "tasks n width"]
-    weight_step: Float[Tensor, "tasks n out"]
-    bias_step: Float[Tensor, "tasks 1 out"]
+    inputs: Sequence[Piece]
+    weight_step: Float[Tensor, "tasks n out"] | None = None
+    bias_step: Float[Tensor, "tasks n out"] | None = None
+
+    def further(
+        self,
+        below: Float[Tensor, "tasks n out"],
+        of_weight: float | Tensor,
+        of_bias: float | Tensor,
+        *,
+        pull: float = 0.0,
+    ) -> "Front":
+        """Return the front one step further.
+
+        Args:
+            below: minus the slopes of the first pre-activations.
+            of_weight: rate, one number.
+            of_bias: likewise.
+            pull: of `InnerLoop`.
+        """
+
+        def moved(before: Tensor | None, rate: float | Tensor) -> Tensor:
+            step = below if isinstance(rate, float) and rate == 1 else rate * below
+            if before is None:
+                return step
+            return before * (1 - rate * pull) + step if pull else before + step
+
+        weight_step = moved(self.weight_step, of_weight)
+        joined = self.weight_step is self.bias_step and (of_weight is of_bias or of_weight == of_bias)
+        return Front(self.inputs, weight_step, weight_step if joined else moved(self.bias_step, of_bias))
+
+    def change(self, inputs: Sequence[Piece], base: Float[Tensor, "tasks m out"]) -> Float[Tensor, "tasks m out"]:
+        """Return the pre-activations of cases under each task's own first layer, given those under the shared one."""
+        if self.weight_step is None or self.bias_step is None:
+            return base
+        kernel = gram(inputs, self.inputs)
+        if self.weight_step is self.bias_step:
+            return torch.baddbmm(base, kernel + 1, self.weight_step)
+        return torch.baddbmm(base, kernel, self.weight_step) + self.bias_step.sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -125,14 +166,21 @@ def output_loss(
     return (each * mask).sum() / mask.sum().clamp(min=1)
 
 
+def shares(mask: Bool[Tensor, "tasks n"], dtype: torch.dtype) -> Float[Tensor, "tasks n 1"]:
+    """Return the weight of each case in its task's loss: one over their number, 0 where padded."""
+    return (mask.to(dtype) / mask.sum(1, keepdim=True).clamp(min=1))[..., None]
+
+
 def output_slopes(
     output: Float[Tensor, "tasks n outputs"],
     parameters: Parameters,
     goals: Float[Tensor, "tasks n goals"],
-    mask: Bool[Tensor, "tasks n"],
+    share: Float[Tensor, "tasks n 1"],
 ) -> tuple[Float[Tensor, "tasks n outputs"], Parameters]:
-    """Return the slopes of `output_loss` of every task: of the output, and of the parameters that only the loss reads."""
-    share = (mask.to(output.dtype) / mask.sum(1, keepdim=True).clamp(min=1))[..., None]
+    """Return the slopes of every task's loss, the sum of `share` times the cases' negative log-likelihoods.
+
+    Those of the output, and those of the parameters that only the loss reads.
+    """
     if "log_variance" in parameters:
         precision = torch.exp(-parameters["log_variance"])[..., None, None].reshape(-1, 1, 1)
         miss = (output - goals) * share
@@ -141,12 +189,12 @@ def output_slopes(
         }
     shown = goals.shape[-1]
     slope = (torch.softmax(output[..., :shown], dim=-1) - goals) * share
-    return functional.pad(slope, (0, output.shape[-1] - shown)), {}
+    return slope if shown == output.shape[-1] else functional.pad(slope, (0, output.shape[-1] - shown)), {}
 
 
-def law_of_output(output: Float[Tensor, "tasks m outputs"], adapted: AdaptedNetworks) -> Law:
-    """Return the law that a head's output stands for."""
-    if adapted.n_classes is None:
-        scale = torch.exp(0.5 * adapted.parameters["log_variance"]).expand(output.shape[:2])
+def law_of_output(output: Float[Tensor, "tasks m outputs"], parameters: Parameters, n_classes: int | None) -> Law:
+    """Return the law that a head's output stands for; regression reads its `log_variance`."""
+    if n_classes is None:
+        scale = torch.exp(0.5 * parameters["log_variance"]).expand(output.shape[:2])
         return Normal(output[..., 0], scale, validate_args=False)
-    return Categorical(logits=output[..., : adapted.n_classes], validate_args=False)
+    return Categorical(logits=output[..., :n_classes], validate_args=False)

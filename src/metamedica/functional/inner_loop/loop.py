@@ -1,0 +1,74 @@
+"""How a task adapts: steps, rates, what moves, and one step of gradient descent."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from metamedica.functional.inner_loop.chain import Downhill, Outer, Parameters
+
+Rates: TypeAlias = Callable[[int, str], float | Tensor]
+"""`rate(step, name)`: a number, or a tensor that multiplies the parameter's slope."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same rate for every step and parameter."""
+
+    rate: float | Tensor
+
+    def __call__(self, step: int, name: str) -> float | Tensor:
+        """Return the rate."""
+        return self.rate
+
+
+def constant(rate: float | Tensor) -> Rates:
+    """Return the same rate for every step and parameter."""
+    return Constant(rate)
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """How a task adapts.
+
+    Args:
+        steps: gradient steps.
+        rate: learning rate per step and parameter.
+        moves: whether tasks move the parameter of this name; all by default.
+        pull: strength of the pull back to the start, pull / 2 |theta - start|^2 in the loss (Rajeswaran et al. 2019, eq. 3).
+    """
+
+    steps: int
+    rate: Rates
+    moves: Callable[[str], bool] = lambda name: True
+    pull: float = 0.0
+
+    def stepped(self, step: int, own: Parameters, downhill: Downhill, start: Parameters) -> Parameters:
+        """Return the tasks' parameters one step further, given minus their slopes."""
+        found = {}
+        for name, way in downhill.items():
+            rate, here = self.rate(step, name), own[name]
+            if isinstance(way, Outer) and not isinstance(rate, Tensor) and not self.pull:
+                found[name] = torch.baddbmm(here, way.slope.mT, way.inputs, alpha=rate)
+                continue
+            move = way.dense() if isinstance(way, Outer) else way
+            if self.pull:
+                move = move - self.pull * (here - start[name])
+            found[name] = here + rate * move if isinstance(rate, Tensor) else torch.add(here, move, alpha=rate)
+        return found
+
+    def folded(self) -> tuple[float | Tensor, "InnerLoop"]:
+        """Return a factor of the loss and a loop that takes the same steps on it, with rate 1 wherever that can be.
+
+        One rate for all is cheaper on the few slopes of the output than on those of every parameter.
+        """
+        if isinstance(self.rate, Constant) and not self.pull:
+            return self.rate.rate, replace(self, rate=Constant(1.0))
+        return 1.0, self
+
+    def rates_are_numbers(self, names: Collection[str]) -> bool:
+        """Return whether the rate of each of these parameters is one number at every step."""
+        rates = [self.rate(step, name) for step in range(self.steps) for name in names]
+        return all(not isinstance(rate, Tensor) or rate.dim() == 0 for rate in rates)
