@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
+from torch.overrides import has_torch_function
 
 MOST_FILLED = 0.1
 """Above this share of entries that are not zero the dense product is as fast."""
@@ -150,7 +151,7 @@ def _whole(numbers: NDArray[Any]) -> Int[Tensor, " n"]:
 
 def _plain(rows: Tensor) -> bool:
     """Return whether the numbers may be looked at: not while a graph is traced or mapped over, nor where their gradient is wanted."""
-    if torch.compiler.is_compiling() or rows.device.type != "cpu" or rows.requires_grad:
+    if torch.compiler.is_compiling() or has_torch_function((rows,)) or rows.device.type != "cpu" or rows.requires_grad:
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(rows)
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from metamedica.errors import FileFormatError, MissingExtraError, MetamedicaError
-from metamedica.functional.inner_loop.forms import laid_out
+from metamedica.functional.inner_loop.chain_forms import all_laid_out
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.predictors.export.drawing import OPSET, onnx_package
 from metamedica.predictors.export.operators import drawn
@@ -93,8 +92,7 @@ def _without_support(adapted: Adapted) -> Adapted:
     if isinstance(adapted, AdaptedMixture):
         return AdaptedMixture([_without_support(part) for part in adapted.parts], adapted.weighed)
     if isinstance(adapted, AdaptedLearner) and isinstance(adapted.state, AdaptedNetworks):
-        state = replace(adapted.state, parameters=laid_out(adapted.state), front=None)
-        return AdaptedLearner(adapted.learner, state, adapted.scale)
+        return AdaptedLearner(adapted.learner, all_laid_out(adapted.state), adapted.scale)
     return adapted
 
 
