@@ -25,7 +25,7 @@ from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.support import read_support
 from metamedica.predictors.trust import EarlierTasks, content_hash
-from metamedica.training import TrainingSettings, train
+from metamedica.training import TrainingSettings, Watch, train
 from metamedica.types import Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
@@ -120,6 +120,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         checkpoints: str | Path | None = None,
         resume: bool = False,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> "MetaLearner":
         """Learn from the meta-train tasks, selecting on the meta-valid tasks; meta-test tasks are not looked at.
 
@@ -129,6 +130,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             checkpoints: folder for checkpoints; None writes none.
             resume: go on from the newest good checkpoint there; the result equals an uninterrupted run bit for bit.
             progress: called as `progress(done, total, message)`.
+            watch: called after each look at the meta-valid tasks as `watch(step, best score so far)`; what it raises ends the training.
 
         Raises:
             TaskError: too few tasks or cases to learn from.
@@ -173,6 +175,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                 checkpoints=None if checkpoints is None else Path(checkpoints),
                 resume=resume,
                 progress=progress,
+                watch=watch,
             )
             history = [dict(row) for row in result.history]
         usual_scale = _usual_scale(tasks, names)

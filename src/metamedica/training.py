@@ -10,13 +10,13 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,13 +30,15 @@ from metamedica.data.episodes import EpisodeSampler
 from metamedica.errors import BundleError, InputError, TrainingError
 from metamedica.functional.batch_norm import frozen_batch_norms
 from metamedica.functional.targets import standardise_episodes
-from metamedica.schedule import TrainingSettings
+from metamedica.schedule import TrainingSettings, duration
 from metamedica.types import EpisodeBatch, LabelledBatch, Learner, Progress
 
 __all__ = ["TrainingInterrupted", "TrainingResult", "TrainingSettings", "mean_log_likelihood", "train"]
 
 _VALIDATION = 2**32  # a number that no step has: validation draws the same random numbers each time
 _log = logging.getLogger(__name__)
+
+Watch: TypeAlias = Callable[[int, float], None]
 
 
 class TrainingInterrupted(TrainingError):
@@ -76,16 +78,6 @@ class _Standing:
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
     seconds: float = 0.0
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in words: `42 s`, `3 min 05 s`, `1 h 02 min`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 @contextmanager
@@ -150,11 +142,13 @@ class _Run:
         settings: TrainingSettings,
         *,
         progress: Progress | None,
+        watch: Watch | None,
     ) -> None:
         self.learner = learner
         self.sampler = sampler
         self.settings = settings
         self.progress = progress
+        self.watch = watch
         self.frozen = frozen_batch_norms(learner)
         self.parameters = {name: value for name, value in learner.named_parameters() if value.requires_grad}
         self.device = next(iter(self.parameters.values())).device
@@ -237,6 +231,8 @@ class _Run:
         else:
             now.stale += 1
             now.stopped = now.stale >= self.settings.patience
+        if self.watch is not None and now.best_score is not None:
+            self.watch(now.step, now.best_score)
 
     def checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint:
         """Return where the run stands, ready to be written."""
@@ -329,6 +325,7 @@ def train(
     checkpoints: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> TrainingResult:
     """Meta-train a learner in place; it ends with the weights of the best meta-valid score, in evaluation mode.
 
@@ -343,6 +340,7 @@ def train(
         checkpoints: folder for checkpoints; None writes none.
         resume: go on from the newest good checkpoint there.
         progress: called after each step as `progress(done, total, message)`.
+        watch: called after each look as `watch(step, best meta-valid score so far)`; what it raises ends the training.
 
     Raises:
         TrainingError: loss, gradient or score are not finite, or the learner has a batch norm that is not in evaluation mode.
@@ -356,7 +354,7 @@ def train(
     if not learner.learns_from_tasks():
         return TrainingResult()
     folder = None if checkpoints is None else CheckpointFolder(checkpoints)
-    run = _Run(learner, sampler, validation, settings, progress=progress)
+    run = _Run(learner, sampler, validation, settings, progress=progress, watch=watch)
     identity: dict[str, Any] = {}
     if folder is not None:
         identity = {

@@ -43,6 +43,26 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Between:
+    """Numbers that a search over settings tries: from `low` to `high`, evenly, or evenly in their logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Values that a search over settings tries: numbers, words, or lists of them."""
+
+    values: tuple[Any, ...]
+
+
+Ranges: TypeAlias = Mapping[str, Between | OneOf | None]
+"""Setting -> what a search tries; None for one that it leaves as it is."""
+
+
+@dataclass(frozen=True)
 class CaseBatch:
     """Cases of a batch of tasks, padded to the longest.
 
@@ -140,6 +160,8 @@ class Encoder(nn.Module, ABC):
     """Feature blocks -> vectors. Learned (`encoders/`) or fixed."""
 
     dim: int
+    ranges: ClassVar[Ranges] = {}
+    """As those of a `Learner`."""
 
     @abstractmethod
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
@@ -184,6 +206,8 @@ class Learner(nn.Module, ABC, Generic[State]):
     paper: ClassVar[Paper]
     kinds: ClassVar[frozenset[TaskKind]]
     """The kinds of task that the method allows."""
+    ranges: ClassVar[Ranges] = {}
+    """What a search tries where the default does not tell (`tuning/space`); a child adds to its parents'."""
 
     @abstractmethod
     def adapt(self, support: LabelledBatch) -> State:

@@ -48,7 +48,9 @@ def command(
     about = loaded.export_onnx(out)
     size = out.stat().st_size / 1e6
     session.table(
-        "Inputs", ["name", "shape", "type"], [(name, f"cases x {told['columns']}", told["type"]) for name, told in about["inputs"].items()]
+        "Inputs",
+        ["name", "shape", "type"],
+        [(name, f"cases x {told['columns']}", told["type"]) for name, told in about["inputs"].items()],
     )
     session.table("Outputs", ["name", "about"], list(about["outputs"].items()), wide=["about"])
     session.say(

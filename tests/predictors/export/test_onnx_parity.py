@@ -103,7 +103,9 @@ def test_count_kernels_are_exact_for_few_and_for_many_labelled_cases(name: str, 
     agree(adapted, onnx_model(adapted, known), cases, scale=float(adapted.scale.scale[0]))
 
 
-@pytest.mark.parametrize(("name", "kind"), [("maml", "binary"), ("prototypical", "multiclass"), ("deep_kernel", "regression")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("maml", "binary"), ("prototypical", "multiclass"), ("deep_kernel", "regression")]
+)
 def test_the_mlp_is_exported_with_counts_as_logarithms(name: str, kind: TaskKind) -> None:
     torch.manual_seed(0)
     encoder = registry.encoder_class("mlp")({"counts": 64, "descriptors": 5}, hidden=(16,), dim=8)  # type: ignore[call-arg]
@@ -129,8 +131,12 @@ def test_message_passing_over_graphs_is_exported() -> None:
     random = torch.Generator().manual_seed(0)
 
     def graphs(n: int) -> Features:
-        atoms = torch.stack([torch.randint(0, 5, (n, 6), generator=random), torch.randint(0, 3, (n, 6), generator=random)], -1)
-        bonds = torch.cat([torch.randint(0, 6, (n, 7, 2), generator=random), torch.randint(0, 4, (n, 7, 1), generator=random)], -1)
+        atoms = torch.stack(
+            [torch.randint(0, 5, (n, 6), generator=random), torch.randint(0, 3, (n, 6), generator=random)], -1
+        )
+        bonds = torch.cat(
+            [torch.randint(0, 6, (n, 7, 2), generator=random), torch.randint(0, 4, (n, 7, 1), generator=random)], -1
+        )
         return {"atoms": atoms.reshape(n, -1).float(), "bonds": bonds.reshape(n, -1).float()}
 
     known = graphs(6)

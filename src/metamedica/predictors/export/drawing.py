@@ -133,7 +133,7 @@ class Drawing:
         )
         helper.set_model_props(model, notes)
         self.onnx.checker.check_model(model, full_check=True)
-        return model  # type: ignore[no-any-return]
+        return model
 
     def _told(self, name: str, value: Value) -> Any:
         shape = [CASES if isinstance(size, Size) else size for size in value.shape]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Categorical
 
-from metamedica.errors import FileFormatError, MissingExtraError, MetamedicaError
+from metamedica.errors import FileFormatError, MetamedicaError, MissingExtraError
 from metamedica.functional.inner_loop.chain_forms import all_laid_out
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.predictors.export.drawing import OPSET, onnx_package
@@ -118,9 +118,7 @@ def run(model: bytes, features: Features) -> dict[str, NDArray[np.float32]]:
     return dict(zip([each.name for each in session.get_outputs()], session.run(None, given), strict=True))
 
 
-def difference(
-    found: Mapping[str, NDArray[np.float32]], wanted: Mapping[str, Tensor], *, scale: float = 1.0
-) -> float:
+def difference(found: Mapping[str, NDArray[np.float32]], wanted: Mapping[str, Tensor], *, scale: float = 1.0) -> float:
     """Return the largest difference of two answers: of probabilities, or of means and standard deviations over `scale`."""
     return max(float(np.abs(found[name] - value.numpy()).max(initial=0.0)) for name, value in wanted.items()) / scale
 
@@ -206,7 +204,11 @@ def _about(predictor: "Predictor", model: "ModelProto", labelled: Features) -> d
         "model_sha256": digest(predictor.model),
         "modality": {"name": modality.name, "version": modality.version},
         "inputs": {
-            name: {"columns": int(block.shape[1]), "type": "float32", "made": modality.recipe.get(name, "see the modality")}
+            name: {
+                "columns": int(block.shape[1]),
+                "type": "float32",
+                "made": modality.recipe.get(name, "see the modality"),
+            }
             for name, block in labelled.items()
         },
         "outputs": {each.name: outputs[each.name] for each in model.graph.output},
@@ -218,7 +220,9 @@ def _about(predictor: "Predictor", model: "ModelProto", labelled: Features) -> d
 def readme(name: str, about: Mapping[str, Any]) -> str:
     """Return the Markdown that says how to run an export, for a file of this name."""
     task = about["kind"] + (f", in {about['unit']}" if about["unit"] else "")
-    blocks = ", ".join(f'"{block}": np.zeros((1, {told["columns"]}), np.float32)' for block, told in about["inputs"].items())
+    blocks = ", ".join(
+        f'"{block}": np.zeros((1, {told["columns"]}), np.float32)' for block, told in about["inputs"].items()
+    )
     if about["kind"] == "regression":
         answer = [
             'mean, deviation = session.run(["mean", "standard_deviation"], blocks)',
@@ -258,7 +262,10 @@ def readme(name: str, about: Mapping[str, Any]) -> str:
         "",
         "## Inputs",
         "",
-        *(f"- `{block}` [cases, {told['columns']}] {told['type']}: {told['made']}" for block, told in about["inputs"].items()),
+        *(
+            f"- `{block}` [cases, {told['columns']}] {told['type']}: {told['made']}"
+            for block, told in about["inputs"].items()
+        ),
         "",
         f"Where Metamedica is installed, it makes them ({modality['name']}, version {modality['version']}):",
         "",

@@ -78,11 +78,11 @@ class _Call:
     writes: bool
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down every operator with its tensors, which it keeps alive, so that no two have one identity."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[_Call] = []
         self.paused = False
 
@@ -92,8 +92,12 @@ class _Recorder(TorchDispatchMode):
         found = func(*args, **(kwargs or {}))
         if not self.paused:
             schema = func._schema
-            given = {argument.name: argument.default_value for argument in schema.arguments if argument.has_default_value()}
-            given |= dict(zip([argument.name for argument in schema.arguments], args, strict=False)) | dict(kwargs or {})
+            given = {
+                argument.name: argument.default_value for argument in schema.arguments if argument.has_default_value()
+            }
+            given |= dict(zip([argument.name for argument in schema.arguments], args, strict=False)) | dict(
+                kwargs or {}
+            )
             results = list(found) if isinstance(found, tuple | list) else [found]
             self.calls.append(_Call(str(func), list(given), list(given.values()), results, schema.is_mutable))
         return found
@@ -121,7 +125,9 @@ class _Whole(TorchFunctionMode):
         return found
 
 
-def _run(function: Callable[[Features], dict[str, Tensor]], features: Features) -> tuple[list[_Call], dict[str, Tensor]]:
+def _run(
+    function: Callable[[Features], dict[str, Tensor]], features: Features
+) -> tuple[list[_Call], dict[str, Tensor]]:
     recorder = _Recorder()
     with torch.no_grad(), recorder, _Whole(recorder):
         outputs = function(features)
@@ -231,10 +237,14 @@ def _leaves(given: Any) -> Iterator[Any]:
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and first.dtype == second.dtype and bool(
-        torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
-        if first.is_floating_point()
-        else torch.equal(first, second)
+    return (
+        first.shape == second.shape
+        and first.dtype == second.dtype
+        and bool(
+            torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
+            if first.is_floating_point()
+            else torch.equal(first, second)
+        )
     )
 
 
