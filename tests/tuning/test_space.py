@@ -96,4 +96,4 @@ def test_a_list_is_kept_as_text_and_comes_back_a_list() -> None:
     choice = OneOf(([256], [512, 512]))
     assert encoded(choice, [512, 512]) == "[512, 512]"
     assert decoded(choice, encoded(choice, [512, 512])) == [512, 512]
-    assert decoded(Between(0, 1), encoded(Between(0, 1), 0.25)) == 0.25
+    assert decoded(Between(0.0, 1.0), encoded(Between(0.0, 1.0), 0.25)) == 0.25

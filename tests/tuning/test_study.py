@@ -7,8 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +19,28 @@ from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.errors import FileFormatError, InputError, TaskError, TrainingError
 from metamedica.meta_learner import MetaLearner
+from metamedica.tuning.results import Found
 from metamedica.tuning.settings import FitSettings
-from metamedica.tuning.study import FILES, Found, Search, search
+from metamedica.tuning.study import FILES, Search, search
+from metamedica.types import Between, OneOf
 
 SMALL = Search(("prototypical",), trials=3, steps=2)
-PROGRAM = """
-import sys
+TRIED = {"hidden": OneOf(([1024], [8], [16])), "dim": OneOf((256, 4, 8)), "dropout": Between(0.0, 0.5)}
+"""Encoders of a few units, so that a trial takes a moment."""
+DIES = """
+import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from test_study import collection, Search, search
-search(collection(), Search(("prototypical",), trials=4, steps=2), sys.argv[2], resume=sys.argv[3] == "resume", progress=lambda *told: print(told, flush=True))
+from test_study import SMALL, TRIED, MetaLearner, collection, registry, search
+
+registry.encoder_class("mlp").ranges = TRIED
+fit, calls = MetaLearner.fit, []
+
+def second_is_killed(self, *args, **given):
+    calls.append(1)
+    return fit(self, *args, **given) if len(calls) < 2 else os.kill(os.getpid(), signal.SIGKILL)
+
+MetaLearner.fit = second_is_killed
+search(collection(), SMALL, sys.argv[2])
 """
 
 
@@ -48,16 +60,11 @@ def collection(*, test_targets: float = 0.0) -> TaskCollection:
     return TaskCollection("molecules", names, features=features, tasks=tasks, split=split)  # type: ignore[arg-type]
 
 
-@pytest.fixture(autouse=True)
-def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Encoders of a few units, so that a trial takes a moment."""
-    from metamedica.types import Between, OneOf
-
-    monkeypatch.setattr(
-        registry.encoder_class("mlp"),
-        "ranges",
-        {"hidden": OneOf(([1024], [8], [16])), "dim": OneOf((256, 4, 8)), "dropout": Between(0, 0.5)},
-    )
+@pytest.fixture(scope="module", autouse=True)
+def _narrow() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry.encoder_class("mlp"), "ranges", TRIED)
+        yield
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -72,17 +79,9 @@ def same(one: Found, other: Found) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
-    with pytest.MonkeyPatch.context() as patch:
-        from metamedica.types import Between, OneOf
-
-        patch.setattr(
-            registry.encoder_class("mlp"),
-            "ranges",
-            {"hidden": OneOf(([1024], [8], [16])), "dim": OneOf((256, 4, 8)), "dropout": Between(0, 0.5)},
-        )
-        folder = tmp_path_factory.mktemp("search") / "new"
-        return folder, search(collection(), SMALL, folder)
+def whole(tmp_path_factory: pytest.TempPathFactory, _narrow: None) -> tuple[Path, Found]:
+    folder = tmp_path_factory.mktemp("search") / "new"
+    return folder, search(collection(), SMALL, folder)
 
 
 def test_a_search_writes_every_trial_and_the_best_settings(whole: tuple[Path, Found]) -> None:
@@ -126,56 +125,16 @@ def test_a_search_of_fewer_trials_goes_on_to_the_same_ones(whole: tuple[Path, Fo
     assert same(search(collection(), SMALL, tmp_path / "s", resume=True), whole[1])
 
 
-def test_a_killed_search_loses_no_trial_and_counts_none_twice(
-    whole: tuple[Path, Found], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed hard inside the second trial, as a crash would leave it: that trial stands as running in the storage."""
-
-    def die(*args: object, **given: object) -> None:
-        raise SystemExit(9)
-
-    with monkeypatch.context() as patch:
-        fit = MetaLearner.fit
-        calls: list[int] = []
-
-        def second_dies(self: MetaLearner, *args: object, **given: object) -> MetaLearner:
-            calls.append(1)
-            return fit(self, *args, **given) if len(calls) < 2 else die()  # type: ignore[arg-type,return-value]
-
-        patch.setattr(MetaLearner, "fit", second_dies)
-        with pytest.raises(SystemExit):
-            search(collection(), SMALL, tmp_path / "s")
-    states = [
-        trial.state.name
-        for trial in optuna.load_study(
-            study_name="metamedica", storage=f"sqlite:///{tmp_path / 's' / 'trials.sqlite'}"
-        ).trials
-    ]
-    assert states == ["COMPLETE", "RUNNING"]
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_a_killed_search_loses_no_trial_and_counts_none_twice(whole: tuple[Path, Found], tmp_path: Path) -> None:
+    """A process killed inside the second trial, which then stands as running in the storage."""
+    words = [sys.executable, "-c", DIES, str(Path(__file__).parent), str(tmp_path / "s")]
+    assert subprocess.run(words, check=False, timeout=300).returncode == -signal.SIGKILL
+    kept = optuna.load_study(study_name="metamedica", storage=f"sqlite:///{tmp_path / 's' / 'trials.sqlite'}")
+    assert [trial.state.name for trial in kept.trials] == ["COMPLETE", "RUNNING"]
+    assert [row["trial"] for row in table(tmp_path / "s")] == ["1"]
     assert same(search(collection(), SMALL, tmp_path / "s", resume=True), whole[1])
     assert [row["trial"] for row in table(tmp_path / "s")] == ["1", "2", "3"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs signals")
-def test_a_process_that_was_killed_is_resumed_by_another(tmp_path: Path) -> None:
-    def start(how: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path / "s"), how],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    first = start("new")
-    assert first.stdout is not None
-    deadline = time.monotonic() + 120
-    for line in first.stdout:
-        if "trial 2" in line or time.monotonic() > deadline:
-            break
-    first.send_signal(signal.SIGKILL)
-    first.communicate(timeout=60)
-    assert len(table(tmp_path / "s")) == 1
-    assert start("resume").wait(timeout=240) == 0
-    assert [row["trial"] for row in table(tmp_path / "s")] == ["1", "2", "3", "4"]
 
 
 def test_learners_compete_for_one_score(tmp_path: Path) -> None:

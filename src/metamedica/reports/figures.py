@@ -200,7 +200,7 @@ def search_history(trials: Sequence[int], scores: Sequence[float | int], *, kept
         (0.5, last + 0.5),
         (low - room, high + room),
         labels=("trial", "score"),
-        x_ticks=[(at, f"{at:g}") for at in _ticks(1, last) if at == round(at)],
+        x_ticks=[(at, f"{at:g}") for at in _ticks(1.0, float(last)) if at == round(at)],
     )
     parts, best = [axes.frame()], -float("inf")
     steps: list[tuple[float, float]] = []
