@@ -13,6 +13,7 @@ import torch
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 torch.set_num_threads(1)
+pytest.register_assert_rewrite("generated_tasks", "gradient_world")  # what they check shows its figures where it fails
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,8 @@
-"""Families of generated tasks whose best answer is known exactly, a short meta-training on them, and ragged batches."""
+"""Families of generated tasks whose best answer is known exactly, a short meta-training on them, ragged batches, and what is checked on them."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct, Kernel, WhiteKernel
 from torch import Tensor
 from torch.distributions import Categorical, Normal
+from torch.nn.functional import softplus
 
 from metamedica.testing import vector_batch, vector_episodes
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, Learner, TaskKind
@@ -148,3 +150,94 @@ def meta_train(
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+
+
+class Family(NamedTuple):
+    """Tasks, drawn by number and seed, with their exact law and the best of those that do not look at the case asked about."""
+
+    draw: Callable[[int, int], EpisodeBatch]
+    best: Callable[[EpisodeBatch], Law]
+    blind: Callable[[EpisodeBatch], Law]
+
+
+LINES = Family(lines, partial(best_of_functions, OF_LINES), support_mean)
+CURVES = Family(curves, partial(best_of_functions, OF_CURVES), support_mean)
+CLUSTERS = Family(clusters, best_of_clusters, support_shares)
+
+
+def check_near_the_best(
+    make: Callable[[], Learner[Any]],
+    family: Family,
+    *,
+    steps: int,
+    rate: float,
+    count: int = 32,
+    below: float,
+    above: float,
+) -> None:
+    """Meta-train a new learner: on new tasks it is at most `below` nats a case under the exact law, and `above` over the blind one."""
+    new = family.draw(200, 1)
+    torch.manual_seed(0)
+    learner = make()
+    meta_train(learner, family.draw, steps=steps, rate=rate, count=count)
+    best, found = score(family.best(new), new), learned(learner, new)
+    assert best - below < found < best
+    assert found > score(family.blind(new), new) + above
+
+
+def views(kind: TaskKind, targets: Tensor) -> list[Tensor]:
+    """One task's labels `[cases, columns]` in each view: targets; [not class 1, class 1] of binary; [not class k, class k] of each of three."""
+    if kind == "regression":
+        return [targets[:, None]]
+    each = [torch.stack([targets != k, targets == k], dim=-1).double() for k in range(3)]
+    return each if kind == "multiclass" else each[1:2]
+
+
+def check_laws(
+    learner: Learner[Any], kind: TaskKind, outputs: Callable[[Tensor, Tensor, Tensor], Tensor], *, close: float = 1e-10
+) -> None:
+    """Compare the laws of ragged tasks with what a plain implementation puts out, task by task and without padding.
+
+    Args:
+        learner: in double precision.
+        kind: of the tasks.
+        outputs: from known vectors, their targets and asked vectors to a score per class, or mean and scale before its softplus.
+        close: absolute.
+    """
+    episodes = ragged(kind)
+    law = learner.predict(learner.adapt(episodes.support), episodes.query.cases)
+    for task in range(len(SIZES)):
+        real = episodes.support.mask[task]
+        x, targets = episodes.support.features["vector"][task, real], episodes.support.targets[task, real]
+        want = outputs(x, targets, episodes.query.features["vector"][task])
+        if kind == "regression":
+            assert isinstance(law, Normal)
+            torch.testing.assert_close(law.mean[task], want[:, 0], atol=close, rtol=0)
+            torch.testing.assert_close(law.stddev[task], 0.05 + softplus(want[:, 1]), atol=close, rtol=0)
+        else:
+            assert isinstance(law, Categorical)
+            torch.testing.assert_close(law.probs[task], torch.softmax(want, -1), atol=close, rtol=0)
+
+
+def check_laws_of_views(
+    learner: Learner[Any], kind: TaskKind, outputs: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> None:
+    """Compare as `check_laws` does, where `outputs` takes the labels of one view, and the views' scores stand side by side."""
+
+    def side_by_side(x: Tensor, targets: Tensor, asked: Tensor) -> Tensor:
+        return torch.cat([outputs(x, view, asked) for view in views(kind, targets)], dim=-1)
+
+    check_laws(learner, kind, side_by_side)
+
+
+def check_other_names_of_classes(learner: Learner[Any]) -> None:
+    """Give the classes of multiclass tasks other names: the law must be the same under those names, and depend on the case's class."""
+    episodes = vector_episodes("multiclass")
+    names = torch.tensor([2, 0, 1])
+    renamed = episodes.support.with_targets(names[episodes.support.targets])
+    before, after = (
+        learner.predict(learner.adapt(support), episodes.query.cases) for support in (episodes.support, renamed)
+    )
+    assert isinstance(before, Categorical)
+    torch.testing.assert_close(after.probs[..., names], before.probs, atol=1e-12, rtol=0)
+    assert not torch.allclose(after.probs, before.probs, atol=1e-3)

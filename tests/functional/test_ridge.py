@@ -12,6 +12,7 @@ from metamedica.functional.ridge import (
     PRIOR_CASES,
     RELATIVE_PENALTIES,
     RidgeFit,
+    by_root_width,
     centred,
     first_best,
     fit_ridge,
@@ -185,6 +186,13 @@ def test_a_penalty_is_kept_where_it_is_large_enough_and_else_a_share_of_the_spre
     mask = torch.tensor([[True, True, False], [True, True, False]])
     found = penalty_at_least(torch.tensor(0.5, dtype=torch.float64), 0.01, x, mask)
     assert found.tolist() == pytest.approx([0.5, 9.0])
+
+
+@pytest.mark.parametrize("dim", [1, 4, 9])
+def test_an_inner_product_of_embeddings_over_the_root_of_their_width_is_a_mean_over_columns(dim: int) -> None:
+    left, right = torch.randn(2, 3, 5, dim, dtype=torch.float64)
+    found = (by_root_width(left) * by_root_width(right)).sum(-1)
+    torch.testing.assert_close(found, (left * right).mean(-1))
 
 
 @given(SEEDS, st.integers(2, 9), st.integers(1, 6))

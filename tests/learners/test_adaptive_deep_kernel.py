@@ -54,7 +54,7 @@ def test_the_hyper_gradient_is_that_of_finite_differences_with_every_kernel_fitt
                 ends.append(float(learner.meta_loss(episodes).detach()))
             entries[entry] = kept
             want.append((ends[0] - ends[1]) / (2 * small))
-            flat.append(float(found[name].view(-1)[entry]))
+            flat.append(float(found[name].reshape(-1)[entry]))
     assert max(map(abs, want)) > 1e-3
     np.testing.assert_allclose(flat, want, rtol=1e-6, atol=1e-6 * max(map(abs, want)))
 

@@ -1,9 +1,10 @@
 """BOIL against a plain loop that moves the encoder only."""
 
 import torch
-from tests.learners.gradient_world import check_meta_gradient, network, walked
 
+from gradient_world import check_meta_gradient, network, walked
 from metamedica.functional.inner_loop.chain_forms import all_laid_out
+from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.learners.boil import Boil
 from metamedica.testing import N_TASKS, vector_episodes
@@ -14,7 +15,9 @@ def test_the_encoder_takes_the_steps_and_the_head_stays() -> None:
     start = start_parameters(learner.encoder, learner.heads, "multiclass")
     found = all_laid_out(learner.adapt(support)).parameters
     for task in range(N_TASKS):
-        want = walked(learner.encoder, start, support, task, rate=0.4, steps=3, moves=lambda name: "." in name)
+        want = walked(
+            learner.encoder, start, support, task, InnerLoop(3, constant(0.4), moves=lambda name: "." in name)
+        )
         for name in want:
             if "." in name:
                 torch.testing.assert_close(found[name][task], want[name], atol=1e-12, rtol=1e-10)

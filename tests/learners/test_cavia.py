@@ -1,9 +1,9 @@
 """CAVIA against a plain loop over tasks, finite differences, and tasks that differ in one number."""
 
 import torch
-from tests.learners.gradient_world import check_meta_gradient, network
 from torch.nn.functional import cross_entropy, gelu
 
+from gradient_world import check_meta_gradient, network
 from metamedica.learners.cavia import Cavia
 from metamedica.testing import N_TASKS, vector_batch, vector_episodes
 from metamedica.types import EpisodeBatch

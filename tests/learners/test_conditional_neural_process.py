@@ -1,24 +1,23 @@
 """The conditional neural process against a plain loop, and near the exact posterior after a short meta-training."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Normal
-from torch.nn.functional import gelu, softplus
+from torch.distributions import Categorical
+from torch.nn.functional import gelu
 
 from generated_tasks import (
-    OF_LINES,
-    best_of_clusters,
-    best_of_functions,
-    clusters,
+    CLUSTERS,
+    LINES,
+    check_laws_of_views,
+    check_near_the_best,
+    check_other_names_of_classes,
     learned,
-    lines,
     meta_train,
-    ragged,
     score,
     stirred,
-    support_mean,
-    support_shares,
 )
 from metamedica.learners.conditional_neural_process import ConditionalNeuralProcess
 from metamedica.testing import VectorEncoder, VectorRaw, vector_batch, vector_episodes
@@ -32,8 +31,9 @@ def _learner() -> ConditionalNeuralProcess:
     return stirred(ConditionalNeuralProcess(VectorEncoder(), width=7, depth=2))
 
 
-def _one_output(w: dict[str, Tensor], kind: TaskKind, known: list[tuple[Tensor, list[float]]], asked: Tensor) -> Tensor:
-    """The head's output for one asked vector, given the vectors and label columns of one view; a loop over cases."""
+def _outputs(learner: ConditionalNeuralProcess, kind: TaskKind, known: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
+    """The head's output for the asked vectors of one view of one task; a loop over cases."""
+    w = learner.state_dict()
 
     def through(name: str, x: Tensor) -> Tensor:
         return w[f"{name}.weight"] @ x + w[f"{name}.bias"]
@@ -42,35 +42,18 @@ def _one_output(w: dict[str, Tensor], kind: TaskKind, known: list[tuple[Tensor, 
         return torch.tanh(through("encoder.map", x))
 
     total = torch.zeros(7).double()
-    for x, label in known:
-        h = gelu(through("tokens.case", embed(x)) + through(f"tokens.{kind}", torch.tensor(label, dtype=torch.float64)))
+    for x, label in zip(known, labels, strict=True):
+        h = gelu(through("tokens.case", embed(x)) + through(f"tokens.{kind}", label))
         total = total + through("encode.1.2", gelu(through("encode.1.0", h)))
-    decoded = gelu(through("decode.0.0", torch.cat([embed(asked), total / len(known)])))
-    return through(f"head.{kind}", gelu(through("decode.0.2", decoded)))
+    read = total / len(known)
+    decoded = [gelu(through("decode.0.0", torch.cat([embed(z), read]))) for z in asked]
+    return torch.stack([through(f"head.{kind}", gelu(through("decode.0.2", h))) for h in decoded])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_law_is_that_of_a_loop_over_tasks_and_cases_without_padding(kind: TaskKind) -> None:
-    learner, episodes = _learner(), ragged(kind)
-    law = learner.predict(learner.adapt(episodes.support), episodes.query.cases)
-    weights, support = learner.state_dict(), episodes.support
-    for task in range(3):
-        cases = support.features["vector"][task][support.mask[task]]
-        targets = support.targets[task][support.mask[task]].tolist()
-        for place, asked in enumerate(episodes.query.features["vector"][task]):
-            if kind == "multiclass":
-                views = [
-                    [(x, [float(y != k), float(y == k)]) for x, y in zip(cases, targets, strict=True)] for k in range(3)
-                ]
-                scores = torch.cat([_one_output(weights, kind, view, asked) for view in views])
-            else:
-                labels = [[y] if kind == "regression" else [1.0 - y, float(y)] for y in targets]
-                scores = _one_output(weights, kind, list(zip(cases, labels, strict=True)), asked)
-            if isinstance(law, Normal):
-                torch.testing.assert_close(law.mean[task, place], scores[0], atol=1e-10, rtol=0)
-                torch.testing.assert_close(law.stddev[task, place], 0.05 + softplus(scores[1]), atol=1e-10, rtol=0)
-            else:
-                torch.testing.assert_close(law.probs[task, place], torch.softmax(scores, 0), atol=1e-10, rtol=0)
+    learner = _learner()
+    check_laws_of_views(learner, kind, partial(_outputs, learner, kind))
 
 
 def test_a_support_given_twice_says_the_same_since_a_mean_forgets_how_many() -> None:
@@ -84,15 +67,7 @@ def test_a_support_given_twice_says_the_same_since_a_mean_forgets_how_many() -> 
 
 
 def test_other_names_of_the_classes_of_a_multiclass_task_give_the_same_law_under_those_names() -> None:
-    learner, episodes = _learner(), vector_episodes("multiclass")
-    names = torch.tensor([2, 0, 1])
-    renamed = episodes.support.with_targets(names[episodes.support.targets])
-    before, after = (
-        learner.predict(learner.adapt(support), episodes.query.cases) for support in (episodes.support, renamed)
-    )
-    assert isinstance(before, Categorical)
-    torch.testing.assert_close(after.probs[..., names], before.probs, atol=1e-12, rtol=0)
-    assert not torch.allclose(after.probs, before.probs, atol=1e-3)
+    check_other_names_of_classes(_learner())
 
 
 def test_a_task_may_have_any_number_of_classes_and_those_without_cases_are_alike() -> None:
@@ -129,21 +104,19 @@ def test_what_earlier_binary_tasks_say_of_class_1_carries_over_to_a_support_of_c
 
 def test_after_meta_training_on_lines_it_is_near_bayesian_linear_regression() -> None:
     """Best -0.69, mean of the support -1.69, learned -0.77 nats a case."""
-    new = lines(200, 1)
-    torch.manual_seed(0)
-    learner = ConditionalNeuralProcess(VectorRaw(1), width=48)
-    meta_train(learner, lines, steps=300, rate=0.01)
-    best, found = score(best_of_functions(OF_LINES, new), new), learned(learner, new)
-    assert best - 0.13 < found < best
-    assert found > score(support_mean(new), new) + 0.7
+    check_near_the_best(
+        lambda: ConditionalNeuralProcess(VectorRaw(1), width=48), LINES, steps=300, rate=0.01, below=0.13, above=0.7
+    )
 
 
 def test_after_meta_training_on_clusters_it_is_near_the_rule_of_bayes() -> None:
     """Best -0.48, shares of the support -1.13, learned -0.52 nats a case."""
-    new = clusters(200, 1)
-    torch.manual_seed(0)
-    learner = ConditionalNeuralProcess(VectorRaw(2), width=32)
-    meta_train(learner, clusters, steps=200, rate=0.01, count=16)
-    best, found = score(best_of_clusters(new), new), learned(learner, new)
-    assert best - 0.08 < found < best
-    assert found > score(support_shares(new), new) + 0.4
+    check_near_the_best(
+        lambda: ConditionalNeuralProcess(VectorRaw(2), width=32),
+        CLUSTERS,
+        steps=200,
+        rate=0.01,
+        count=16,
+        below=0.08,
+        above=0.4,
+    )

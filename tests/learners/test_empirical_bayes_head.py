@@ -155,7 +155,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(kind: TaskKind) -> None
                 ends.append(float(learner.meta_loss(episodes).detach()))
             flat[entry] = kept
             want = (ends[0] - ends[1]) / (2 * small)
-            found = 0.0 if value.grad is None else float(value.grad.view(-1)[entry])
+            found = 0.0 if value.grad is None else float(value.grad.reshape(-1)[entry])
             assert found == pytest.approx(want, rel=1e-6, abs=1e-8), name
             moved_names |= {name} if abs(want) > 1e-4 else set()
     used = {"regression.mean", "regression.factor", "log_noise"} if kind == "regression" else {"classes.factor"}

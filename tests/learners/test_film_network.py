@@ -1,24 +1,21 @@
 """The generated networks against a plain loop, and near the exact posterior after a short meta-training."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Normal
-from torch.nn.functional import gelu, layer_norm, softplus
+from torch.distributions import Categorical
+from torch.nn.functional import gelu, layer_norm
 
 from generated_tasks import (
-    OF_LINES,
-    best_of_clusters,
-    best_of_functions,
-    clusters,
-    learned,
-    lines,
-    meta_train,
-    ragged,
-    score,
+    CLUSTERS,
+    LINES,
+    check_laws,
+    check_near_the_best,
+    check_other_names_of_classes,
     stirred,
-    support_mean,
-    support_shares,
+    views,
 )
 from metamedica.errors import TaskError
 from metamedica.learners.film_network import FilmNetwork
@@ -44,16 +41,9 @@ def _outputs(learner: FilmNetwork, kind: TaskKind, known: Tensor, targets: Tenso
     def embed(x: Tensor) -> Tensor:
         return torch.tanh(through("encoder.map", x))
 
-    def labels(y: Tensor) -> list[Tensor]:
-        """The label of one case in every view."""
-        if kind == "regression":
-            return [y[None]]
-        views = [torch.stack([y != k, y == k]).double() for k in range(3)]
-        return views if kind == "multiclass" else views[1:2]
-
     members = []
-    for x, y in zip(known, targets, strict=True):
-        for label in labels(y):
+    for view in views(kind, targets):
+        for x, label in zip(known, view, strict=True):
             h = gelu(through("tokens.case", embed(x)) + through(f"tokens.{kind}", label))
             members.append(through("member.1.2", gelu(through("member.1.0", h))))
     mean = sum(members) / len(members)
@@ -79,17 +69,8 @@ def _outputs(learner: FilmNetwork, kind: TaskKind, known: Tensor, targets: Tenso
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_law_is_that_of_a_loop_over_tasks_and_cases_without_padding(kind: TaskKind) -> None:
-    learner, episodes = _learner(), ragged(kind)
-    law = learner.predict(learner.adapt(episodes.support), episodes.query.cases)
-    for task in range(3):
-        real = episodes.support.mask[task]
-        x, targets = episodes.support.features["vector"][task, real], episodes.support.targets[task, real]
-        output = _outputs(learner, kind, x, targets, episodes.query.features["vector"][task])
-        if isinstance(law, Normal):
-            torch.testing.assert_close(law.mean[task], output[:, 0], atol=1e-9, rtol=0)
-            torch.testing.assert_close(law.stddev[task], 0.05 + softplus(output[:, 1]), atol=1e-9, rtol=0)
-        else:
-            torch.testing.assert_close(law.probs[task], torch.softmax(output, -1), atol=1e-9, rtol=0)
+    learner = _learner()
+    check_laws(learner, kind, partial(_outputs, learner, kind), close=1e-9)
 
 
 def test_at_the_start_no_task_is_modulated_and_the_modulation_has_a_gradient() -> None:
@@ -102,15 +83,7 @@ def test_at_the_start_no_task_is_modulated_and_the_modulation_has_a_gradient() -
 
 
 def test_other_names_of_the_classes_of_a_multiclass_task_give_the_same_law_under_those_names() -> None:
-    learner, episodes = _learner(), vector_episodes("multiclass")
-    names = torch.tensor([2, 0, 1])
-    renamed = episodes.support.with_targets(names[episodes.support.targets])
-    before, after = (
-        learner.predict(learner.adapt(support), episodes.query.cases) for support in (episodes.support, renamed)
-    )
-    assert isinstance(before, Categorical)
-    torch.testing.assert_close(after.probs[..., names], before.probs, atol=1e-12, rtol=0)
-    assert not torch.allclose(after.probs, before.probs, atol=1e-3)
+    check_other_names_of_classes(_learner())
 
 
 def test_a_class_without_cases_has_half_a_case_and_a_support_of_one_class_is_refused() -> None:
@@ -125,21 +98,11 @@ def test_a_class_without_cases_has_half_a_case_and_a_support_of_one_class_is_ref
 
 def test_after_meta_training_on_lines_it_is_near_bayesian_linear_regression() -> None:
     """Best -0.69, mean of the support -1.69, learned -0.78 nats a case."""
-    new = lines(200, 1)
-    torch.manual_seed(0)
-    learner = FilmNetwork(VectorRaw(1), width=32)
-    meta_train(learner, lines, steps=250, rate=0.01)
-    best, found = score(best_of_functions(OF_LINES, new), new), learned(learner, new)
-    assert best - 0.14 < found < best
-    assert found > score(support_mean(new), new) + 0.7
+    check_near_the_best(lambda: FilmNetwork(VectorRaw(1), width=32), LINES, steps=250, rate=0.01, below=0.14, above=0.7)
 
 
 def test_after_meta_training_on_clusters_it_is_near_the_rule_of_bayes() -> None:
     """Best -0.48, shares of the support -1.13, learned -0.50 nats a case."""
-    new = clusters(200, 1)
-    torch.manual_seed(0)
-    learner = FilmNetwork(VectorRaw(2), width=32)
-    meta_train(learner, clusters, steps=200, rate=0.01, count=16)
-    best, found = score(best_of_clusters(new), new), learned(learner, new)
-    assert best - 0.05 < found < best
-    assert found > score(support_shares(new), new) + 0.4
+    check_near_the_best(
+        lambda: FilmNetwork(VectorRaw(2), width=32), CLUSTERS, steps=200, rate=0.01, count=16, below=0.05, above=0.4
+    )

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from torch import Tensor
 from torch.distributions import Normal
 
+from gradient_world import meta_gradient
 from metamedica.errors import TaskError
 from metamedica.learners.first_order_maml import FirstOrderMaml
 from metamedica.learners.maml import Maml
 from metamedica.testing import N_TASKS, VectorEncoder, vector_batch, vector_episodes
-from metamedica.types import EpisodeBatch, Learner, TaskKind
+from metamedica.types import EpisodeBatch, TaskKind
 
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
 
@@ -17,12 +17,6 @@ KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
 def _built(made: type[FirstOrderMaml] | type[Maml], *, steps: int = 3, rate: float = 0.3) -> FirstOrderMaml | Maml:
     torch.manual_seed(0)
     return made(VectorEncoder(dim=3), steps=steps, rate=rate, max_classes=3).double()
-
-
-def _meta_gradient(learner: Learner, episodes: EpisodeBatch) -> dict[str, Tensor]:
-    learner.zero_grad()
-    learner.meta_loss(episodes).backward()
-    return {name: value.grad.clone() for name, value in learner.named_parameters() if value.grad is not None}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,7 +32,7 @@ def test_it_adapts_as_maml_does(kind: TaskKind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_meta_gradient_is_the_mean_query_gradient_at_the_adapted_parameters(kind: TaskKind) -> None:
     learner, episodes = _built(FirstOrderMaml), vector_episodes(kind)
-    found = _meta_gradient(learner, episodes)
+    found = meta_gradient(learner, episodes)
     adapted = _built(Maml).adapt(episodes.support).parameters
     own = {name: value.detach().requires_grad_() for name, value in adapted.items()}
     losses = []
@@ -62,7 +56,7 @@ def test_the_meta_gradient_differs_from_mamls_unless_the_steps_are_short() -> No
     episodes = vector_episodes("regression")
 
     def apart(rate: float) -> float:
-        ours, theirs = (_meta_gradient(_built(made, rate=rate), episodes) for made in (FirstOrderMaml, Maml))
+        ours, theirs = (meta_gradient(_built(made, rate=rate), episodes) for made in (FirstOrderMaml, Maml))
         assert set(ours) == set(theirs)
         away = torch.cat([(ours[name] - theirs[name]).flatten() for name in ours]).norm()
         return float(away / torch.cat([value.flatten() for value in theirs.values()]).norm())
@@ -73,7 +67,7 @@ def test_the_meta_gradient_differs_from_mamls_unless_the_steps_are_short() -> No
 
 def test_without_steps_the_meta_gradient_is_mamls() -> None:
     episodes = vector_episodes("binary")
-    ours, theirs = (_meta_gradient(_built(made, steps=0), episodes) for made in (FirstOrderMaml, Maml))
+    ours, theirs = (meta_gradient(_built(made, steps=0), episodes) for made in (FirstOrderMaml, Maml))
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value)
 

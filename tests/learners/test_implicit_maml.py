@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.learners.gradient_world import check_meta_gradient, network, task_loss
 
+from gradient_world import check_meta_gradient, network, task_loss
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.learners.implicit_maml import ImplicitMaml
 from metamedica.testing import N_TASKS, VectorEncoder, vector_episodes

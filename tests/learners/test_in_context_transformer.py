@@ -1,24 +1,19 @@
 """Adapt once and predict many equals torch's transformer in one pass under the mask; near the exact posterior after meta-training."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Normal
-from torch.nn.functional import layer_norm, softplus
+from torch.nn.functional import layer_norm
 
 from generated_tasks import (
-    OF_CURVES,
-    best_of_clusters,
-    best_of_functions,
-    clusters,
-    curves,
-    learned,
-    meta_train,
-    ragged,
-    score,
+    CLUSTERS,
+    CURVES,
+    check_laws_of_views,
+    check_near_the_best,
+    check_other_names_of_classes,
     stirred,
-    support_mean,
-    support_shares,
 )
 from metamedica.learners.in_context_transformer import InContextTransformer
 from metamedica.testing import VectorEncoder, VectorRaw, vector_episodes
@@ -50,22 +45,8 @@ def _one_pass(learner: InContextTransformer, kind: TaskKind, known: Tensor, labe
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_adapting_once_and_predicting_is_one_pass_of_torchs_transformer_under_the_mask(kind: TaskKind) -> None:
-    learner, episodes = _learner(), ragged(kind)
-    law = learner.predict(learner.adapt(episodes.support), episodes.query.cases)
-    for task in range(3):
-        real = episodes.support.mask[task]
-        x, targets = episodes.support.features["vector"][task, real], episodes.support.targets[task, real]
-        z = episodes.query.features["vector"][task]
-        if kind == "regression":
-            output = _one_pass(learner, kind, x, targets[:, None], z)
-            assert isinstance(law, Normal)
-            torch.testing.assert_close(law.mean[task], output[:, 0], atol=1e-10, rtol=0)
-            torch.testing.assert_close(law.stddev[task], 0.05 + softplus(output[:, 1]), atol=1e-10, rtol=0)
-            continue
-        each = [torch.stack([targets != k, targets == k], dim=-1).double() for k in range(3)]
-        views = each if kind == "multiclass" else each[1:2]
-        scores = torch.cat([_one_pass(learner, kind, x, view, z) for view in views], dim=-1)
-        torch.testing.assert_close(law.probs[task], torch.softmax(scores, -1), atol=1e-10, rtol=0)
+    learner = _learner()
+    check_laws_of_views(learner, kind, partial(_one_pass, learner, kind))
 
 
 def test_the_state_is_as_large_as_the_support_and_holds_one_memory_a_layer() -> None:
@@ -75,34 +56,30 @@ def test_the_state_is_as_large_as_the_support_and_holds_one_memory_a_layer() -> 
 
 
 def test_other_names_of_the_classes_of_a_multiclass_task_give_the_same_law_under_those_names() -> None:
-    learner, episodes = _learner(), vector_episodes("multiclass")
-    names = torch.tensor([2, 0, 1])
-    renamed = episodes.support.with_targets(names[episodes.support.targets])
-    before, after = (
-        learner.predict(learner.adapt(support), episodes.query.cases) for support in (episodes.support, renamed)
-    )
-    assert isinstance(before, Categorical)
-    torch.testing.assert_close(after.probs[..., names], before.probs, atol=1e-12, rtol=0)
-    assert not torch.allclose(after.probs, before.probs, atol=1e-3)
+    check_other_names_of_classes(_learner())
 
 
 def test_after_meta_training_on_curves_it_is_near_the_exact_gaussian_process() -> None:
     """Best -0.82, mean of the support -1.28, learned -0.95 nats a case."""
-    new = curves(200, 1)
-    torch.manual_seed(0)
-    learner = InContextTransformer(VectorRaw(1), width=32, layers=2)
-    meta_train(learner, curves, steps=160, rate=0.008, count=16)
-    best, found = score(best_of_functions(OF_CURVES, new), new), learned(learner, new)
-    assert best - 0.18 < found < best
-    assert found > score(support_mean(new), new) + 0.25
+    check_near_the_best(
+        lambda: InContextTransformer(VectorRaw(1), width=32, layers=2),
+        CURVES,
+        steps=160,
+        rate=0.008,
+        count=16,
+        below=0.18,
+        above=0.25,
+    )
 
 
 def test_after_meta_training_on_clusters_it_is_near_the_rule_of_bayes() -> None:
     """Best -0.48, shares of the support -1.13, learned -0.51 nats a case."""
-    new = clusters(200, 1)
-    torch.manual_seed(0)
-    learner = InContextTransformer(VectorRaw(2), width=32, layers=1)
-    meta_train(learner, clusters, steps=120, rate=0.01, count=16)
-    best, found = score(best_of_clusters(new), new), learned(learner, new)
-    assert best - 0.07 < found < best
-    assert found > score(support_shares(new), new) + 0.4
+    check_near_the_best(
+        lambda: InContextTransformer(VectorRaw(2), width=32, layers=1),
+        CLUSTERS,
+        steps=120,
+        rate=0.01,
+        count=16,
+        below=0.07,
+        above=0.4,
+    )

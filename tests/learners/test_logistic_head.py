@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.distributions import Categorical
 
+from gradient_world import check_meta_gradient, check_single_precision, meta_gradient
 from metamedica.errors import TaskError
 from metamedica.functional.logistic import BIAS_VARIANCE
 from metamedica.learners.logistic_head import LogisticHead
@@ -77,20 +78,10 @@ def test_a_binary_head_is_where_the_papers_reweighted_least_squares_ends() -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_meta_gradient_is_that_of_finite_differences_in_every_parameter(kind: TaskKind) -> None:
-    learner, episodes, small = _learner(), vector_episodes(kind), 1e-5
-    learner.meta_loss(episodes).backward()
-    for _, value in learner.named_parameters():
-        assert value.grad is not None
-        assert bool((value.grad.abs() > 1e-5).all())
-        flat = value.data.view(-1)
-        for entry in range(flat.numel()):
-            kept, ends = float(flat[entry]), []
-            for there in (kept + small, kept - small):
-                flat[entry] = there
-                ends.append(float(learner.meta_loss(episodes).detach()))
-            flat[entry] = kept
-            want = (ends[0] - ends[1]) / (2 * small)
-            assert float(value.grad.view(-1)[entry]) == pytest.approx(want, rel=1e-6, abs=1e-9)
+    learner, episodes = _learner(), vector_episodes(kind)
+    names = {name for name, _ in learner.named_parameters()}
+    check_meta_gradient(learner, episodes, names, rel=1e-6, least=1e-9)
+    assert all(bool((slope.abs() > 1e-5).all()) for slope in meta_gradient(learner, episodes).values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,19 +138,7 @@ def test_a_regression_task_is_refused_with_what_it_allows() -> None:
 def test_an_embedding_that_has_grown_and_a_penalty_that_has_shrunk_still_teach_in_single_precision(
     kind: TaskKind,
 ) -> None:
-    episodes, losses = vector_episodes(kind), []
-    for precision in (torch.float32, torch.float64):
-
-        def part(batch: LabelledBatch, precision: torch.dtype = precision) -> LabelledBatch:
-            y = batch.targets.to(precision) if kind == "regression" else batch.targets
-            return vector_batch((1000 * batch.features["vector"]).to(precision), y, n_classes=batch.n_classes)
-
-        learner = LogisticHead(VectorRaw(), penalty=1e-6).to(precision)
-        loss = learner.meta_loss(EpisodeBatch(part(episodes.support), part(episodes.query), episodes.task_index))
-        loss.backward()
-        assert all(bool(value.grad.isfinite().all()) for value in learner.parameters() if value.grad is not None)
-        losses.append(float(loss.detach()))
-    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    check_single_precision(lambda: LogisticHead(VectorRaw(), penalty=1e-6), kind)
 
 
 def _episodes(count: int, seed: int) -> EpisodeBatch:

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from metamedica.encoders.mlp import MLP
+from gradient_world import check_meta_gradient, meta_gradient, network
 from metamedica.errors import TaskError
 from metamedica.learners.maml import Maml
-from metamedica.testing import N_TASKS, SIZE, VectorEncoder, vector_batch, vector_episodes
+from metamedica.testing import N_TASKS, VectorEncoder, vector_batch, vector_episodes
 from metamedica.types import EpisodeBatch, TaskKind
 
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
@@ -19,30 +19,12 @@ def _learner(*, steps: int = 3, rate: float = 0.3, max_classes: int = 3, chunk: 
     return Maml(VectorEncoder(dim=3), steps=steps, rate=rate, max_classes=max_classes, chunk=chunk).double()
 
 
-def _meta_gradient(learner: Maml, episodes: EpisodeBatch) -> dict[str, Tensor]:
-    learner.zero_grad()
-    learner.meta_loss(episodes).backward()
-    return {name: value.grad.clone() for name, value in learner.named_parameters() if value.grad is not None}
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_meta_gradient_is_that_of_finite_differences(kind: TaskKind) -> None:
-    learner, episodes, small = _learner(), vector_episodes(kind), 1e-5
-    found = _meta_gradient(learner, episodes)
-    assert {name for name in found if name.startswith("encoder.")} == {"encoder.map.weight", "encoder.map.bias"}
-    for name, value in learner.named_parameters():
-        if name not in found:
-            continue
-        flat = value.data.view(-1)
-        for entry in range(0, flat.numel(), 2):
-            kept = float(flat[entry])
-            ends = []
-            for moved in (kept + small, kept - small):
-                flat[entry] = moved
-                ends.append(float(learner.meta_loss(episodes).detach()))
-            flat[entry] = kept
-            want = (ends[0] - ends[1]) / (2 * small)
-            assert float(found[name].view(-1)[entry]) == pytest.approx(want, rel=1e-5, abs=1e-8)
+    learner, episodes = _learner(), vector_episodes(kind)
+    names = set(meta_gradient(learner, episodes))
+    assert {name for name in names if name.startswith("encoder.")} == {"encoder.map.weight", "encoder.map.bias"}
+    check_meta_gradient(learner, episodes, names, every=2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,30 +51,15 @@ def test_the_meta_gradient_is_that_of_an_explicit_loop_through_autograd(kind: Ta
     want = torch.stack(losses).mean()
     torch.testing.assert_close(learner.meta_loss(episodes), want)
     slopes = torch.autograd.grad(want, start)
-    found = _meta_gradient(learner, episodes)
+    found = meta_gradient(learner, episodes)
     for value, slope in zip(start, slopes, strict=True):
         name = next(name for name, other in learner.named_parameters() if other is value)
         torch.testing.assert_close(found.get(name, torch.zeros_like(slope)), slope, atol=1e-10, rtol=1e-8)
 
 
 def test_with_layer_norm_too_the_meta_gradient_is_that_of_finite_differences() -> None:
-    torch.manual_seed(0)
-    learner, episodes, small = (
-        Maml(MLP({"vector": SIZE}, hidden=(5,), dim=3, dropout=0.0), steps=3, rate=0.3).double(),
-        vector_episodes("binary"),
-        1e-5,
-    )
-    found = _meta_gradient(learner, episodes)
-    weight = learner.encoder.get_parameter("layers.0.weight")
-    for entry in range(weight.numel()):
-        flat, ends = weight.data.view(-1), []
-        kept = float(flat[entry])
-        for moved in (kept + small, kept - small):
-            flat[entry] = moved
-            ends.append(float(learner.meta_loss(episodes).detach()))
-        flat[entry] = kept
-        want = (ends[0] - ends[1]) / (2 * small)
-        assert float(found["encoder.layers.0.weight"].view(-1)[entry]) == pytest.approx(want, rel=1e-5, abs=1e-8)
+    learner = Maml(network(), steps=3, rate=0.3).double()
+    check_meta_gradient(learner, vector_episodes("binary"), ["encoder.layers.0.weight"])
 
 
 def test_more_steps_fit_the_support_better() -> None:
@@ -106,7 +73,7 @@ def test_more_steps_fit_the_support_better() -> None:
 
 def test_chunks_of_tasks_give_the_same_meta_gradient() -> None:
     episodes = vector_episodes("regression")
-    whole, chunked = _meta_gradient(_learner(), episodes), _meta_gradient(_learner(chunk=2), episodes)
+    whole, chunked = meta_gradient(_learner(), episodes), meta_gradient(_learner(chunk=2), episodes)
     assert set(whole) == set(chunked)
     for name, value in whole.items():
         torch.testing.assert_close(chunked[name], value, atol=1e-12, rtol=1e-12)

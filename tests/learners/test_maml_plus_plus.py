@@ -1,8 +1,8 @@
 """MAML++ against MAML where they must agree, and against finite differences."""
 
 import torch
-from tests.learners.gradient_world import check_meta_gradient, network
 
+from gradient_world import check_meta_gradient, network
 from metamedica.learners.maml import Maml
 from metamedica.learners.maml_plus_plus import MamlPlusPlus
 from metamedica.testing import vector_episodes

@@ -1,9 +1,10 @@
 """Meta-SGD against a plain loop with a rate per entry, and a family of tasks where only one rate should be large."""
 
 import torch
-from tests.learners.gradient_world import check_meta_gradient, network, walked
 from torch import Tensor
 
+from gradient_world import check_meta_gradient, network, walked
+from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.learners.maml import Maml
 from metamedica.learners.meta_sgd import MetaSgd
@@ -32,7 +33,7 @@ def test_every_entry_takes_steps_of_its_own_length() -> None:
         return learner.rates[name.replace(".", "|") if "." in name else f"regression|{name}"]
 
     for task in range(N_TASKS):
-        want = walked(learner.encoder, start, support, task, rate=own_rate, steps=2)
+        want = walked(learner.encoder, start, support, task, InnerLoop(2, own_rate))
         for name, value in want.items():
             torch.testing.assert_close(found[name][task], value, atol=1e-12, rtol=1e-10)
 

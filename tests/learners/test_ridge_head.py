@@ -10,6 +10,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch.distributions import Categorical, Normal
 
+from gradient_world import check_meta_gradient, check_single_precision, differences, meta_gradient
 from metamedica.errors import TaskError
 from metamedica.functional.ridge import RidgeFit
 from metamedica.learners.ridge_head import RidgeHead
@@ -104,42 +105,21 @@ def test_a_single_case_says_its_target() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_meta_gradient_is_that_of_finite_differences_in_every_parameter(kind: TaskKind) -> None:
-    learner, episodes, small = _learner(), vector_episodes(kind), 1e-5
-    learner.meta_loss(episodes).backward()
-    moved = set()
-    for name, value in learner.named_parameters():
-        flat = value.data.view(-1)
-        for entry in range(flat.numel()):
-            kept, ends = float(flat[entry]), []
-            for there in (kept + small, kept - small):
-                flat[entry] = there
-                ends.append(float(learner.meta_loss(episodes).detach()))
-            flat[entry] = kept
-            want = (ends[0] - ends[1]) / (2 * small)
-            found = 0.0 if value.grad is None else float(value.grad.view(-1)[entry])
-            assert found == pytest.approx(want, rel=1e-5, abs=1e-9)
-            moved |= {name} if abs(want) > 1e-4 else set()
+    learner, episodes = _learner(), vector_episodes(kind)
     head = {"regression": set(), "binary": {"log_scale", "bias"}, "multiclass": {"log_scale"}}[kind]
-    assert moved == {"encoder.map.weight", "encoder.map.bias", "log_penalty"} | head
+    names = {"encoder.map.weight", "encoder.map.bias", "log_penalty"} | head
+    check_meta_gradient(learner, episodes, names, least=1e-9)
+    for name, _ in learner.named_parameters():
+        slope = differences(learner, episodes, name)
+        assert float(slope.abs().max()) > 1e-4 if name in names else not slope.any()
+    assert set(meta_gradient(learner, episodes)) == names
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_embedding_that_has_grown_and_a_penalty_that_has_shrunk_still_teach_in_single_precision(
     kind: TaskKind,
 ) -> None:
-    episodes, losses = vector_episodes(kind), []
-    for precision in (torch.float32, torch.float64):
-
-        def part(batch: LabelledBatch, precision: torch.dtype = precision) -> LabelledBatch:
-            y = batch.targets.to(precision) if kind == "regression" else batch.targets
-            return vector_batch((1000 * batch.features["vector"]).to(precision), y, n_classes=batch.n_classes)
-
-        learner = RidgeHead(VectorRaw(), penalty=1e-6).to(precision)
-        loss = learner.meta_loss(EpisodeBatch(part(episodes.support), part(episodes.query), episodes.task_index))
-        loss.backward()
-        assert all(bool(value.grad.isfinite().all()) for value in learner.parameters() if value.grad is not None)
-        losses.append(float(loss.detach()))
-    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    check_single_precision(lambda: RidgeHead(VectorRaw(), penalty=1e-6), kind)
 
 
 def _episodes(count: int, seed: int) -> EpisodeBatch:

@@ -1,7 +1,7 @@
 """A multilayer perceptron over named blocks of features."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -9,12 +9,16 @@ from torch import Tensor, nn
 
 from metamedica.errors import InputError
 from metamedica.functional.layered import Layered
-from metamedica.functional.sparse import Piece, affine, entries_of
+from metamedica.functional.sparse import FEWEST_COLUMNS, Entries, Piece, affine, entries_of
 from metamedica.types import Between, Encoder, Features, OneOf, Ranges
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 ENTERS: Mapping[str, Callable[[Tensor], Tensor]] = {"counts": torch.log1p}
 """How blocks of these names enter: `counts` (of substructures, reads, words) as `log(1 + count)`; all others as they are."""
+
+MOSTLY_ZERO = frozenset({"counts", "bits"})
+"""Blocks of these names hold few numbers that are not zero: known before they are looked at, as a compiled graph needs."""
+AnyPiece = TypeVar("AnyPiece", bound=Piece)
 
 
 def checked(features: Features, blocks: Mapping[str, int]) -> dict[str, Float[Tensor, "*batch size"]]:
@@ -50,8 +54,10 @@ def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor,
     return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
 
 
-def _entering(name: str, block: Tensor) -> Tensor:
-    return ENTERS[name](block) if name in ENTERS else block
+def _entering(name: str, block: AnyPiece) -> AnyPiece:
+    if name not in ENTERS:
+        return block
+    return cast(AnyPiece, block.map(ENTERS[name]) if isinstance(block, Entries) else ENTERS[name](block))
 
 
 class MLP(Encoder, Layered):
@@ -112,9 +118,8 @@ class MLP(Encoder, Layered):
         if ends == "activation":
             layers.append(ACTIVATIONS[activation]())
         self.layers = nn.Sequential(*layers)
-        with (
-            torch.no_grad()
-        ):  # laid out by column, as the product with sparse rows reads it; as a matrix it is the same
+        if max(blocks.values()) >= FEWEST_COLUMNS:
+            # The same matrix, laid out in memory by column, as products with sparse rows read it.
             first = cast(nn.Linear, self.layers[0])
             first.weight.data = first.weight.data.T.contiguous().T
 
@@ -133,10 +138,10 @@ class MLP(Encoder, Layered):
             InputError: a block is missing or has another size.
         """
         found = checked(features, self.blocks)
-        sparse = {name: entries_of(block, entry=ENTERS.get(name)) for name, block in found.items()}
+        sparse = {name: entries_of(block, mostly_zero=name in MOSTLY_ZERO) for name, block in found.items()}
         if not any(sparse.values()):
             return [self.inputs(features)]
-        return [sparse[name] or _entering(name, block) for name, block in found.items()]
+        return [_entering(name, sparse[name] or block) for name, block in found.items()]
 
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return one vector per case.

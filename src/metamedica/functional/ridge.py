@@ -89,6 +89,12 @@ def centred_targets(
     return (targets - offset[:, None]).masked_fill(~mask, 0), offset
 
 
+def by_root_width(embedded: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """Return the embedding divided by sqrt(dim): an inner product is then a mean over columns, and one penalty serves any width."""
+    root: float = embedded.shape[-1] ** 0.5
+    return embedded / root
+
+
 def penalty_at_least(
     penalty: Float[Tensor, ""], share: float, inputs: Float[Tensor, "tasks n d"], mask: Bool[Tensor, "tasks n"]
 ) -> Float[Tensor, " tasks"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import has_torch_function
+
+from metamedica.errors import InputError
 
 MOST_FILLED = 0.1
 """Above this share of entries that are not zero the dense product is as fast."""
@@ -28,56 +30,48 @@ class Entries:
     """Rows `[*batch, size]` by their entries that are not zero, in order of the rows and again in order of the columns.
 
     Args:
-        shape: of the rows.
-        values: `[entries]`, row after row.
+        block: the rows as they were given, before `changes`.
+        values: `[entries]`, row after row; what stands after the last row's end is not read.
         columns: `[entries]`, where each stands in its row.
-        starts: `[rows]`, the first entry of each row.
+        row_bounds: `[rows + 1]`, where the entries of each row begin, and where the last row's end.
         column_values: `[entries]`, column after column.
         rows: `[entries]`, the row of each, in that order.
-        column_starts: `[size]`, the first entry of each column, in that order.
+        column_bounds: `[size + 1]`, where the entries of each column begin, and where the last column's end.
+        changes: of every entry of the block, in their order; each leaves 0 at 0.
     """
 
-    shape: tuple[int, ...]
+    block: Float[Tensor, "*batch size"]
     values: Float[Tensor, " entries"]
     columns: Int[Tensor, " entries"]
-    starts: Int[Tensor, " rows"]
+    row_bounds: Int[Tensor, " row_ends"]
     column_values: Float[Tensor, " entries"]
     rows: Int[Tensor, " entries"]
-    column_starts: Int[Tensor, " size"]
+    column_bounds: Int[Tensor, " column_ends"]
+    changes: tuple[Callable[[Tensor], Tensor], ...] = ()
 
-    @cached_property
-    def row_of_entry(self) -> Int[Tensor, " entries"]:
-        """The row of each entry, row after row."""
-        after = torch.arange(len(self.values), dtype=torch.int32)
-        return torch.searchsorted(self.starts, after, right=True) - 1
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the rows."""
+        return self.block.shape
+
+    def map(self, entry: Callable[[Tensor], Tensor]) -> "Entries":
+        """Return the rows with every entry changed; `entry` must leave 0 at 0."""
+        return replace(
+            self,
+            values=entry(self.values),
+            column_values=entry(self.column_values),
+            changes=(*self.changes, entry),
+        )
 
     def times(self, table: Float[Tensor, "size width"]) -> Float[Tensor, "*batch width"]:
         """Return the rows times a table, differentiable in the table to any order."""
-        own = (self.columns, self.starts, self.values, self.rows, self.column_starts, self.column_values)
+        own = (self.columns, self.row_bounds, self.values, self.rows, self.column_bounds, self.column_values)
         out: Tensor = _Product.apply(table, *own)  # type: ignore[no-untyped-call]
         return out.reshape(*self.shape[:-1], table.shape[-1])
 
     def dense(self) -> Float[Tensor, "*batch size"]:
         """Return the rows laid out."""
-        flat = self.values.new_zeros(len(self.starts) * self.shape[-1])
-        # Entries that stand for nothing (`filled_up`) are 0 and may share a place with a real one, so places are summed up.
-        flat = flat.index_add(0, self.row_of_entry * self.shape[-1] + self.columns, self.values)
-        return flat.reshape(self.shape)
-
-    def filled_up(self, entries: int) -> "Entries":
-        """Return the same rows with zeros after the last entry until there are so many, so that different rows have tensors of one size."""
-        more = entries - len(self.values)
-
-        def longer(value: Tensor) -> Tensor:
-            return functional.pad(value, (0, more))
-
-        return replace(
-            self,
-            values=longer(self.values),
-            columns=longer(self.columns),
-            column_values=longer(self.column_values),
-            rows=longer(self.rows),
-        )
+        return reduce(lambda rows, entry: entry(rows), self.changes, self.block)
 
 
 Piece: TypeAlias = Tensor | Entries
@@ -88,10 +82,11 @@ class _Product(torch.autograd.Function):
     """Sparse rows times a table; the gradient is the transposed rows times the slope."""
 
     @staticmethod
-    def forward(table: Tensor, *entries: Tensor) -> Tensor:
-        columns, starts, values = entries[:3]
+    def forward(
+        table: Tensor, columns: Tensor, bounds: Tensor, values: Tensor, rows: Tensor, ends: Tensor, turned: Tensor
+    ) -> Tensor:
         return functional.embedding_bag(
-            columns, table.contiguous(), starts, mode="sum", per_sample_weights=values.to(table.dtype)
+            columns, table.contiguous(), bounds, mode="sum", per_sample_weights=values, include_last_offset=True
         )
 
     @staticmethod
@@ -100,13 +95,12 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        return _Product.apply(slope, *saved[3:], *saved[:3]), *(None for _ in saved)  # type: ignore[no-untyped-call]
+        columns, bounds, values, rows, ends, turned = ctx.saved_tensors
+        below: Tensor = _Product.apply(slope, rows, ends, turned, columns, bounds, values)  # type: ignore[no-untyped-call]
+        return below, None, None, None, None, None, None
 
 
-def entries_of(
-    rows: Float[Tensor, "*batch size"], *, entry: Callable[[Tensor], Tensor] | None = None
-) -> Entries | None:
+def entries_of(rows: Float[Tensor, "*batch size"], *, mostly_zero: bool = False) -> Entries | None:
     """Return the entries of rows that are mostly zero, or None where that would not pay or the rows are no plain numbers.
 
     At 2.5 % filled, 1,024 rows of 2,048 columns and 256 outputs, a product and its gradient take a fifth of the dense product's time
@@ -114,46 +108,71 @@ def entries_of(
 
     Args:
         rows: the block.
-        entry: applied to the entries; must leave 0 at 0.
+        mostly_zero: whether that is known; where a graph is traced the numbers cannot be looked at, and what is not known stays dense.
+
+    Raises:
+        InputError: in a traced graph, rows that were said to be mostly zero are not.
     """
-    size = rows.shape[-1]
-    if size < FEWEST_COLUMNS or rows.numel() < FEWEST_ROWS * size or not _plain(rows):
+    size, n = rows.shape[-1], rows.shape[:-1].numel()
+    if size < FEWEST_COLUMNS or n < FEWEST_ROWS or rows.device.type != "cpu" or rows.requires_grad:
         return None
-    flat = rows.reshape(-1, size)
-    numbers = flat.numpy()
-    glance = numbers[:: max(1, len(numbers) // _GLANCE)]
+    if torch.compiler.is_compiling():
+        if not mostly_zero:
+            return None
+        return Entries(rows, *_entries_in_a_graph(rows, int(MOST_FILLED * n * size)))
+    if has_torch_function((rows,)) or torch._C._functorch.is_functorch_wrapped_tensor(rows):  # traced, or mapped over
+        return None
+    numbers = rows.reshape(n, size).numpy()
+    glance = numbers[:: max(1, n // _GLANCE)]
     if np.count_nonzero(glance) > 2 * MOST_FILLED * glance.size:
         return None
     there = np.flatnonzero(numbers != 0)  # torch's own nonzero takes three times as long
     if len(there) > MOST_FILLED * numbers.size:
         return None
-    before = np.arange(len(flat)) * size
-    starts = np.searchsorted(there, before)
-    columns = there - np.repeat(before, np.diff(starts, append=len(there)))
-    values = flat.reshape(-1)[torch.from_numpy(there)]
-    values = values if entry is None else entry(values)
-    by_row = csr_array((values.numpy(), columns, np.append(starts, len(there))), shape=numbers.shape)
+    return Entries(rows, *map(torch.from_numpy, _both_orders(numbers, there)))
+
+
+def _both_orders(numbers: NDArray[Any], there: NDArray[np.int64]) -> Sequence[NDArray[Any]]:
+    """Return the tensors of `Entries`, given the flat places of the numbers that are not zero."""
+    n, size = numbers.shape
+    bounds = np.searchsorted(there, np.arange(n + 1) * size)
+    columns = there - np.repeat(np.arange(n) * size, np.diff(bounds))
+    values = numbers.reshape(-1)[there]
+    by_row = csr_array((values, columns.astype(np.int32), bounds.astype(np.int32)), shape=numbers.shape)
     by_column = by_row.tocsc()
-    return Entries(
-        tuple(rows.shape),
-        values,
-        _whole(columns),
-        _whole(starts),
-        torch.from_numpy(by_column.data),
-        _whole(by_column.indices),
-        _whole(by_column.indptr[:-1]),
+    return values, by_row.indices, by_row.indptr, by_column.data, by_column.indices, by_column.indptr
+
+
+@torch.library.custom_op("metamedica::entries_of", mutates_args=())
+def _entries_in_a_graph(rows: Tensor, room: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Likewise for a graph whose tensors have fixed sizes: with room for so many entries."""
+    numbers = rows.reshape(-1, rows.shape[-1]).numpy()
+    there = np.flatnonzero(numbers != 0)
+    if len(there) > room:
+        raise InputError(
+            f"got {len(there)} entries that are not zero in a block that is mostly zero by its name, at most {room} were wanted; "
+            "give the block another name or train without compiling"
+        )
+    values, columns, row_bounds, column_values, own_rows, column_bounds = map(
+        torch.from_numpy, _both_orders(numbers, there)
     )
 
+    def longer(value: Tensor) -> Tensor:
+        out = value.new_empty(room)
+        out[: len(value)] = value
+        return out
 
-def _whole(numbers: NDArray[Any]) -> Int[Tensor, " n"]:
-    return torch.from_numpy(numbers.astype(np.int32, copy=False))
+    return longer(values), longer(columns), row_bounds, longer(column_values), longer(own_rows), column_bounds
 
 
-def _plain(rows: Tensor) -> bool:
-    """Return whether the numbers may be looked at: not while a graph is traced or mapped over, nor where their gradient is wanted."""
-    if torch.compiler.is_compiling() or has_torch_function((rows,)) or rows.device.type != "cpu" or rows.requires_grad:
-        return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(rows)
+@_entries_in_a_graph.register_fake
+def _(rows: Tensor, room: int) -> tuple[Tensor, ...]:
+    def whole(size: int) -> Tensor:
+        return rows.new_empty(size, dtype=torch.int32)
+
+    n, size = rows.shape[:-1].numel(), rows.shape[-1]
+    values = rows.new_empty(room), whole(room)
+    return *values, whole(n + 1), *(torch.empty_like(value) for value in values), whole(size + 1)
 
 
 def affine(
@@ -171,63 +190,14 @@ def affine(
 
 
 def gram(left: Sequence[Piece], right: Sequence[Piece]) -> Float[Tensor, "tasks m n"]:
-    """Return the inner products between the rows of each task, given as the same pieces on both sides."""
-    products = [
-        _sparse_gram(one, other)
-        if isinstance(one, Entries) and isinstance(other, Entries)
-        else laid_out([one]) @ laid_out([other]).mT
-        for one, other in zip(left, right, strict=True)
-    ]
-    return reduce(torch.add, products)
+    """Return the inner products between the rows of each task, given as the same pieces on both sides.
+
+    Dense: a task has few rows, and finding the entries that two rows share costs as much.
+    """
+    return laid_out(left) @ laid_out(right).mT
 
 
 def laid_out(pieces: Sequence[Piece]) -> Float[Tensor, "*batch flat"]:
     """Return the pieces side by side, dense."""
     dense = [piece.dense() if isinstance(piece, Entries) else piece for piece in pieces]
     return dense[0] if len(dense) == 1 else torch.cat(dense, dim=-1)
-
-
-def _sparse_gram(left: Entries, right: Entries) -> Float[Tensor, "tasks m n"]:
-    own, other = (left.values, left.columns, left.starts), (right.values, right.columns, right.starts)
-    found: Tensor = _gram_of_entries(*own, *other, list(left.shape), right.shape[1])
-    return found
-
-
-@torch.library.custom_op("metamedica::gram_of_entries", mutates_args=())
-def _gram_of_entries(
-    left: Tensor,
-    left_columns: Tensor,
-    left_starts: Tensor,
-    right: Tensor,
-    right_columns: Tensor,
-    right_starts: Tensor,
-    shape: list[int],
-    n: int,
-) -> Tensor:
-    """One sparse product for all tasks: each has columns of its own, `[tasks * m, tasks * size] @ [tasks * size, n]`."""
-    tasks, m, size = shape
-    own = _with_own_columns(left, left_columns, left_starts, shape)
-    other = _with_own_columns(right, right_columns, right_starts, [tasks, n, size]).tocsc()
-    by_column = csr_array((other.data, other.indices % n, other.indptr), shape=(tasks * size, n))
-    return torch.from_numpy((own @ by_column).toarray().reshape(tasks, m, n))
-
-
-@_gram_of_entries.register_fake
-def _(
-    left: Tensor,
-    left_columns: Tensor,
-    left_starts: Tensor,
-    right: Tensor,
-    right_columns: Tensor,
-    right_starts: Tensor,
-    shape: list[int],
-    n: int,
-) -> Tensor:
-    return left.new_empty(shape[0], shape[1], n)
-
-
-def _with_own_columns(values: Tensor, columns: Tensor, starts: Tensor, shape: Sequence[int]) -> csr_array:
-    tasks, n, size = shape
-    ends = np.append(starts.numpy(), np.int32(len(values)))
-    shift = np.repeat(np.arange(tasks, dtype=np.int64) * size, np.diff(ends[::n]))
-    return csr_array((values.detach().numpy(), columns.numpy() + shift, ends), shape=(tasks * n, tasks * size))

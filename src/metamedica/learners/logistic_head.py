@@ -3,13 +3,12 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from metamedica.functional.classes import membership
 from metamedica.functional.logistic import LogisticFit, fit_logistic_at, logistic_law
-from metamedica.functional.ridge import penalty_at_least
-from metamedica.types import CaseBatch, Encoder, Features, LabelledBatch, Law, Learner, Paper, TaskKind
+from metamedica.functional.ridge import by_root_width, penalty_at_least
+from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 LEAST_SHARE = 0.0025
 """Of the mean squared distance of a case from the centre: the penalty is no less, a prior standard deviation of 20 for a usual score."""
@@ -42,11 +41,6 @@ class LogisticHead(Learner[LogisticFit]):
         self.encoder = encoder
         self.log_penalty = nn.Parameter(torch.tensor(float(penalty)).log())
 
-    def _embed(self, features: Features) -> Float[Tensor, "tasks cases dim"]:
-        embedded: Tensor = self.encoder(features)
-        root: float = embedded.shape[-1] ** 0.5
-        return embedded / root
-
     def adapt(self, support: LabelledBatch) -> LogisticFit:
         """Return the linear head of each task at its optimum.
 
@@ -54,10 +48,10 @@ class LogisticHead(Learner[LogisticFit]):
             TaskError: regression.
         """
         self.check_kind(support.kind)
-        embedded = self._embed(support.features)
+        embedded = by_root_width(self.encoder(support.features))
         penalty = penalty_at_least(torch.exp(self.log_penalty), LEAST_SHARE, embedded, support.mask)
         return fit_logistic_at(embedded, membership(support, embedded.dtype), support.mask, 1 / penalty)
 
     def predict(self, state: LogisticFit, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""
-        return logistic_law(state, self._embed(query.features))
+        return logistic_law(state, by_root_width(self.encoder(query.features)))

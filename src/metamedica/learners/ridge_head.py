@@ -8,8 +8,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metamedica.functional.classes import check_two_classes, law_of_shown, membership
-from metamedica.functional.ridge import RidgeFit, centred, dual_factor, fit_ridge_at, penalty_at_least, ridge_law
-from metamedica.types import CaseBatch, Encoder, Features, LabelledBatch, Law, Learner, Paper, TaskKind
+from metamedica.functional.ridge import (
+    RidgeFit,
+    by_root_width,
+    centred,
+    dual_factor,
+    fit_ridge_at,
+    penalty_at_least,
+    ridge_law,
+)
+from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 LEAST_SHARE = 1e-4
 """Of the mean squared distance of a case from the centre: the penalty is no less, so that single precision solves for the head."""
@@ -54,11 +62,6 @@ class RidgeHead(Learner[RidgeFit | ClassRidge]):
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def _embed(self, features: Features) -> Float[Tensor, "tasks cases dim"]:
-        embedded: Tensor = self.encoder(features)
-        root: float = embedded.shape[-1] ** 0.5
-        return embedded / root
-
     def adapt(self, support: LabelledBatch) -> RidgeFit | ClassRidge:
         """Return the linear head of each task.
 
@@ -66,7 +69,7 @@ class RidgeHead(Learner[RidgeFit | ClassRidge]):
             TaskError: a support of one class.
         """
         self.check_kind(support.kind)
-        embedded = self._embed(support.features)
+        embedded = by_root_width(self.encoder(support.features))
         penalty = penalty_at_least(torch.exp(self.log_penalty), LEAST_SHARE, embedded, support.mask)
         if support.kind == "regression":
             return fit_ridge_at(embedded, support.targets, support.mask, penalty)
@@ -79,7 +82,7 @@ class RidgeHead(Learner[RidgeFit | ClassRidge]):
 
     def predict(self, state: RidgeFit | ClassRidge, query: CaseBatch) -> Law:
         """Return the predictive law of each query case."""
-        embedded = self._embed(query.features)
+        embedded = by_root_width(self.encoder(query.features))
         if isinstance(state, RidgeFit):
             return ridge_law(state, embedded)
         frequency = state.counts / state.counts.sum(-1, keepdim=True)

@@ -5,16 +5,15 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Normal
-from torch.nn.functional import cross_entropy
 
+from gradient_world import task_loss, walked
 from metamedica.encoders.mlp import MLP
 from metamedica.functional.inner_loop.chain import Parameters
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, all_laid_out
 from metamedica.functional.inner_loop.choice import chain_of, first_order, form_for, form_of
 from metamedica.functional.inner_loop.forms import AnyNetwork, Form
 from metamedica.functional.inner_loop.loop import InnerLoop, constant
-from metamedica.functional.inner_loop.networks import KindHeads, head_output, start_parameters
+from metamedica.functional.inner_loop.networks import KindHeads, start_parameters
 from metamedica.functional.sparse import Entries
 from metamedica.testing import VectorEncoder
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
@@ -54,30 +53,6 @@ def _world(network: str, kind: TaskKind, dtype: torch.dtype = torch.float64) -> 
     return encoder, heads, EpisodeBatch(part([6, 4, 1]), part([5, 5, 2]), torch.arange(3))
 
 
-def _loss(encoder: MLP, own: Parameters, batch: LabelledBatch, task: int) -> Tensor:
-    real = batch.mask[task]
-    output = head_output(encoder, own, {name: block[task, real] for name, block in batch.features.items()})
-    if batch.n_classes is None:
-        law = Normal(output[:, 0], torch.exp(0.5 * own["log_variance"]))
-        return -law.log_prob(batch.targets[task, real]).mean() - 0.5 * math.log(2 * math.pi)
-    return cross_entropy(output[:, : batch.n_classes], batch.targets[task, real])
-
-
-def _plain(
-    encoder: MLP, start: Parameters, support: LabelledBatch, task: int, loop: InnerLoop, *, exact: bool = True
-) -> Parameters:
-    """The loop that everybody writes."""
-    own = dict(start)
-    for step in range(loop.steps):
-        moved = {name: value for name, value in own.items() if loop.moves(name)}
-        slopes = torch.autograd.grad(_loss(encoder, own, support, task), list(moved.values()), create_graph=exact)
-        own |= {
-            name: value - loop.rate(step, name) * slope
-            for (name, value), slope in zip(moved.items(), slopes, strict=True)
-        }
-    return own
-
-
 def _form(name: str, encoder: MLP, loop: InnerLoop, support: LabelledBatch) -> Form:
     if name == "any network":
         return AnyNetwork(encoder, loop)
@@ -98,7 +73,7 @@ def _plain_loss(
 ) -> Tensor:
     constant_part = 0.5 * math.log(2 * math.pi) if episodes.query.kind == "regression" else 0.0
     each = [
-        _loss(encoder, _plain(encoder, start, episodes.support, task, loop, exact=exact), episodes.query, task)
+        task_loss(encoder, walked(encoder, start, episodes.support, task, loop, exact=exact), episodes.query, task)
         for task in range(3)
     ]
     return torch.stack(each).mean() + constant_part
@@ -137,7 +112,7 @@ def test_after_every_step_each_task_has_the_parameters_of_the_plain_loop(form: s
     for step, adapted in enumerate(_form(form, encoder, loop, episodes.support).walk(start, episodes.support)):
         found = all_laid_out(adapted).parameters
         for task in range(3):
-            want = _plain(encoder, start, episodes.support, task, InnerLoop(step, constant(0.3)))
+            want = walked(encoder, start, episodes.support, task, InnerLoop(step, constant(0.3)))
             for name, value in want.items():
                 torch.testing.assert_close(found[name].expand(3, *value.shape)[task], value, atol=1e-12, rtol=1e-10)
 
@@ -245,13 +220,8 @@ def test_a_pull_to_the_start_is_a_term_of_the_loss(form: str) -> None:
     loop = InnerLoop(4, constant(0.2), pull=0.7)
     adapted = all_laid_out(_form(form, encoder, loop, episodes.support).adapt(start, episodes.support)).parameters
     for task in range(3):
-        own = dict(start)
-        for _ in range(4):
-            away = torch.stack([(own[name] - value.detach()).square().sum() for name, value in start.items()]).sum()
-            loss = _loss(encoder, own, episodes.support, task) + 0.35 * away
-            slopes = torch.autograd.grad(loss, list(own.values()))
-            own = {n: (v - 0.2 * g).detach().requires_grad_() for (n, v), g in zip(own.items(), slopes, strict=True)}
-        for name, value in own.items():
+        want = walked(encoder, start, episodes.support, task, loop, exact=False)
+        for name, value in want.items():
             torch.testing.assert_close(adapted[name][task], value, atol=1e-12, rtol=1e-10)
 
 
