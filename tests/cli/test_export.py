@@ -15,7 +15,7 @@ import pytest
 
 from metamedica import registry
 from metamedica.cli import main
-from metamedica.errors import MetamedicaError
+from metamedica.errors import FileFormatError, MetamedicaError
 from metamedica.predictors.export import file
 from metamedica.predictors.predictor import Predictor
 
@@ -129,6 +129,11 @@ def test_a_missing_package_is_named_with_the_pip_line(
     said = refused("export", predictor, "--out", tmp_path / "new.onnx").err
     assert f"{package} is not installed; install it with: pip install 'metamedica[export]'" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_suffix_is_refused_by_the_library_too(predictor: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"give one that ends with \.onnx"):
+        Predictor.load(predictor).export_onnx(tmp_path / "model.pb")
 
 
 def test_a_file_that_would_answer_otherwise_is_not_written(

@@ -164,6 +164,8 @@ class _Merge:
                 raise _looks("a constant differs between two runs")
             return first
         if isinstance(first, list | tuple):
+            if len(first) != len(second):
+                raise _looks(f"the lengths {len(first)} and {len(second)} of two lists differ")
             return [self.both(a, b) for a, b in zip(first, second, strict=True)]
         if isinstance(first, int) and isinstance(second, int) and not isinstance(first, bool):
             return self.number(first, second)
