@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-molecules readme model clean
+.PHONY: help install demo test check format bench-molecules bench-scaling readme model clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ format: $(STAMP)  ## format and mend what a tool can mend
 
 bench-molecules: $(STAMP)  ## speed, memory and accuracy on molecules; ARGS=--quick for two minutes
 	$(PY) -m benchmarks.molecules $(ARGS)
+
+bench-scaling: $(STAMP)  ## meta-training on two processes, and the error of rounded steps; ARGS=--quick for two minutes
+	$(PY) -m benchmarks.scaling $(ARGS)
 
 readme: $(STAMP)  ## write the figures of the last benchmark and demonstration into both READMEs and the model's card
 	$(PY) -m benchmarks.readme

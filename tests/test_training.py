@@ -5,6 +5,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from metamedica import fingerprints
 from metamedica.checkpoints import Checkpoint, CheckpointFolder
 from metamedica.errors import BundleError, InputError, TrainingError
 from metamedica.functional.targets import standardise_episodes
+from metamedica.precision import PRECISIONS
 from metamedica.training import TrainingResult, TrainingSettings, duration, mean_log_likelihood, train
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law
 
@@ -69,6 +71,8 @@ def test_the_rate_is_above_zero_in_every_step_and_never_above_the_peak(steps: in
         patience=st.integers(1, 100),
         checkpoint_every=st.integers(1, 1000),
         seed=st.integers(0, 2**40),
+        accumulate=st.integers(1, 64),
+        precision=st.sampled_from(PRECISIONS),
     )
 )
 @settings(max_examples=100, deadline=None)
@@ -96,6 +100,7 @@ def test_an_unknown_setting_gives_the_choices() -> None:
         ("warmup", -1),
         ("weight_decay", -0.1),
         ("seed", -1),
+        ("accumulate", 0),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_by_name(name: str, value: float) -> None:
@@ -233,7 +238,9 @@ def _snapshots(model: tiny.Tiny) -> tuple[dict[int, dict[str, Tensor]], Callable
 def test_the_weights_of_the_best_look_are_returned() -> None:
     model = tiny.learner()
     kept, progress = _snapshots(model)
-    result = train(model, tiny.sampler(), tiny.validation(), tiny.SETTINGS, progress=progress)
+    result = train(
+        model, tiny.sampler(), tiny.validation(), replace(tiny.SETTINGS, learning_rate=0.2), progress=progress
+    )
     best = max(result.history, key=lambda row: row["valid"])
     assert result.best_step == best["step"] < tiny.SETTINGS.steps
     assert result.best_score == best["valid"]
@@ -427,7 +434,7 @@ def test_a_resume_under_other_code_is_allowed_with_a_warning(
     tiny.run(tmp_path / "c", settings=FEW)
     monkeypatch.setattr(fingerprints, "of_code", lambda: {"torch": "of tomorrow"})
     tiny.run(tmp_path / "c", settings=FEW, resume=True)
-    assert "the code, torch or the number of threads has changed since the checkpoint" in caplog.text
+    assert "the code, torch or the number of threads or processes has changed since the checkpoint" in caplog.text
 
 
 def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
@@ -456,7 +463,7 @@ def test_progress_tells_loss_score_and_the_time_that_is_left() -> None:
     assert [(done, total) for done, total, _ in told] == [(step, 6) for step in range(1, 7)]
     assert told[0][2].startswith("loss 0.")
     assert told[0][2].endswith(" s left")
-    assert ", valid -0." in told[1][2]
+    assert ", valid -1." in told[1][2]
     assert " at step 2), at most " in told[1][2]
     assert "left" not in told[-1][2]
 

@@ -1,5 +1,6 @@
 """Checkpoints of a training run: a folder of bundles, the newest two kept, a damaged one found and passed over."""
 
+import json
 import logging
 import re
 import shutil
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load, save
 from torch import Tensor
 
 from metamedica.errors import BundleError
@@ -33,6 +35,23 @@ class Checkpoint:
     step: int
     tensors: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
+
+    def as_bytes(self) -> bytes:
+        """Return the checkpoint as one message: a line of JSON, then safetensors."""
+        plain = {f"{part}/{name}": value for part, named in self.tensors.items() for name, value in named.items()}
+        about = {"step": self.step, "parts": list(self.tensors), "state": self.state}
+        return json.dumps(about).encode() + b"\n" + save(plain)
+
+    @classmethod
+    def from_bytes(cls, message: bytes) -> "Checkpoint":
+        """Return the checkpoint that `as_bytes` wrote."""
+        line, _, rest = message.partition(b"\n")
+        about = json.loads(line)
+        tensors: dict[str, dict[str, Tensor]] = {part: {} for part in about["parts"]}
+        for name, value in load(rest).items():
+            part, _, own = name.partition("/")
+            tensors[part][own] = value
+        return cls(about["step"], tensors, about["state"])
 
 
 class CheckpointFolder:

@@ -19,12 +19,14 @@ from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
 from metamedica.data.splits import split_by_task
 from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.functional.targets import standardise_episodes
+from metamedica.precision import Precision
 from metamedica.predictors.guard import SCEPTICAL, Guard
 from metamedica.predictors.method import Method
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.support import read_support
 from metamedica.predictors.trust import EarlierTasks, content_hash
+from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
 from metamedica.types import Learner, Modality, Progress, TaskKind
 
@@ -71,6 +73,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         binary_share: share of the steps in which regression tasks are seen as active / inactive, so that one model serves both kinds.
         validate_every: steps between two looks at the meta-valid tasks.
         patience: looks without a better score before training stops.
+        accumulate: parts that the tasks of a step are taken in, one after the other; less memory, the same result up to rounding.
+        precision: "float32", "tf32" or "bf16", of the encoder and of inner loops in a step (`metamedica.precision`).
         guard: whether `adapt` weighs the learner against methods from scratch (do no harm).
         seed: of everything random; same seed, same model, bit for bit on the same machine.
 
@@ -93,6 +97,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         binary_share: float = 0.5,
         validate_every: int = 100,
         patience: int = 8,
+        accumulate: int = 1,
+        precision: Precision = "float32",
         guard: bool = True,
         seed: int = 0,
     ) -> None:
@@ -109,6 +115,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         self.binary_share = binary_share
         self.validate_every = validate_every
         self.patience = patience
+        self.accumulate = accumulate
+        self.precision = precision
         self.guard = guard
         self.seed = seed
 
@@ -119,20 +127,25 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         *,
         checkpoints: str | Path | None = None,
         resume: bool = False,
+        device: str = "cpu",
         progress: Progress | None = None,
         watch: Watch | None = None,
     ) -> "MetaLearner":
         """Learn from the meta-train tasks, selecting on the meta-valid tasks; meta-test tasks are not looked at.
+
+        Processes that torchrun started share the training, and each ends with the fitted model.
 
         Args:
             tasks: with a meta-split, or without one: then a tenth of the tasks (at least one) is drawn as meta-valid.
             y: not used; there for scikit-learn.
             checkpoints: folder for checkpoints; None writes none.
             resume: go on from the newest good checkpoint there; the result equals an uninterrupted run bit for bit.
+            device: where the training runs: "cpu", "cuda" (one GPU a process) or "cuda:0"; the fitted model is on the CPU.
             progress: called as `progress(done, total, message)`.
             watch: called after each look at the meta-valid tasks as `watch(step, best score so far)`; what it raises ends the training.
 
         Raises:
+            InputError: a device or precision that is not to be had.
             TaskError: too few tasks or cases to learn from.
             TrainingError: the loss is not finite, or the run was interrupted.
         """
@@ -160,23 +173,29 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         )
         history: list[dict[str, Any]] = []
         if learner.learns_from_tasks():
-            result = train(
-                learner,
-                EpisodeSampler(tasks, names, plan, seed=self.seed),
-                fixed_episodes(tasks, valid, plan, seed=self.seed + 1, draws=2) if valid else [],
-                TrainingSettings(
-                    steps=self.steps,
-                    learning_rate=self.learning_rate,
-                    weight_decay=self.weight_decay,
-                    validate_every=self.validate_every,
-                    patience=self.patience,
-                    seed=self.seed,
-                ),
-                checkpoints=None if checkpoints is None else Path(checkpoints),
-                resume=resume,
-                progress=progress,
-                watch=watch,
-            )
+            with joined() as ranks:
+                learner.to(ranks.device(device))
+                progress = progress if ranks.first else None
+                result = train(
+                    learner,
+                    EpisodeSampler(tasks, names, plan, seed=self.seed),
+                    fixed_episodes(tasks, valid, plan, seed=self.seed + 1, draws=2) if valid else [],
+                    TrainingSettings(
+                        steps=self.steps,
+                        learning_rate=self.learning_rate,
+                        weight_decay=self.weight_decay,
+                        validate_every=self.validate_every,
+                        patience=self.patience,
+                        seed=self.seed,
+                        accumulate=self.accumulate,
+                        precision=self.precision,
+                    ),
+                    checkpoints=None if checkpoints is None else Path(checkpoints),
+                    resume=resume,
+                    progress=progress,
+                    watch=watch,
+                )
+            learner.to("cpu")
             history = [dict(row) for row in result.history]
         usual_scale = _usual_scale(tasks, names)
         if valid and learner.learns_from_tasks():

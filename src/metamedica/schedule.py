@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from metamedica.errors import InputError
+from metamedica.precision import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class TrainingSettings:
         patience: looks without a better score before training stops.
         checkpoint_every: steps between two checkpoints.
         seed: of the random numbers inside a step (dropout); the batches have the sampler's seed.
+        accumulate: parts that each process takes its share of a batch in, one after the other; memory falls with the largest part, the
+            gradient stays the same up to rounding.
+        precision: "float32", "tf32" or "bf16", of the encoder and of inner loops within a step (`metamedica.precision`).
 
     Raises:
         InputError: a value that makes no sense.
@@ -36,9 +40,11 @@ class TrainingSettings:
     patience: int = 8
     checkpoint_every: int = 100
     seed: int = 0
+    accumulate: int = 1
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "validate_every", "patience", "checkpoint_every"):
+        for name in ("steps", "validate_every", "patience", "checkpoint_every", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"got {name} {getattr(self, name)}; give at least 1")
         for name in ("learning_rate", "clip"):
@@ -47,6 +53,8 @@ class TrainingSettings:
         for name in ("warmup", "seed", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"got {name} {getattr(self, name)}; give 0 or more")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"got precision {self.precision!r}; give one of {', '.join(PRECISIONS)}")
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object."""
@@ -71,13 +79,3 @@ class TrainingSettings:
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup)))
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in words: `42 s`, `3 min 05 s`, `1 h 02 min`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -263,7 +263,19 @@ class _Trial:
         self.expect(fine and loss.shape == (), f"meta_loss is {loss}, one finite number with a gradient was wanted")
         slope = torch.cat([s.flatten() for s in torch.autograd.grad(loss, trained, materialize_grads=True)])
         self.expect(slope.isfinite().all() and slope.any(), "the gradient of meta_loss is 0 or not finite")
+        each = [self.taught([task]) for task in range(N_TASKS)]
+        mean = "meta_loss is not the mean over tasks, so a batch cannot be divided"
+        self.same(torch.stack(each).mean(0), self.taught(range(N_TASKS)), mean)
         return True
+
+    def taught(self, tasks: Sequence[int]) -> Tensor:
+        """Return loss and gradient of these tasks together, as one vector, in evaluation mode: without dropout."""
+        support, query = (_rows(side, tasks, axis=0) for side in (self.episodes.support, self.episodes.query))
+        learner = _built(self.make)
+        loss = learner.meta_loss(EpisodeBatch(support, query, self.episodes.task_index[list(tasks)]))
+        trained = [p for p in learner.parameters() if p.requires_grad]
+        slopes = torch.autograd.grad(loss, trained, materialize_grads=True)
+        return torch.cat([loss.detach()[None], *(slope.flatten() for slope in slopes)])
 
 
 @torch.random.fork_rng(devices=[])
@@ -272,7 +284,8 @@ def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-6) 
 
     Laws of the right size and finite; nothing written to the learner or its input; tasks, query cases, order of the support, padding
     and batching do not matter; the same without gradients, from the same seed, and from a `state_dict`; small supports are
-    answered or refused with `TaskError`; leave-one-out in closed form equals refitting; meta-training has a gradient.
+    answered or refused with `TaskError`; leave-one-out in closed form equals refitting; meta-training has a gradient, and its loss is a
+    mean over tasks.
 
     Args:
         make: builds a new learner on vectors of length `SIZE`, for example `lambda: on_vectors(MyLearner)`.

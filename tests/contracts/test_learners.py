@@ -275,6 +275,13 @@ class RefusesToLearn(Neighbours):
         raise TaskError("got tasks; this method cannot be trained")
 
 
+class SumsOverTasks(Neighbours):
+    """Its loss grows with the number of tasks."""
+
+    def meta_loss(self, episodes: EpisodeBatch) -> Tensor:
+        return super().meta_loss(episodes) * len(episodes.task_index)
+
+
 BROKEN: dict[Callable[[], Learner[Any]], str] = {
     WritesToSelf: "wrote to the learner",
     RemembersInAList: "wrote to the learner",
@@ -298,6 +305,7 @@ BROKEN: dict[Callable[[], Learner[Any]], str] = {
     WrongLeaveOneOut: "refit on the others",
     LearnsNothing: "gradient of meta_loss is 0",
     RefusesToLearn: "meta_loss refuses",
+    SumsOverTasks: "not the mean over tasks",
 }
 
 

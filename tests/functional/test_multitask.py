@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from metamedica.errors import TaskError
-from metamedica.functional.multitask import TaskHeads, pooled, unit_size
+from metamedica.functional.multitask import TaskHeads, pooled, side_by_side, unit_size
 from metamedica.testing import N_TASKS, vector_batch, vector_episodes
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch
 
@@ -61,8 +61,20 @@ def test_padding_of_either_part_does_not_count_in_the_pooled_scale() -> None:
     query = LabelledBatch(part, torch.tensor([[3.0, 4.0, 0.0]]), "regression")
     both = pooled(EpisodeBatch(support, query, torch.tensor([0])))
     scale = math.sqrt(5 / 3)
-    want = [-1.5 / scale, -0.5 / scale, 0, 0.5 / scale, 1.5 / scale, 0]
+    want = [-1.5 / scale, -0.5 / scale, 0.5 / scale, 1.5 / scale]
     assert both.targets[0].tolist() == pytest.approx(want)
+
+
+def test_padding_comes_last_and_no_more_of_it_than_the_longest_task_needs() -> None:
+    def part(first: int, sizes: list[int]) -> LabelledBatch:
+        mask = torch.arange(4) < torch.tensor(sizes)[:, None]
+        number = (first + torch.arange(8.0).view(2, 4)) * mask
+        return LabelledBatch(CaseBatch({"vector": number[..., None]}, mask), number, "regression")
+
+    both = side_by_side(EpisodeBatch(part(10, [1, 3]), part(20, [2, 3]), torch.arange(2)))
+    assert both.mask.tolist() == [[True] * 3 + [False] * 3, [True] * 6]
+    assert both.targets.tolist() == [[10, 20, 21, 0, 0, 0], [14, 15, 16, 24, 25, 26]]
+    assert torch.equal(both.features["vector"][..., 0], both.targets)
 
 
 def test_the_binary_loss_is_the_cross_entropy_of_each_tasks_own_head() -> None:

@@ -170,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _warnings_on_stderr(session):
             code = build().main(given or ["--help"], prog_name=_NAME, standalone_mode=False, obj=session)
         sys.stdout.flush()
+        session.leave()
     except (BrokenPipeError, SystemExit):
         # the reader of our output (head, less) has gone, which Typer turns into an exit; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -178,7 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if session.debug:
             traceback.print_exception(error)
         code, sentence = _judge(error)
-        complain(one_line(sentence))
+        if session.tells_errors():
+            complain(one_line(sentence))
+        session.leave(error)
         return code
     if code == _INTERRUPTED:
         complain("interrupted")

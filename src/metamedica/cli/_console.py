@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from metamedica.ranks import Ranks
     from metamedica.types import Progress
 
 
@@ -54,6 +56,8 @@ class Session:
         self.json = False
         self.debug = False
         self._after_table = False
+        self._open = ExitStack()
+        self._ranks: Ranks | None = None
 
     @staticmethod
     def of(ctx: typer.Context) -> "Session":
@@ -62,6 +66,29 @@ class Session:
         if not isinstance(session, Session):
             raise TypeError(f"got a context with {type(session).__name__}; run verbs through metamedica.cli.main")
         return session
+
+    def join(self) -> None:
+        """Join the processes that torchrun started, if it did: only the first one prints from now on, and one of them tells an error."""
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from metamedica.ranks import joined
+
+            self._ranks = self._open.enter_context(joined())
+            self.json = self.json or self.muted
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Part from the processes that `join` joined; an error must have been told before, as the others find out by it."""
+        self._open.__exit__(None if error is None else type(error), error, None)
+
+    @property
+    def muted(self) -> bool:
+        """Whether another process prints for this one."""
+        return self._ranks is not None and not self._ranks.first
+
+    def tells_errors(self) -> bool:
+        """Return whether this process is the one to tell how the run ended."""
+        if self._ranks is None:  # alone, or stopped before the processes met
+            return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK") == "0"
+        return self._ranks.first_to_speak()
 
     def say(self, text: str = "") -> None:
         """Print a line for a person, folded between words only, so that a path stays whole; nothing with `--json`."""
@@ -89,7 +116,8 @@ class Session:
 
     def note(self, text: str) -> None:
         """Write a remark to stderr, also with `--json`."""
-        sys.stderr.write(f"note: {one_line(text)}\n")
+        if not self.muted:
+            sys.stderr.write(f"note: {one_line(text)}\n")
 
     def markdown(self, text: str) -> None:
         """Print Markdown for a person; nothing with `--json`."""
@@ -185,7 +213,7 @@ class Session:
 
     def result(self, value: Mapping[str, Any]) -> None:
         """Print the machine's view of what was done: one JSON object, with `--json` only."""
-        if self.json:
+        if self.json and not self.muted:
             sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -3,7 +3,7 @@
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from metamedica.cli import _options as options
 from metamedica.cli._console import Session
 from metamedica.cli._tables import TableOptions
 from metamedica.errors import InputError
+
+if TYPE_CHECKING:
+    from metamedica.types import Learner
 
 _TRAINING = "Training"
 _CARD = "Card"
@@ -113,6 +116,9 @@ def command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest state in --checkpoints.", rich_help_panel=_TRAINING)
     ] = False,
+    accumulate: options.Accumulate = 1,
+    precision: options.PrecisionOption = "float32",
+    device: options.Device = "cpu",
     source: Annotated[
         str, typer.Option("--source", metavar="TEXT", help="Where the data comes from.", rich_help_panel=_CARD)
     ] = "not stated",
@@ -149,10 +155,16 @@ def command(
         metamedica fit assays.csv --task assay --out model --checkpoints ck
         metamedica fit assays.csv --task assay --out model --checkpoints ck --resume
 
+    Two processes that share every step (on GPUs, add --device cuda); they
+    give the model of one process, up to rounding:
+
+        torchrun --nproc-per-node 2 -m metamedica fit assays.csv --out model
+
     The folder holds safetensors, JSON with checksums, and CARD.md.
     Next: metamedica adapt.
     """
     session = Session.of(ctx)
+    session.join()
     started = time.monotonic()
     settings = options.literals(setting or [], "--set")
     encoder_settings = options.literals(encoder_setting or [], "--encoder-set")
@@ -176,16 +188,28 @@ def command(
     ).complete(file, many=True)
 
     from metamedica.meta_learner import MetaLearner
+    from metamedica.precision import check_precision
+    from metamedica.ranks import joined
     from metamedica.reports.card import About, card
 
-    _check_settings(learner, encoder, settings, encoder_settings, modality)
-    tasks = columns.read(modality, session)
+    built = _built(learner, encoder, settings, encoder_settings, modality)
+    with joined() as ranks:  # one process a machine featurises, the others find it in the cache
+        check_precision(precision, built, ranks.device(device))
+        tasks = ranks.machine_by_machine(lambda: columns.read(modality, session))
     made = MetaLearner(
-        learner, encoder=encoder, settings=settings or None, encoder_settings=encoder_settings or None, seed=seed
+        learner,
+        encoder=encoder,
+        settings=settings or None,
+        encoder_settings=encoder_settings or None,
+        accumulate=accumulate,
+        precision=precision,
+        seed=seed,
     )
     made.set_params(**told.training | ({} if steps is None else {"steps": steps}))
     with session.progress("learning") as progress:
-        made.fit(tasks, checkpoints=checkpoints, resume=resume, progress=progress)
+        made.fit(tasks, checkpoints=checkpoints, resume=resume, device=device, progress=progress)
+    if session.muted:
+        return
     kinds = sorted({each.kind for each in tasks.tasks.values()})
     about = About(
         name=out.resolve().name,
@@ -226,10 +250,10 @@ def command(
     )
 
 
-def _check_settings(
+def _built(
     learner: str, encoder: str, settings: dict[str, Any], encoder_settings: dict[str, Any], modality: str
-) -> None:
-    """Build the learner once, so that a setting of the wrong type is refused before the table is featurised.
+) -> "Learner[Any]":
+    """Return the learner, so that what it does not accept is refused before the table is featurised.
 
     Raises:
         InputError: an unknown name, or a setting that the learner or encoder does not accept.
@@ -238,7 +262,7 @@ def _check_settings(
     from metamedica.predictors.model import LearnerSpec
 
     try:
-        LearnerSpec(learner, encoder, settings, encoder_settings).build(registry.modality(modality))
+        return LearnerSpec(learner, encoder, settings, encoder_settings).build(registry.modality(modality))
     except (TypeError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError) or not (settings or encoder_settings):
             raise

@@ -20,15 +20,16 @@ _LEAST_CASES = 4
 _LEAST_GROUPS = 3
 
 
-def gather(collection: TaskCollection, rows: Sequence[IntArray]) -> CaseBatch:
-    """Return the cases at `rows[t]` of each task t, padded to the longest: blocks `[tasks, cases, size]`.
+def gather(collection: TaskCollection, rows: Sequence[IntArray], *, width: int | None = None) -> CaseBatch:
+    """Return the cases at `rows[t]` of each task t, padded to `width` (by default to the longest): blocks `[tasks, cases, size]`.
 
     Integer blocks become floating point, for these rows only. Padding repeats row 0 of the collection, masked out.
 
     Raises:
         TaskError: a row that the collection does not have.
     """
-    mask = np.arange(max((len(each) for each in rows), default=0)) < np.array([len(each) for each in rows])[:, None]
+    longest = max((len(each) for each in rows), default=0)
+    mask = np.arange(longest if width is None else width) < np.array([len(each) for each in rows])[:, None]
     index = np.zeros(mask.shape, dtype=np.int64)
     if mask.any():
         index[mask] = np.concatenate(rows)
@@ -57,17 +58,10 @@ def labelled(collection: TaskCollection, tasks: Sequence[Task], index: Sequence[
     n_classes = max((len(task.classes) for task in tasks if task.classes is not None), default=None)
     rows = [task.rows[each] for task, each in zip(tasks, index, strict=True)]
     targets = [task.targets[each] for task, each in zip(tasks, index, strict=True)]
-    return _labelled(collection, rows, targets, tasks[0].kind, n_classes)
+    return _labelled(gather(collection, rows), targets, tasks[0].kind, n_classes)
 
 
-def _labelled(
-    collection: TaskCollection,
-    rows: Sequence[IntArray],
-    targets: Sequence[TargetArray],
-    kind: TaskKind,
-    n_classes: int | None,
-) -> LabelledBatch:
-    cases = gather(collection, rows)
+def _labelled(cases: CaseBatch, targets: Sequence[TargetArray], kind: TaskKind, n_classes: int | None) -> LabelledBatch:
     padded = torch.zeros(cases.mask.shape, dtype=torch.get_default_dtype() if kind == "regression" else torch.int64)
     padded[cases.mask] = torch.from_numpy(np.concatenate(targets)).to(padded.dtype)
     return LabelledBatch(cases, padded, kind, n_classes)
@@ -164,10 +158,15 @@ def _support_groups(labels: IntArray | None, codes: IntArray, size: int, rng: Ge
     return taken.astype(bool)
 
 
+def _support_size(n: int, support: int, query: int) -> int:
+    """Return the support size of a task of n cases: it gives way to the query, down to half of the cases."""
+    return min(support, max(2, n - min(query, n // 2)))
+
+
 def _draw(
     labels: IntArray | None, codes: IntArray | None, n: int, *, support: int, query: int, rng: Generator
 ) -> tuple[IntArray, IntArray]:
-    size = min(support, max(2, n - min(query, n // 2)))
+    size = _support_size(n, support, query)
     order = rng.permutation(n)
     left, right = order, order[:0]
     if codes is not None:
@@ -223,29 +222,68 @@ class _Deck:
     codes: IntArray | None
 
 
-def _episodes(
-    collection: TaskCollection, decks: Sequence[_Deck], rng: Generator, *, support: int, query: int, binary: bool
-) -> EpisodeBatch:
-    """Return one episode of each of these tasks of one kind; `binary` sees regression tasks as active / inactive."""
-    kind: TaskKind = "binary" if binary else decks[0].task.kind
-    rows: tuple[list[IntArray], list[IntArray]] = ([], [])
-    targets: tuple[list[TargetArray], list[TargetArray]] = ([], [])
-    n_classes = 2 if binary else None
-    for deck in decks:
-        task = deck.task
-        values = _active(task.targets, rng) if binary else task.targets
-        labels = None if kind == "regression" else values.astype(np.int64, copy=False)
-        if task.classes is not None:
-            n_classes = max(n_classes or 0, len(task.classes))
-        sides = _draw(labels, deck.codes, len(task), support=support, query=query, rng=rng)
-        for part, side in enumerate(sides):
-            rows[part].append(task.rows[side])
-            targets[part].append(values[side])
-    return EpisodeBatch(
-        _labelled(collection, rows[0], targets[0], kind, n_classes),
-        _labelled(collection, rows[1], targets[1], kind, n_classes),
-        torch.tensor([deck.position for deck in decks], dtype=torch.int64),
-    )
+@dataclass(frozen=True)
+class Roster:
+    """The tasks of one batch, all of one kind, before any case is drawn: their episodes are made at once or part by part.
+
+    An episode depends on the roster's seeds and on its position alone, and padding on the sizes of all tasks, so a part holds the
+    rows of the whole batch, bit for bit, and costs nothing for the tasks that it leaves out.
+
+    Args:
+        collection: where the cases are.
+        decks: the tasks.
+        seeds: with a task's position, decide its draw.
+        support: support size in total.
+        query: most query cases.
+        binary: whether regression tasks are seen as active / inactive.
+    """
+
+    collection: TaskCollection
+    decks: tuple[_Deck, ...]
+    seeds: tuple[int, ...]
+    support: int
+    query: int
+    binary: bool
+
+    def __len__(self) -> int:
+        """Return the number of tasks."""
+        return len(self.decks)
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks in the order of the batch."""
+        return [deck.task.name for deck in self.decks]
+
+    def _widths(self) -> tuple[int, int]:
+        """Return how many support and query cases a task of the whole batch has at most."""
+        sizes = [(len(deck.task), _support_size(len(deck.task), self.support, self.query)) for deck in self.decks]
+        rests = [n - (size if deck.codes is None else 1) for deck, (n, size) in zip(self.decks, sizes, strict=True)]
+        return max(size for _, size in sizes), max(min(self.query, rest) for rest in rests)
+
+    def episodes(self, rows: range | None = None) -> EpisodeBatch:
+        """Return the episodes at these positions of the batch, at least one; all by default."""
+        rows = range(len(self)) if rows is None else rows
+        kind: TaskKind = "binary" if self.binary else self.decks[0].task.kind
+        classes = [len(deck.task.classes) for deck in self.decks if deck.task.classes is not None]
+        n_classes = 2 if self.binary else max(classes, default=None)
+        cases: tuple[list[IntArray], list[IntArray]] = ([], [])
+        targets: tuple[list[TargetArray], list[TargetArray]] = ([], [])
+        for position in rows:
+            task, codes = self.decks[position].task, self.decks[position].codes
+            rng = np.random.default_rng(np.random.SeedSequence(self.seeds, spawn_key=(position,)))
+            values = _active(task.targets, rng) if self.binary else task.targets
+            labels = None if kind == "regression" else values.astype(np.int64, copy=False)
+            for part, side in enumerate(
+                _draw(labels, codes, len(task), support=self.support, query=self.query, rng=rng)
+            ):
+                cases[part].append(task.rows[side])
+                targets[part].append(values[side])
+        support, query = (
+            _labelled(gather(self.collection, cases[part], width=width), targets[part], kind, n_classes)
+            for part, width in enumerate(self._widths())
+        )
+        index = torch.tensor([self.decks[position].position for position in rows], dtype=torch.int64)
+        return EpisodeBatch(support, query, index)
 
 
 class EpisodeSampler:
@@ -286,8 +324,8 @@ class EpisodeSampler:
         self.decks = [(kind, decks[kind]) for kind in sorted(decks)]
         self._weights = [np.sqrt([min(len(deck.task), _CAP) for deck in part]) for _, part in self.decks]
 
-    def batch(self, number: int) -> EpisodeBatch:
-        """Return batch `number`: tasks of one kind, drawn without repeats in proportion to min(cases, 400) ** 0.5."""
+    def roster(self, number: int) -> Roster:
+        """Return the tasks of batch `number`, of one kind, drawn without repeats in proportion to min(cases, 400) ** 0.5."""
         rng = np.random.default_rng([self.seed, number])
         totals = np.array([weight.sum() for weight in self._weights])
         at = int(rng.choice(len(totals), p=totals / totals.sum()))
@@ -297,14 +335,12 @@ class EpisodeSampler:
         picked = rng.choice(len(decks), size=size, replace=False, p=weight / weight.sum())
         support = int(rng.choice(self.plan.support))
         binary = kind == "regression" and bool(rng.random() < self.plan.binary_share)
-        return _episodes(
-            self.collection,
-            [decks[int(i)] for i in picked],
-            rng,
-            support=support,
-            query=self.plan.query,
-            binary=binary,
-        )
+        lot = tuple(decks[int(i)] for i in picked)
+        return Roster(self.collection, lot, (self.seed, number), support, self.plan.query, binary)
+
+    def batch(self, number: int) -> EpisodeBatch:
+        """Return all episodes of batch `number`."""
+        return self.roster(number).episodes()
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all that decides the batches: plan, seed, tasks, targets, groups and features."""
@@ -348,7 +384,7 @@ def fixed_episodes(
                 binary = kind == "regression" and int((at + 1) * plan.binary_share) > int(at * plan.binary_share)
                 # an even number of sizes would tie every size to one kind; shift by one after each round
                 size = plan.support[(at + (at // sizes if sizes % 2 == 0 else 0)) % sizes]
-                rng = np.random.default_rng([seed, kind_number, turn, chunk])
-                part = decks[start : start + plan.tasks_per_batch]
-                batches.append(_episodes(collection, part, rng, support=size, query=plan.query, binary=binary))
+                part = tuple(decks[start : start + plan.tasks_per_batch])
+                seeds = (seed, kind_number, turn, chunk)
+                batches.append(Roster(collection, part, seeds, size, plan.query, binary).episodes())
     return batches

@@ -19,15 +19,23 @@ def unit_size(embedded: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch di
 
 
 def side_by_side(episodes: EpisodeBatch) -> LabelledBatch:
-    """Return support and query in one batch, `[tasks, support + query]`, targets as they are."""
+    """Return support and query in one batch, `[tasks, most cases]`: each task's support, its query, then its padding; targets as they are.
+
+    Padding comes last so that a case's row, and with it its dropout within `task_random.TaskSeeds`, is that of its task alone.
+    """
     support, query = episodes.support, episodes.query
-    features = {name: torch.cat([block, query.features[name]], dim=1) for name, block in support.features.items()}
-    return LabelledBatch(
-        CaseBatch(features, torch.cat([support.mask, query.mask], dim=1)),
-        torch.cat([support.targets, query.targets], dim=1),
-        support.kind,
-        support.n_classes,
-    )
+    mask = torch.cat([support.mask, query.mask], dim=1)
+    most = int(mask.sum(1).max())
+    order = torch.argsort(~mask, dim=1, stable=True)[:, :most]
+    rows = (order + mask.shape[1] * torch.arange(len(mask), device=mask.device)[:, None]).flatten()
+
+    def joined(first: Tensor, second: Tensor) -> Tensor:
+        both = torch.cat([first, second], dim=1)
+        return both.flatten(0, 1).index_select(0, rows).view(*order.shape, *both.shape[2:])
+
+    features = {name: joined(block, query.features[name]) for name, block in support.features.items()}
+    targets = joined(support.targets, query.targets)
+    return LabelledBatch(CaseBatch(features, mask.gather(1, order)), targets, support.kind, support.n_classes)
 
 
 def pooled(episodes: EpisodeBatch) -> LabelledBatch:

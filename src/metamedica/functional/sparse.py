@@ -85,9 +85,12 @@ class _Product(torch.autograd.Function):
     def forward(
         table: Tensor, columns: Tensor, bounds: Tensor, values: Tensor, rows: Tensor, ends: Tensor, turned: Tensor
     ) -> Tensor:
-        return functional.embedding_bag(
-            columns, table.contiguous(), bounds, mode="sum", per_sample_weights=values, include_last_offset=True
-        )
+        if table.dtype == torch.float32:
+            return functional.embedding_bag(
+                columns, table.contiguous(), bounds, mode="sum", per_sample_weights=values, include_last_offset=True
+            )
+        # Other types read what stands after the last bound too: zeros, which here count for the last row.
+        return functional.embedding_bag(columns, table.contiguous(), bounds[:-1], mode="sum", per_sample_weights=values)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -119,7 +122,7 @@ def entries_of(rows: Float[Tensor, "*batch size"], *, mostly_zero: bool = False)
     if torch.compiler.is_compiling():
         if not mostly_zero:
             return None
-        return Entries(rows, *_entries_in_a_graph(rows, int(MOST_FILLED * n * size)))
+        return _of(rows, _entries_in_a_graph(rows, int(MOST_FILLED * n * size)))
     if has_torch_function((rows,)) or torch._C._functorch.is_functorch_wrapped_tensor(rows):  # traced, or mapped over
         return None
     numbers = rows.reshape(n, size).numpy()
@@ -129,7 +132,12 @@ def entries_of(rows: Float[Tensor, "*batch size"], *, mostly_zero: bool = False)
     there = np.flatnonzero(numbers != 0)  # torch's own nonzero takes three times as long
     if len(there) > MOST_FILLED * numbers.size:
         return None
-    return Entries(rows, *map(torch.from_numpy, _both_orders(numbers, there)))
+    return _of(rows, [torch.from_numpy(each) for each in _both_orders(numbers, there)])
+
+
+def _of(rows: Tensor, found: Sequence[Tensor]) -> Entries:
+    values, columns, row_bounds, column_values, own_rows, column_bounds = found
+    return Entries(rows, values, columns, row_bounds, column_values, own_rows, column_bounds)
 
 
 def _both_orders(numbers: NDArray[Any], there: NDArray[np.int64]) -> Sequence[NDArray[Any]]:
@@ -158,7 +166,7 @@ def _entries_in_a_graph(rows: Tensor, room: int) -> tuple[Tensor, Tensor, Tensor
     )
 
     def longer(value: Tensor) -> Tensor:
-        out = value.new_empty(room)
+        out = value.new_zeros(room)
         out[: len(value)] = value
         return out
 

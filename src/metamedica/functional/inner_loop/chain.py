@@ -158,7 +158,7 @@ class Gelu(Link):
 
 @dataclass(frozen=True)
 class Drop(Link):
-    """Dropout in training: a fresh mask for every call."""
+    """Dropout in training: a fresh mask for every call, of the task's own seed within `task_random.TaskSeeds`."""
 
     rate: float
 

@@ -21,6 +21,7 @@ from metamedica.functional.inner_loop.networks import (
     output_loss,
 )
 from metamedica.functional.layer_norm import ElementaryLayerNorm
+from metamedica.functional.task_random import over_tasks
 from metamedica.types import CaseBatch, Encoder, Features, LabelledBatch, Law
 
 
@@ -100,7 +101,7 @@ class AnyNetwork(Form):
             found: Parameters = torch.func.grad(loss)(own)
             return found
 
-        batched = torch.func.vmap(slope, randomness="different", chunk_size=self.chunk)
+        batched = over_tasks(slope, in_dims=(0, 0, 0, 0), chunk=self.chunk)
         with ElementaryLayerNorm():
             found: Parameters = batched({n: parameters[n] for n in moved}, support.features, goals, support.mask)
         return found
@@ -112,7 +113,4 @@ class AnyNetwork(Form):
         def one(parameters: Parameters, features: Features) -> Tensor:
             return head_output(self.encoder, parameters, features)
 
-        output: Tensor = torch.func.vmap(one, in_dims=(axes, 0), randomness="different", chunk_size=self.chunk)(
-            adapted.parameters, features
-        )
-        return output
+        return over_tasks(one, in_dims=(axes, 0), chunk=self.chunk)(adapted.parameters, features)

@@ -1,0 +1,451 @@
+"""Speed and memory of a meta-step, side by side with what people use.
+
+    make bench-engine                 the whole table (about half an hour); installs the peers first
+    make bench-engine ARGS=--quick    the table MLP only, a few rounds, no compiling and no verdict
+
+CPU time of a meta-step (loss and meta-gradient) of 16 tasks on one thread; 5 inner steps; binary tasks, Conv-4 5-way. Every variant's
+meta-gradient is compared with the plain loop's in double precision before a time is printed. Rounds are interleaved: each variant once a round;
+a ratio is the median over rounds of peer / ours, its interval the 10th and 90th percentile. The full table goes to
+benchmarks/results/engine.{json,md}; the last line on stdout is JSON.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from metamedica.encoders.conv4 import Conv4
+from torch import Tensor
+
+from benchmarks._record import RESULTS, commit, goal, machine, say, spread
+from benchmarks.engine_peers import Data, Network, Slopes, by_higher, by_jax, by_torchopt, conv4, mlp, plain_loop
+from metamedica import registry
+from metamedica.compiled import CompiledGradient
+from metamedica.encoders.mlp import MLP
+from metamedica.functional.ragged import part_of, parts_by_size
+from metamedica.storage import replace_file
+from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Learner
+
+ALGORITHMS = ("prototypical", "anil", "maml", "first_order_maml", "reptile")
+TASKS = 16
+FAR = {torch.float64: 1e-9, torch.float32: 1e-3}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one column of the table runs.
+
+    Args:
+        title: in words.
+        support: cases a task.
+        query: likewise.
+        goals: eager and compiled ratio to the fastest peer loop, by algorithm.
+        rounds: timed.
+    """
+
+    title: str
+    support: int
+    query: int
+    goals: dict[str, tuple[float, float | None]]
+    rounds: int
+    n_classes: int = 2
+
+
+def _goals(*pairs: tuple[float, float | None]) -> dict[str, tuple[float, float | None]]:
+    return dict(zip(ALGORITHMS, pairs, strict=True))
+
+
+WORKLOADS = {
+    "table": Workload(
+        "table MLP 13-64-64-2 (10, 30)", 10, 30, _goals((10, 17), (12, 20), (8, 16), (9, 15), (18, 38)), 15
+    ),
+    "fingerprint": Workload(
+        "fingerprint MLP 2048-256-2 (32, 32)", 32, 32, _goals((3.5, 11), (3, 8), (13, 30), (8, 28), (11, 36)), 11
+    ),
+    "conv4": Workload(
+        "Conv-4 64, GroupNorm, 28x28, 5-way 5-shot (25, 25)", 25, 25, _goals(*[(1, None)] * 5), 3, n_classes=5
+    ),
+}
+
+
+def network(workload: str, algorithm: str) -> tuple[Encoder, Network]:
+    """Return our encoder and the peers' network of the same parameters."""
+    head = ("heads.binary.weight", "heads.binary.bias")
+    torch.manual_seed(0)
+    if workload == "table":
+        ours: Encoder = MLP(
+            {"x": 13}, hidden=(64,), dim=64, dropout=0, activation="relu", norm="none", ends="activation"
+        )
+        return ours, mlp([_named("layers.0"), _named("layers.4")], head, 64)
+    if workload == "fingerprint":
+        ours = MLP({"bits": 2048}, hidden=(), dim=256, dropout=0, activation="relu", norm="none", ends="activation")
+        return ours, mlp([_named("layers.0")], head, 256)
+    blocks = [(*_named(f"convolutions.{4 * i}"), *_named(f"convolutions.{4 * i + 1}")) for i in range(4)]
+    many = ("heads.multiclass.weight", "heads.multiclass.bias")
+    return Conv4((1, 28, 28)), conv4(blocks, many, 64, 4, 28)
+
+
+def _named(layer: str) -> tuple[str, str]:
+    return f"encoder.{layer}.weight", f"encoder.{layer}.bias"
+
+
+def rows(workload: str, shape: tuple[int, ...], random: torch.Generator) -> dict[str, Tensor]:
+    """Return the cases of a batch by block."""
+    if workload == "table":
+        return {"x": torch.randn(*shape, 13, generator=random)}
+    if workload == "fingerprint":  # about 51 bits set of 2,048, as ECFP4 has
+        return {"bits": (torch.rand(*shape, 2048, generator=random) < 0.025).float()}
+    return {"image": torch.randn(*shape, 784, generator=random)}
+
+
+def episodes(workload: str, own: list[int], asked: list[int], n_classes: int, seed: int = 0) -> EpisodeBatch:
+    """Return generated episodes of these sizes, padded with zeros."""
+    random = torch.Generator().manual_seed(seed)
+
+    def side(sizes: list[int]) -> LabelledBatch:
+        n = max(sizes)
+        mask = torch.tensor(sizes)[:, None] > torch.arange(n)
+        features = {name: block * mask[..., None] for name, block in rows(workload, (len(sizes), n), random).items()}
+        targets = (torch.arange(n) % n_classes).repeat(len(sizes), 1) * mask
+        return LabelledBatch(
+            CaseBatch(features, mask), targets, "binary" if n_classes == 2 else "multiclass", n_classes
+        )
+
+    return EpisodeBatch(side(own), side(asked), torch.arange(len(own)))
+
+
+def for_peers(batch: EpisodeBatch, dtype: torch.dtype) -> Data:
+    """Return the episodes task by task at their exact sizes."""
+
+    def side(one: LabelledBatch) -> list[tuple[Tensor, Tensor]]:
+        (block,) = one.features.values()
+        return [(x[real].to(dtype), y[real]) for x, y, real in zip(block, one.targets, one.mask, strict=True)]
+
+    return Data(side(batch.support), side(batch.query), batch.support.n_classes or 0)
+
+
+def learner_for(workload: str, algorithm: str) -> tuple[Learner[Any], Network]:
+    """Return a new learner, its weights the same each time, and the network for peers."""
+    encoder, peers = network(workload, algorithm)
+    settings: dict[str, Any] = {} if algorithm == "prototypical" else {"rate": 0.1, "steps": 5, "max_classes": 5}
+    if workload == "conv4" and algorithm != "anil" and settings:
+        settings["chunk"] = 1
+    return registry.learner_class(algorithm)(encoder=encoder, **settings), peers
+
+
+def own_parameters(learner: Learner[Any], peers: Network) -> Slopes:
+    """Return those of the learner's parameters that the peers' networks have."""
+    wanted = {*peers.names, *peers.head, "log_temperature"}
+    return {name: value for name, value in learner.named_parameters() if name in wanted}
+
+
+def cpu_time(step: Callable[[], object]) -> float:
+    """Return the seconds of CPU time that a call takes."""
+    begun = time.process_time()
+    step()
+    return time.process_time() - begun
+
+
+def interleaved(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of every variant in every round, in turns; each is called twice before."""
+    for step in variants.values():
+        step()
+    for step in variants.values():
+        step()
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, step in variants.items():
+            found[name].append(cpu_time(step))
+    return found
+
+
+def eager(learner: Learner[Any], batch: EpisodeBatch) -> Slopes:
+    """Return the meta-gradient as training takes it, ragged batches in parts."""
+    learner.zero_grad()
+    for rows_ in parts_by_size(batch):
+        part = part_of(batch, rows_)
+        (learner.meta_loss(part) * (len(rows_) / len(batch.task_index))).backward()  # type: ignore[no-untyped-call]
+    return {name: value.grad for name, value in learner.named_parameters() if value.grad is not None}
+
+
+def compiled(gradient: CompiledGradient, batch: EpisodeBatch) -> Slopes:
+    """Return the meta-gradient as one compiled graph a part."""
+    gradient.learner.zero_grad()
+    for rows_ in parts_by_size(batch):
+        gradient(part_of(batch, rows_), share=len(rows_) / len(batch.task_index))
+    return {name: value.grad for name, value in gradient.learner.named_parameters() if value.grad is not None}
+
+
+def error(found: Slopes, want: Slopes) -> float:
+    """Return the largest difference from the reference, as a share of its largest slope."""
+    largest = max(float(slope.abs().max()) for slope in want.values())
+    return max(float((found[name].double() - slope).abs().max()) / largest for name, slope in want.items())
+
+
+def peers_here() -> list[str]:
+    """Return the peers that are installed."""
+    return [name for name in ("higher", "torchopt", "jax") if importlib.util.find_spec(name)]
+
+
+def cell(workload: str, algorithm: str, *, compiling: bool, rounds: int) -> dict[str, Any]:
+    """Measure one cell of the table."""
+    work = WORKLOADS[workload]
+    batch = episodes(workload, [work.support] * TASKS, [work.query] * TASKS, work.n_classes)
+    learner, peers = learner_for(workload, algorithm)
+    return _measured(workload, algorithm, batch, learner, peers, compiling=compiling, rounds=rounds, jax=True)
+
+
+def _measured(
+    workload: str,
+    algorithm: str,
+    batch: EpisodeBatch,
+    learner: Learner[Any],
+    peers: Network,
+    *,
+    compiling: bool,
+    rounds: int,
+    jax: bool,
+) -> dict[str, Any]:
+    double = learner_for(workload, algorithm)[0].double()
+    in_double = EpisodeBatch(_double(batch.support), _double(batch.query), batch.task_index)
+    want = plain_loop(algorithm, peers, own_parameters(double, peers), for_peers(batch, torch.float64))
+    errors = {"ours, float64": error(eager(double, in_double), want)}
+    data, own = for_peers(batch, torch.float32), own_parameters(learner, peers)
+    variants: dict[str, Callable[[], Slopes]] = {
+        "ours": lambda: dict(eager(learner, batch)),
+        "plain loop": lambda: plain_loop(algorithm, peers, own, data),
+    }
+    here = peers_here()
+    if algorithm in ("maml", "first_order_maml") and "higher" in here:
+        variants["higher"] = lambda: by_higher(algorithm, peers, own, data)
+    if algorithm == "maml" and "torchopt" in here:
+        variants["torchopt"] = lambda: by_torchopt(algorithm, peers, own, data)
+    if jax and "jax" in here:
+        variants["jax"] = by_jax(algorithm, peers, own, data)
+    seconds_to_compile = None
+    if compiling:
+        gradient = CompiledGradient(learner)
+        begun = time.perf_counter()
+        compiled(gradient, batch)
+        seconds_to_compile = time.perf_counter() - begun
+        if gradient.not_compiled:
+            say(f"  not compiled: {next(iter(gradient.not_compiled.values()))}")
+        else:
+            variants["ours, compiled"] = lambda: dict(compiled(gradient, batch))
+    for name, step in variants.items():
+        errors[name] = error(step(), want)
+    for name, value in errors.items():
+        limit = FAR[torch.float64 if "float64" in name else torch.float32]
+        if not value <= limit:
+            raise SystemExit(
+                f"{workload}, {algorithm}: the meta-gradient of {name} is off by {value:.1e}; nothing is timed"
+            )
+    times = interleaved(variants, rounds)
+    loops = [name for name in times if name in ("plain loop", "higher", "torchopt")]
+    fastest = min(loops, key=lambda name: float(np.median(times[name])))
+    found: dict[str, Any] = {
+        "workload": workload,
+        "algorithm": algorithm,
+        "milliseconds": {name: 1e3 * float(np.median(each)) for name, each in times.items()},
+        "errors": errors,
+        "fastest peer loop": fastest,
+        "seconds to compile": seconds_to_compile,
+        "ratios": {},
+    }
+    for name in ("ours", "ours, compiled"):
+        for other in (fastest, "jax"):
+            if name in times and other in times:
+                each = np.array(times[other]) / np.array(times[name])
+                key = f"{name} against {'jax' if other == 'jax' else 'the fastest loop'}"
+                found["ratios"][key] = [float(np.median(each)), *spread(each)]
+    told = ", ".join(f"{name} {value:.1f} ms" for name, value in found["milliseconds"].items())
+    say(f"{workload}, {algorithm}: {told}")
+    return found
+
+
+def _double(batch: LabelledBatch) -> LabelledBatch:
+    return batch.map(lambda value: value.double() if value.is_floating_point() else value)
+
+
+def ragged(workload: str, algorithm: str, *, compiling: bool, rounds: int) -> dict[str, Any]:
+    """Measure 64 tasks of very different sizes against a loop over exact sizes."""
+    random = np.random.default_rng(0)
+    own = np.exp(random.uniform(np.log(8), np.log(128), 64)).round().astype(int).tolist()
+    asked = random.integers(16, 129, 64).tolist()
+    batch = episodes(workload, own, asked, 2)
+    learner, peers = learner_for(workload, algorithm)
+    found = _measured(workload, algorithm, batch, learner, peers, compiling=compiling, rounds=rounds, jax=False)
+    return found | {"workload": f"ragged {workload}"}
+
+
+def floor(rounds: int) -> dict[str, float]:
+    """Return milliseconds of the dense products that exact MAML on fingerprints cannot do without, as one thread does them."""
+    x, weight, slope = torch.randn(1024, 2048), torch.randn(256, 2048), torch.randn(1024, 256)
+    own, asked = torch.randn(16, 32, 2048), torch.randn(16, 32, 2048)
+
+    def products() -> None:
+        _ = x @ weight.T, slope.T @ x, own @ own.mT, asked @ own.mT
+
+    return {"floor": 1e3 * float(np.median(interleaved({"floor": products}, rounds)["floor"]))}
+
+
+MEMORY = """
+import json, resource, sys, torch
+from benchmarks import engine as e
+from benchmarks.engine_peers import by_higher
+torch.set_num_threads(1)
+who, workload, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
+import benchmarks.engine_peers as p
+p.STEPS = steps
+work = e.WORKLOADS[workload]
+batch = e.episodes(workload, [work.support] * e.TASKS, [work.query] * e.TASKS, work.n_classes)
+learner, peers = e.learner_for(workload, "maml")
+learner.steps = steps
+own, data = e.own_parameters(learner, peers), e.for_peers(batch, torch.float32)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(2):
+    by_higher("maml", peers, own, data) if who == "higher" else e.eager(learner, batch)
+print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+"""
+
+
+def peak(who: str, workload: str, steps: int) -> float:
+    """Return the MiB by which a meta-step of exact MAML raises the peak of a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, who, workload, str(steps)], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+def markdown(cells: list[dict[str, Any]], goals: list[dict[str, Any]], memory: dict[str, Any]) -> str:
+    """Return the report."""
+    lines = [
+        "# A meta-step, side by side",
+        "",
+        f"{machine()}. `make bench-engine`. Milliseconds of CPU time, median.",
+        "",
+    ]
+    lines += ["| workload | algorithm | variant | ms | error of the meta-gradient |", "|---|---|---|---|---|"]
+    for each in cells:
+        for name, value in each["milliseconds"].items():
+            lines.append(
+                f"| {each['workload']} | {each['algorithm']} | {name} | {value:.2f} | {each['errors'][name]:.0e} |"
+            )
+    lines += ["", "| workload | algorithm | ratio | median | 10th to 90th percentile |", "|---|---|---|---|---|"]
+    for each in cells:
+        for name, (value, low, high) in each["ratios"].items():
+            lines.append(
+                f"| {each['workload']} | {each['algorithm']} | {name} | {value:.1f} | {low:.1f} to {high:.1f} |"
+            )
+    if memory:
+        lines += [
+            "",
+            "## Peak memory of exact MAML, MiB above the start",
+            "",
+            "| workload | inner steps | ours | higher |",
+        ]
+        lines += ["|---|---|---|---|"]
+        for (workload, steps), row in memory.items():
+            lines.append(f"| {workload} | {steps} | {row['ours']:.0f} | {row.get('higher', float('nan')):.0f} |")
+    lines += ["", "| goal | wanted | value | interval | met |", "|---|---|---|---|---|"]
+    for one in goals:
+        low, high = one["interval"]
+        met = {True: "yes", False: "no", None: "not judged"}[one["met"]]
+        lines.append(f"| {one['name']} | {one['goal']} | {one['value']} | {low} to {high} | {met} |")
+    return "\n".join(lines) + "\n"
+
+
+def verdicts(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the goals of the table."""
+    found = []
+    for each in cells:
+        ragged_goals = {"ragged table": (2.5, 5.5), "ragged fingerprint": (3.0, None)}
+        wanted = ragged_goals.get(each["workload"]) or WORKLOADS[each["workload"]].goals[each["algorithm"]]
+        for name, least in zip(("ours", "ours, compiled"), wanted, strict=True):
+            key = f"{name} against the fastest loop"
+            if least is not None and key in each["ratios"]:
+                value, *interval = each["ratios"][key]
+                found.append(goal(f"{each['workload']}, {each['algorithm']}: {key}", least, value, interval))
+        jax = [ratio for key, ratio in each["ratios"].items() if key.endswith("jax")]
+        if jax:
+            value, *interval = max(jax)
+            found.append(
+                goal(f"{each['workload']}, {each['algorithm']}: best form against jax", 1 / 1.1, value, interval)
+            )
+    return found
+
+
+def main() -> int:
+    """Run the benchmark; 0 where every goal is met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small version without a verdict")
+    parser.add_argument("--workload", choices=[*WORKLOADS, "ragged"], action="append", help="these only")
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    begun = time.monotonic()
+    compiling = not (given.quick or given.eager)
+    missing = {"higher", "torchopt", "jax"} - set(peers_here())
+    if missing:
+        say(f"not installed, so not compared: {', '.join(sorted(missing))} (make bench-engine installs them)")
+    chosen = ["table"] if given.quick else given.workload or [*WORKLOADS, "ragged"]
+    cells = [
+        cell(name, algorithm, compiling=compiling and name != "conv4", rounds=3 if given.quick else work.rounds)
+        for name, work in WORKLOADS.items()
+        if name in chosen
+        for algorithm in ALGORITHMS
+    ]
+    if "ragged" in chosen:
+        cells.append(ragged("table", "maml", compiling=compiling, rounds=7))
+        cells.append(ragged("fingerprint", "prototypical", compiling=False, rounds=7))
+    goals = verdicts(cells)
+    memory: dict[Any, Any] = {}
+    if "fingerprint" in chosen:
+        ground = floor(15)["floor"]
+        maml = next(each for each in cells if (each["workload"], each["algorithm"]) == ("fingerprint", "maml"))
+        best = min(value for name, value in maml["milliseconds"].items() if name.startswith("ours"))
+        goals.append(
+            goal(
+                "fingerprint, maml: best form over the GEMM floor", 3.0, best / ground, [best / ground] * 2, lower=True
+            )
+        )
+        for name in ("table", "fingerprint"):
+            for steps in (1, 5, 20):
+                memory[name, steps] = {"ours": peak("ours", name, steps)}
+                if "higher" in peers_here():
+                    memory[name, steps]["higher"] = peak("higher", name, steps)
+        here = memory["fingerprint", 5]
+        if "higher" in here:
+            share = here["ours"] / here["higher"]
+            goals.append(goal("fingerprint, maml: peak memory against higher", 0.5, share, [share] * 2, lower=True))
+    if torch.cuda.is_available():
+        say("an NVIDIA GPU is here; this table is for the CPU, the GPU's own is not written yet")
+    else:
+        say("no NVIDIA GPU here: its table is skipped")
+    if not given.quick and not given.workload:
+        record = {"cells": cells, "goals": goals, "memory": [[*key, value] for key, value in memory.items()]}
+        replace_file(RESULTS / "engine.json", json.dumps(record, indent=1).encode())
+        replace_file(RESULTS / "engine.md", markdown(cells, goals, memory).encode())
+    line = {"bench": "engine", "commit": commit(), "machine": machine(), "goals": goals}
+    line["minutes"] = round((time.monotonic() - begun) / 60, 1)
+    if given.quick:
+        line |= {"quick": True, "goals": [{**one, "met": None} for one in goals]}
+    sys.stdout.write(json.dumps(line) + "\n")
+    return 0 if given.quick or all(one["met"] is not False for one in goals) else 1
+
+
+if __name__ == "__main__":
+    assert Path("benchmarks").is_dir(), "run it from the project's root"
+    raise SystemExit(main())

@@ -1,0 +1,88 @@
+"""Run by test_compiled.py in a process of its own: shape checks at run time, which the tests turn on, cannot be compiled."""
+
+import json
+import logging
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metamedica.compiled import CompiledGradient
+from metamedica.encoders.mlp import MLP
+from metamedica.functional.sparse import FEWEST_COLUMNS
+from metamedica.learners.maml import Maml
+from metamedica.learners.prototypical import Prototypical
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Learner
+
+
+def part(sizes: list[int], width: int, seed: int, name: str) -> LabelledBatch:
+    random = torch.Generator().manual_seed(seed)
+    tasks, n = len(sizes), max(sizes)
+    mask = torch.tensor(sizes)[:, None] > torch.arange(n)
+    rows = torch.randn(tasks, n, width, generator=random, dtype=torch.float64)
+    if width >= FEWEST_COLUMNS:
+        rows = (torch.rand(tasks, n, width, generator=random) < 0.03).double()
+    targets = (torch.arange(n) % 2).repeat(tasks, 1) * mask
+    return LabelledBatch(CaseBatch({name: rows}, mask), targets, "binary", 2)
+
+
+def network(width: int, name: str) -> MLP:
+    torch.manual_seed(0)
+    return MLP({name: width}, hidden=(5,), dim=4, dropout=0.0, norm="none")
+
+
+def slopes(learner: Learner[Any]) -> dict[str, Tensor]:
+    found = {name: value.grad.clone() for name, value in learner.named_parameters() if value.grad is not None}
+    learner.zero_grad()
+    return found
+
+
+def furthest(found: dict[str, Tensor], want: dict[str, Tensor]) -> float:
+    assert found.keys() == want.keys()
+    largest = max(float(slope.abs().max()) for slope in want.values())
+    return max(float((found[name] - slope).abs().max()) / largest for name, slope in want.items())
+
+
+class Looking(Prototypical):
+    """Its steps depend on a number: no graph holds that."""
+
+    def meta_loss(self, episodes: EpisodeBatch) -> Tensor:
+        loss = super().meta_loss(episodes)
+        return loss * 2 if float(loss.detach()) > 0 else loss
+
+
+def compared(learner: Learner[Any], batches: list[EpisodeBatch]) -> dict[str, Any]:
+    gradient, far, losses = CompiledGradient(learner), [], []
+    graphs: list[int] = []
+    for episodes in [batches[0], *batches]:  # the first step of a shape is taken both ways
+        loss = gradient(episodes)
+        found = slopes(learner)
+        plain = learner.meta_loss(episodes)
+        plain.backward()
+        far.append(furthest(found, slopes(learner)))
+        losses.append(abs(float(loss - plain.detach())))
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    return {"far": far, "losses": losses, "graphs": graphs, "not_compiled": list(gradient.not_compiled.values())}
+
+
+def main(what: str) -> dict[str, Any]:
+    if what == "maml":
+        sizes = [([5, 7, 3], [4, 4, 4]), ([8, 6, 2], [6, 8, 5])]
+        learner: Learner[Any] = Maml(network(3, "x"), steps=1).double()
+        return compared(learner, [_batch(own, asked, 3, "x") for own, asked in sizes])
+    if what == "sparse":
+        learner = Prototypical(network(300, "bits")).double()
+        return compared(learner, [_batch([60, 50, 60], [50, 50, 48], 300, "bits")])
+    learner = Looking(network(3, "x")).double()
+    return compared(learner, [_batch([5, 7, 3], [4, 4, 4], 3, "x")] * 2)
+
+
+def _batch(own: list[int], asked: list[int], width: int, name: str) -> EpisodeBatch:
+    return EpisodeBatch(part(own, width, 0, name), part(asked, width, 1, name), torch.arange(3))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    torch.set_num_threads(1)
+    sys.stdout.write("\n" + json.dumps(main(sys.argv[1])))

@@ -1,0 +1,98 @@
+"""The gradient of a batch taken in parts is that of the whole batch, for every learner."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import tiny_learning
+import tiny_training as tiny
+from metamedica.errors import TrainingError
+from metamedica.functional.targets import standardise_episodes
+from metamedica.outer_gradient import outer_gradient
+from metamedica.schedule import TrainingSettings
+from metamedica.training import train
+from metamedica.types import EpisodeBatch, TaskKind
+
+WHOLE = TrainingSettings()
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def tolerance(request: pytest.FixtureRequest) -> Iterator[float]:
+    """Torch's default type is another one during the test; how near its gradients must come."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield 1e-6 if request.param == torch.float32 else 1e-10
+    torch.set_default_dtype(before)
+
+
+def _gradient(
+    name: str, kind: TaskKind, settings: TrainingSettings, *, seed: int = 0, dropout: float = 0.0
+) -> tuple[Tensor, float]:
+    learner = tiny_learning.learner(name, dropout=dropout).train()
+    loss = outer_gradient(learner, tiny_learning.sampler(kind).roster(1), [seed, 1], settings)
+    return tiny_learning.gradient(learner), loss
+
+
+@pytest.mark.parametrize(("name", "kind"), tiny_learning.every())
+def test_a_batch_in_three_parts_has_the_gradient_of_the_whole(name: str, kind: TaskKind, tolerance: float) -> None:
+    whole, loss = _gradient(name, kind, WHOLE)
+    parts, sum_of_parts = _gradient(name, kind, replace(WHOLE, accumulate=3))  # 2, 2 and 3 tasks
+    assert whole.any()
+    tiny_learning.check_equal(parts, whole, tolerance)
+    assert sum_of_parts == pytest.approx(loss, rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize("name", ["prototypical", "maml", "deep_kernel", "attentive_neural_process"])
+def test_dropout_belongs_to_the_task_and_not_to_the_part_that_it_is_in(name: str, tolerance: float) -> None:
+    kind: TaskKind = "binary" if name == "prototypical" else "regression"
+    whole, _ = _gradient(name, kind, WHOLE, dropout=0.4)
+    parts, _ = _gradient(name, kind, replace(WHOLE, accumulate=20), dropout=0.4)  # more parts than tasks: one each
+    tiny_learning.check_equal(parts, whole, tolerance)
+    other, _ = _gradient(name, kind, WHOLE, dropout=0.4, seed=1)
+    assert not torch.allclose(other, whole, rtol=1e-3)
+
+
+def test_the_gradient_is_that_of_the_loss_of_the_whole_batch() -> None:
+    learner, plain = tiny.learner(dropout=0.0).train(), tiny.learner(dropout=0.0).train()
+    loss = outer_gradient(learner, tiny.sampler().roster(3), [0, 3], WHOLE)
+    expected = plain.meta_loss(standardise_episodes(tiny.sampler().batch(3)))
+    expected.backward()
+    assert loss == float(expected.detach())
+    assert torch.equal(tiny_learning.gradient(learner), tiny_learning.gradient(plain))
+
+
+def test_a_parameter_that_the_batch_does_not_reach_has_no_gradient() -> None:
+    learner = tiny.learner(dropout=0.0).train()
+    kinds = {tiny.sampler().batch(number).support.kind: number for number in range(20)}
+    outer_gradient(learner, tiny.sampler().roster(kinds["binary"]), [0], replace(WHOLE, accumulate=2))
+    assert learner.log_noise.grad is None
+    assert learner.body[0].weight.grad is not None
+
+
+def test_a_training_in_parts_ends_with_the_weights_of_one_that_takes_batches_whole() -> None:
+    weights = []
+    for accumulate in (1, 2, 4):
+        model = tiny.learner()
+        train(model, tiny.sampler(), tiny.validation(), replace(tiny.SHORT, accumulate=accumulate))
+        weights.append(model.state_dict())
+    for other in weights[1:]:
+        for name, value in weights[0].items():
+            torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-5)
+
+
+class _Summed(tiny.Tiny):
+    """Its loss is a sum over tasks."""
+
+    def meta_loss(self, episodes: EpisodeBatch) -> Tensor:
+        return super().meta_loss(episodes) * len(episodes.task_index)
+
+
+def test_a_loss_that_is_no_mean_over_tasks_is_refused_where_a_batch_is_divided_and_only_there() -> None:
+    with pytest.raises(
+        TrainingError, match=r"^the loss of _Summed on two tasks is .* train in one process with accumulate 1"
+    ):
+        train(_Summed(), tiny.sampler(), [], replace(tiny.SHORT, accumulate=2))
+    assert train(_Summed(), tiny.sampler(), [], tiny.SHORT).steps == tiny.SHORT.steps
