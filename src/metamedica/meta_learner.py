@@ -28,7 +28,7 @@ from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.support import read_support
 from metamedica.predictors.trust import EarlierTasks, content_hash
 from metamedica.ranks import joined
-from metamedica.training import TrainingSettings, train
+from metamedica.training import TrainingSettings, Watch, train
 from metamedica.types import Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
@@ -133,6 +133,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         resume: bool = False,
         device: str = "cpu",
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> "MetaLearner":
         """Learn from the meta-train tasks, selecting on the meta-valid tasks; meta-test tasks are not looked at.
 
@@ -145,6 +146,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             resume: go on from the newest good checkpoint there; the result equals an uninterrupted run bit for bit.
             device: where the training runs: "cpu", "cuda" (one GPU a process) or "cuda:0"; the fitted model is on the CPU.
             progress: called as `progress(done, total, message)`.
+            watch: called after each look at the meta-valid tasks as `watch(step, best score so far)`; what it raises ends the training.
 
         Raises:
             InputError: a device or precision that is not to be had.
@@ -197,6 +199,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                     checkpoints=None if checkpoints is None else Path(checkpoints),
                     resume=resume,
                     progress=progress,
+                    watch=watch,
                 )
             learner.to("cpu")
             history = [dict(row) for row in result.history]

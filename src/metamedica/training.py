@@ -10,10 +10,10 @@ Several processes (`torchrun --nproc-per-node 2 program.py`) share each batch an
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from metamedica import fingerprints
 from metamedica.checkpoints import Checkpoint, CheckpointFolder
@@ -31,6 +31,8 @@ __all__ = ["TrainingInterrupted", "TrainingResult", "TrainingSettings", "duratio
 _LATER_SETTINGS = {"accumulate": 1, "precision": "float32"}
 """What checkpoints stand for that were written before these settings existed."""
 _log = logging.getLogger(__name__)
+
+Watch: TypeAlias = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def train(
     checkpoints: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> TrainingResult:
     """Meta-train a learner in place; it ends with the weights of the best meta-valid score, in evaluation mode.
 
@@ -161,6 +164,7 @@ def train(
         resume: go on from the newest good checkpoint there; the same number of processes gives the same bits, another one the same
             weights up to rounding.
         progress: called after each step as `progress(done, total, message)`.
+        watch: called after each look as `watch(step, best meta-valid score so far)`; what it raises ends the training.
 
     Raises:
         TrainingError: loss, gradient or score are not finite, the learner has a batch norm that is not in evaluation mode, or its loss is
@@ -183,13 +187,13 @@ def train(
         if folder is not None or ranks.size > 1:
             identity = _identity(learner, sampler, validation, settings, ranks)
         _begin(run, folder, identity, resume=resume)
-        _go(run, folder, identity)
+        _go(run, folder, identity, watch)
         run.finish()
     now = run.standing
     return TrainingResult(tuple(now.history), now.step, now.best_step, now.best_score, now.seconds)
 
 
-def _go(run: Run, folder: CheckpointFolder | None, identity: Mapping[str, Any]) -> None:
+def _go(run: Run, folder: CheckpointFolder | None, identity: Mapping[str, Any], watch: Watch | None) -> None:
     """Take steps until the last, until the score has stopped rising, or until someone presses Ctrl-C."""
     settings = run.settings
     begun_at, earlier, start = run.standing.step, run.standing.seconds, time.monotonic()
@@ -199,6 +203,8 @@ def _go(run: Run, folder: CheckpointFolder | None, identity: Mapping[str, Any]) 
             done = run.standing.step
             if done % settings.validate_every == 0 or done == settings.steps:
                 run.look()
+                if watch is not None and run.standing.best_score is not None:
+                    watch(done, run.standing.best_score)
             seconds = time.monotonic() - start
             run.standing.seconds = earlier + seconds
             last = done == settings.steps or run.standing.stopped

@@ -6,7 +6,7 @@ batch of tasks, `adapt` and `predict`. All batches have the tasks on the leading
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
@@ -40,6 +40,26 @@ class Paper:
     authors: str
     year: int
     link: str
+
+
+@dataclass(frozen=True)
+class Between:
+    """Numbers that a search over settings tries: from `low` to `high`, evenly, or evenly in their logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Values that a search over settings tries: numbers, words, or lists of them."""
+
+    values: tuple[Any, ...]
+
+
+Ranges: TypeAlias = Mapping[str, Between | OneOf | None]
+"""Setting -> what a search tries; None for one that it leaves as it is."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +162,8 @@ class Encoder(nn.Module, ABC):
     dim: int
     codes: ClassVar[frozenset[str]] = frozenset()
     """Names of the blocks that it reads as whole numbers, as a table's keys: no one may scale, round or leave out a part of them."""
+    ranges: ClassVar[Ranges] = {}
+    """As those of a `Learner`."""
 
     @abstractmethod
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
@@ -186,6 +208,8 @@ class Learner(nn.Module, ABC, Generic[State]):
     paper: ClassVar[Paper]
     kinds: ClassVar[frozenset[TaskKind]]
     """The kinds of task that the method allows."""
+    ranges: ClassVar[Ranges] = {}
+    """What a search tries where the default does not tell (`tuning/space`); a child adds to its parents'."""
 
     @abstractmethod
     def adapt(self, support: LabelledBatch) -> State:
@@ -266,6 +290,8 @@ class Modality(ABC):
     """Part of every cache key and saved model: changes whenever the same case would give other features."""
     from_scratch: ClassVar[tuple[str, ...]]
     """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
+    recipe: ClassVar[Mapping[str, str]] = {}
+    """Block name -> how `prepare` makes it, in a sentence, for whoever makes it elsewhere for an exported predictor."""
 
     @abstractmethod
     def prepare(

@@ -22,11 +22,24 @@ def _plot(text: str) -> ElementTree.Element:
     """Return the root of a plot after checking what every plot must keep."""
     root = ElementTree.fromstring(f"<page>{text}</page>")
     for element in root.iter():
-        assert element.tag in {"page", "svg", "title", "line", "text", "circle", "polyline", "polygon", "ul", "li", "i"}
+        assert element.tag in {
+            "page",
+            "svg",
+            "title",
+            "line",
+            "text",
+            "circle",
+            "rect",
+            "polyline",
+            "polygon",
+            "ul",
+            "li",
+            "i",
+        }
         for name, value in element.attrib.items():
             assert not name.startswith("on")
             assert name not in ("href", "src", "style")
-            if name in {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "points", "viewBox"}:
+            if name in {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "width", "height", "points", "viewBox"}:
                 for number in re.split(r"[ ,]+", value.strip()) if value.strip() else []:
                     assert math.isfinite(float(number)), f"{element.tag} {name}={value}"
     return root
@@ -171,3 +184,24 @@ def test_every_plot_says_in_words_what_it_shows(plot: Callable[[str], str]) -> N
     assert "forest" in svg.attrib["aria-label"]
     assert svg[0].tag == "title"
     assert svg[0].text == svg.attrib["aria-label"]
+
+
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.booleans()), min_size=0, max_size=12))
+@settings(max_examples=30)
+def test_a_search_has_a_point_a_trial_and_a_line_that_never_falls(trials: list[tuple[float, bool]]) -> None:
+    scores, kept = [score for score, _ in trials], [whole for _, whole in trials]
+    root = _plot(figures.search_history(list(range(1, len(trials) + 1)), scores, kept=kept))
+    assert len(list(root.iter("circle"))) == len(trials)
+    (line,) = root.iter("polyline")
+    heights = [float(point.split(",")[1]) for point in line.attrib["points"].split()]
+    assert heights == sorted(heights, reverse=True)
+
+
+@given(st.dictionaries(NAME, st.floats(0, 1), max_size=8))
+@settings(max_examples=30)
+def test_a_longer_bar_is_a_larger_share(shares: dict[str, float]) -> None:
+    root = _plot(figures.bars(shares))
+    widths = [float(bar.attrib["width"]) for bar in root.iter("rect")]
+    assert len(widths) == len(shares)
+    ranked = sorted(zip(shares.values(), widths, strict=True))
+    assert [width for _, width in ranked] == sorted(widths)

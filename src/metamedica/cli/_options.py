@@ -270,8 +270,10 @@ def check_file(out: Path, suffixes: tuple[str, ...], *, overwrite: bool, inputs:
     _check_parent(out)
 
 
-def check_folder(out: Path, files: tuple[str, ...], *, overwrite: bool) -> None:
-    """Refuse a folder for several files, before the work begins.
+def check_folder(
+    out: Path, files: tuple[str, ...], *, overwrite: bool, instead: str = "add --overwrite to replace it"
+) -> None:
+    """Refuse a folder for several files, before the work begins; `instead` is what else the user may do.
 
     Raises:
         FileFormatError: it is a file, or one of the files is there and `overwrite` is false.
@@ -280,9 +282,7 @@ def check_folder(out: Path, files: tuple[str, ...], *, overwrite: bool) -> None:
         raise FileFormatError(f"{out} is a file; give a folder")
     there = [name for name in files if (out / name).exists()]
     if there and not overwrite:
-        raise FileFormatError(
-            f"{out / there[0]} is there already; choose another --out, or add --overwrite to replace it"
-        )
+        raise FileFormatError(f"{out / there[0]} is there already; choose another --out, or {instead}")
     _check_parent(out)
 
 
@@ -290,3 +290,28 @@ def _check_parent(out: Path) -> None:
     parent = next(folder for folder in out.resolve().parents if folder.exists())
     if not parent.is_dir():
         raise FileFormatError(f"{parent} is a file, so {out} cannot be made in it; choose another --out")
+
+
+def with_inner_steps(learner: str, settings: dict[str, Any], steps: int | None) -> dict[str, Any]:
+    """Return the learner's settings with so many inner steps, where they were asked for.
+
+    Raises:
+        InputError: the learner takes none, or `--set steps=` says so too.
+    """
+    if steps is None:
+        return settings
+    import inspect
+
+    from metamedica import registry
+
+    def takes_steps(name: str) -> bool:
+        return "steps" in inspect.signature(registry.learner_class(name)).parameters
+
+    if not takes_steps(learner):
+        those = ", ".join(name for name in registry.names("learners") if takes_steps(name))
+        raise InputError(
+            f"--inner-steps came for {learner}, which takes no inner steps; leave it out, or choose one of: {those}"
+        )
+    if "steps" in settings:
+        raise InputError("--inner-steps and --set steps= say the same; give one of them")
+    return settings | {"steps": steps}

@@ -40,20 +40,42 @@ def command(
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
     learner: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--learner", metavar="NAME", help="The method; 'metamedica models' lists them.", rich_help_panel=_TRAINING
+            "--learner",
+            metavar="NAME",
+            help="The method, deep_kernel if left out; 'metamedica models' lists them.",
+            rich_help_panel=_TRAINING,
         ),
-    ] = "deep_kernel",
+    ] = None,
     encoder: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--encoder",
             metavar="NAME",
-            help="The learned encoder, for methods that have one.",
+            help="The learned encoder, for methods that have one; mlp if left out.",
             rich_help_panel=_TRAINING,
         ),
-    ] = "mlp",
+    ] = None,
+    inner_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--inner-steps",
+            metavar="N",
+            min=1,
+            help="Steps that a task takes, for methods that adapt in steps.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    settings_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="FILE",
+            help="Settings that 'metamedica tune' found (best.json); other options come before them.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,6 +146,11 @@ def command(
 
         metamedica fit tox.csv --targets NR-AR,NR-ER,SR-p53 --out model
 
+    Another method, or the settings that 'metamedica tune' found:
+
+        metamedica fit assays.csv --task assay --out model --learner maml --inner-steps 5
+        metamedica fit assays.csv --task assay --out model --settings search/best.json
+
     A long training that may be interrupted, and goes on to the same result:
 
         metamedica fit assays.csv --task assay --out model --checkpoints ck
@@ -140,10 +167,20 @@ def command(
     session = Session.of(ctx)
     session.join()
     started = time.monotonic()
-    settings, encoder_settings = (
-        options.literals(setting or [], "--set"),
-        options.literals(encoder_setting or [], "--encoder-set"),
-    )
+    settings = options.literals(setting or [], "--set")
+    encoder_settings = options.literals(encoder_setting or [], "--encoder-set")
+
+    from metamedica.tuning.settings import FitSettings
+
+    told = FitSettings("deep_kernel") if settings_file is None else FitSettings.read(settings_file)
+    same = learner in (None, told.learner)
+    learner = learner or told.learner
+    settings = options.with_inner_steps(learner, settings, inner_steps)
+    if same:
+        settings = told.settings | settings
+    if encoder in (None, told.encoder):
+        encoder_settings = told.encoder_settings | encoder_settings
+    encoder = encoder or told.encoder
     if resume and checkpoints is None:
         raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
     options.check_bundle(out, "model", overwrite=overwrite)
@@ -170,8 +207,7 @@ def command(
         compiled=compiled,
         seed=seed,
     )
-    if steps is not None:
-        made.set_params(steps=steps)
+    made.set_params(**told.training | ({} if steps is None else {"steps": steps}))
     with session.progress("learning") as progress:
         made.fit(tasks, checkpoints=checkpoints, resume=resume, device=device, progress=progress)
     if session.muted:
@@ -233,5 +269,5 @@ def _built(
         if isinstance(error, InputError) or not (settings or encoder_settings):
             raise
         raise InputError(
-            f"--set or --encoder-set has a value that {learner} with {encoder} does not accept: {error}"
+            f"--set, --encoder-set or --settings has a value that {learner} with {encoder} does not accept: {error}"
         ) from error

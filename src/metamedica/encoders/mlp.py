@@ -1,7 +1,7 @@
 """A multilayer perceptron over named blocks of features."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metamedica.errors import InputError
 from metamedica.functional.layered import Layered
 from metamedica.functional.sparse import FEWEST_COLUMNS, Entries, Piece, affine, entries_of
-from metamedica.types import Encoder, Features
+from metamedica.types import Between, Encoder, Features, OneOf, Ranges
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 ENTERS: Mapping[str, Callable[[Tensor], Tensor]] = {"counts": torch.log1p}
@@ -78,6 +78,12 @@ class MLP(Encoder, Layered):
     Raises:
         InputError: no block, or a width below 1, or a dropout outside [0, 1), or another word than those.
     """
+
+    ranges: ClassVar[Ranges] = {
+        "hidden": OneOf(([256], [512], [1024], [2048], [512, 512], [1024, 512])),
+        "dropout": Between(0.0, 0.5),
+        "activation": OneOf(tuple(ACTIVATIONS)),
+    }
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 MOST_LEVELS = 255
 ROWS_AT_ONCE = 128
@@ -24,6 +25,9 @@ def minmax_kernel(
         left: non-negative rows; not checked.
         right: non-negative rows, with the leading axes of `left`.
     """
+    if has_torch_function((left, right)):  # whoever traces has this kernel as one operator: inside it looks at values
+        found: Tensor = handle_torch_function(minmax_kernel, (left, right), left, right)
+        return found
     if torch.is_grad_enabled() and (left.requires_grad or right.requires_grad):
         total = _total(left, right)
         return _ratio((total - torch.cdist(left, right, p=1.0)) / 2, total)
@@ -39,6 +43,9 @@ def minmax_and_tanimoto(
         left: non-negative rows; not checked. No gradient flows.
         right: non-negative rows, with the leading axes of `left`.
     """
+    if has_torch_function((left, right)):
+        both: tuple[Tensor, Tensor] = handle_torch_function(minmax_and_tanimoto, (left, right), left, right)
+        return both
     with torch.no_grad():
         some, others, highest = _used(left, right)
         present = _used_by_row(left)[..., :, None] + _used_by_row(right)[..., None, :]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
+from torch.overrides import has_torch_function
 
 from metamedica.errors import InputError
 
@@ -122,7 +123,7 @@ def entries_of(rows: Float[Tensor, "*batch size"], *, mostly_zero: bool = False)
         if not mostly_zero:
             return None
         return _of(rows, _entries_in_a_graph(rows, int(MOST_FILLED * n * size)))
-    if torch._C._functorch.is_functorch_wrapped_tensor(rows):
+    if has_torch_function((rows,)) or torch._C._functorch.is_functorch_wrapped_tensor(rows):  # traced, or mapped over
         return None
     numbers = rows.reshape(n, size).numpy()
     glance = numbers[:: max(1, n // _GLANCE)]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from metamedica.functional.inner_loop.chain import Affine, Gelu, Parameters, run, slopes
 from metamedica.functional.inner_loop.networks import KindHeads, goals_of, law_of_output, output_slopes, shares
-from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
+from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, Ranges, TaskKind
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Cavia(Learner[Contexts]):
         "Fast context adaptation via meta-learning", "Zintgraf et al.", 2019, "arXiv:1810.03642"
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
+    ranges: ClassVar[Ranges] = {"max_classes": None}
 
     def __init__(
         self,

@@ -23,7 +23,18 @@ from metamedica.functional.gaussian_process import (
 from metamedica.functional.kernels import rbf_kernel
 from metamedica.functional.multitask import TaskHeads, pooled
 from metamedica.functional.process_learner import NOISES, ProcessLearner
-from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch, Law, Paper, RawEncoder
+from metamedica.types import (
+    Between,
+    CaseBatch,
+    Encoder,
+    EpisodeBatch,
+    Features,
+    LabelledBatch,
+    Law,
+    Paper,
+    Ranges,
+    RawEncoder,
+)
 
 WEIGHTS = (
     (1.0, 0.0, 0.0),
@@ -63,6 +74,7 @@ class DeepKernel(ProcessLearner[DeepKernelState]):
         2020,
         "arXiv:1910.05199",
     )
+    ranges: ClassVar[Ranges] = {"feature_dropout": Between(0.0, 0.8)}
     noise: Tensor
     weights: Tensor
     log_prior: Tensor

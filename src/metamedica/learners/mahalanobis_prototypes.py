@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metamedica.functional.classes import check_two_classes, law_of_shown, membership
 from metamedica.functional.prototypes import Gaussians, mahalanobis_squares, regularised_gaussians
-from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
+from metamedica.types import Between, CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, Ranges, TaskKind
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class MahalanobisPrototypes(Learner[ClassGaussians]):
 
     paper: ClassVar[Paper] = Paper("Improved few-shot visual classification", "Bateni et al.", 2020, "arXiv:1912.03432")
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass"})
+    ranges: ClassVar[Ranges] = {"most_share": Between(0.1, 1.0)}
 
     def __init__(self, encoder: Encoder, *, most_share: float = 1.0, ridge: float = 1.0) -> None:
         super().__init__()

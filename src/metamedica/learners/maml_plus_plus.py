@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.inner_loop.loop import InnerLoop
-from metamedica.types import Encoder, EpisodeBatch, Paper, TaskKind
+from metamedica.types import Between, Encoder, EpisodeBatch, Paper, Ranges, TaskKind
 
 HEADS = "head"
 
@@ -30,6 +30,7 @@ class MamlPlusPlus(InnerLoopLearner):
     """
 
     paper: ClassVar[Paper] = Paper("How to train your MAML", "Antoniou, Edwards and Storkey", 2019, "arXiv:1810.09502")
+    ranges: ClassVar[Ranges] = {"early": Between(0.0, 0.05)}  # their sum stays below 1 for up to 20 steps
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor
 from metamedica.functional.classes import check_two_classes, law_of_shown, membership
 from metamedica.functional.multitask import TaskHeads, pooled, unit_size
 from metamedica.types import (
+    Between,
     CaseBatch,
     Encoder,
     EpisodeBatch,
@@ -18,6 +19,7 @@ from metamedica.types import (
     Law,
     Learner,
     Paper,
+    Ranges,
     TaskKind,
 )
 
@@ -57,6 +59,7 @@ class QuadraticProbe(Learner[QuadraticHead]):
         "A strong baseline for molecular few-shot learning", "Formont et al.", 2024, "arXiv:2404.02314"
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass"})
+    ranges: ClassVar[Ranges] = {"shrinkage": Between(0.02, 0.9)}
 
     def __init__(
         self,

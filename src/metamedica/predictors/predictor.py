@@ -251,6 +251,24 @@ class Predictor:
         }
         write_bundle(Path(folder), KIND, {**tensors, "support": support}, documents, texts={"CARD.md": self.card()})
 
+    def export_onnx(self, path: str | Path) -> dict[str, Any]:
+        """Write the whole predictor as one ONNX file, for places without PyTorch, and two that say how to run it; return what they say.
+
+        Inputs are the modality's blocks `[cases, size]`; outputs class probabilities, or mean and standard deviation in the task's unit.
+        The files come from the labelled cases and are as personal as they are.
+
+        Args:
+            path: of the file, `NAME.onnx`; beside it `NAME.onnx.json` and `NAME.onnx.md` are written.
+
+        Raises:
+            FileFormatError: the name does not end with `.onnx`.
+            InputError: the method uses what ONNX cannot say.
+            MissingExtraError: `onnx` or `onnxruntime` is not installed.
+        """
+        from metamedica.predictors.export import file
+
+        return file.write(self, self._adapted, path)
+
     @classmethod
     def load(cls, folder: str | Path) -> "Predictor":
         """Return the predictor saved in a folder.

@@ -226,3 +226,49 @@ def strips(groups: Mapping[str, Sequence[float | int]], *, label: str) -> str:
         parts.append(f'<line class="mean s{i % _SERIES}" x1="{left}" x2="{right}" y1="{height}" y2="{height}"/>')
         parts.append(f'<text class="value" x="{right + 4}" y="{height + 4}">{mean:.2f}</text>')
     return _svg("".join(parts), f"{label} of each draw for {', '.join(groups)}")
+
+
+def search_history(trials: Sequence[int], scores: Sequence[float | int], *, kept: Sequence[bool]) -> str:
+    """Return one point a trial of a search, and the best score so far as a line; trials that were stopped early are drawn soft."""
+    low, high = _range(scores)
+    room = max((high - low) * 0.08, 1e-3)
+    last = max(trials, default=1)
+    axes = _Axes(
+        (0.5, last + 0.5),
+        (low - room, high + room),
+        labels=("trial", "score"),
+        x_ticks=[(at, f"{at:g}") for at in _ticks(1.0, float(last)) if at == round(at)],
+    )
+    parts, best = [axes.frame()], -float("inf")
+    steps: list[tuple[float, float]] = []
+    for trial, score, whole in zip(trials, scores, kept, strict=True):
+        a, b = axes.at(trial, score)
+        parts.append(
+            f'<circle class="dot {"s0" if whole else "s6 soft"}" r="4" cx="{a}" cy="{b}"><title>trial {trial}: {score:.4f}</title></circle>'
+        )
+        if whole:
+            steps += [(trial, best)] if np.isfinite(best) else []
+            best = max(best, score)
+            steps.append((trial, best))
+    steps += [(last + 0.5, best)] if steps else []
+    parts.append(
+        f'<polyline class="line s1 lead" points="{_points(axes, [x for x, _ in steps], [y for _, y in steps])}"/>'
+    )
+    return _svg("".join(parts), "Score of each trial and the best so far") + _legend(["trial", "best so far"])
+
+
+def bars(shares: Mapping[str, float]) -> str:
+    """Return one horizontal bar a name, in the given order; lengths are shares of the longest."""
+    height = (HEIGHT - 2 * _TOP) / max(len(shares), 1)
+    longest = max([*shares.values(), 1e-12])
+    left, room = 250, WIDTH - 250 - 60
+    parts = []
+    for i, (name, share) in enumerate(shares.items()):
+        top, width = round(_TOP + i * height, 2), round(room * share / longest, 2)
+        middle = round(top + height / 2 + 4, 2)
+        parts.append(f'<text x="{left - 8}" y="{middle}" text-anchor="end">{escape(name)}</text>')
+        parts.append(
+            f'<rect class="dot s0" x="{left}" y="{round(top + height * 0.2, 2)}" width="{width}" height="{round(height * 0.6, 2)}" rx="3"/>'
+        )
+        parts.append(f'<text class="value" x="{left + width + 6}" y="{middle}">{share:.0%}</text>')
+    return _svg("".join(parts), f"Shares of {', '.join(shares)}")

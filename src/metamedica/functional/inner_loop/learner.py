@@ -10,7 +10,7 @@ from metamedica.functional.inner_loop.choice import first_order, form_for, form_
 from metamedica.functional.inner_loop.forms import Form
 from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
-from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, TaskKind
+from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Ranges, TaskKind
 
 
 class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
@@ -25,6 +25,7 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
     """
 
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
+    ranges: ClassVar[Ranges] = {"max_classes": None}
 
     def __init__(
         self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None

@@ -40,6 +40,15 @@ BY-SA 3.0) after clipping each column to its 0.5 and 99.5 percentiles. RDKit's n
 in square angstrom. Left out for their cost: BertzCT, Crippen logP and MR, rotatable bonds, NumHBA, chi2 and above,
 kappa2 and above."""
 
+RECIPE = {
+    "counts": f"counts of the Morgan fingerprint of radius {FINGERPRINT_RADIUS} folded to {FINGERPRINT_SIZE}, without chirality, at most 255 "
+    "(RDKit: GetMorganGenerator(radius, fpSize).GetCountFingerprint), of the largest organic fragment in neutral form",
+    "descriptors": "RDKit's rdMolDescriptors.Properties, in this order, each minus its centre, over its scale, clipped to "
+    + f"+-{CLIP:g}: "
+    + ", ".join(f"{name} ({centre:g}, {scale:g})" for name, (centre, scale) in DESCRIPTORS.items()),
+}
+"""Block -> how it is made, of the same molecule."""
+
 _NO_OVERFLOW = 255 // (FINGERPRINT_RADIUS + 1)
 """Atoms up to which no count can pass 255: an atom has one environment per radius, and all might share a column."""
 

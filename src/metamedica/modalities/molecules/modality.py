@@ -1,7 +1,7 @@
 """The modality `molecules`: a case is a SMILES text."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from metamedica import registry
 from metamedica.errors import CaseError, InputError
 from metamedica.modalities.molecules import crew, drawing, reading
 from metamedica.modalities.molecules.encoding import FingerprintEncoder
-from metamedica.modalities.molecules.featurise import DESCRIPTORS, FINGERPRINT_SIZE
+from metamedica.modalities.molecules.featurise import DESCRIPTORS, FINGERPRINT_SIZE, RECIPE
 from metamedica.modalities.molecules.graphs import ATOM_CODES, BOND_CODES
 from metamedica.modalities.molecules.jobs import Job
 from metamedica.modalities.molecules.standardise import objection
@@ -47,6 +47,7 @@ class Molecules(Modality):
     name: ClassVar[str] = "molecules"
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("multi_kernel_gp",)
+    recipe: ClassVar[Mapping[str, str]] = RECIPE
 
     def __init__(self, limits: crew.Limits | None = None) -> None:
         self.limits = limits or crew.Limits()

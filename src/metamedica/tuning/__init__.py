@@ -1,0 +1,1 @@
+"""Searching for good settings over meta-valid tasks."""
