@@ -78,7 +78,8 @@ class Run:
         self.device = next(iter(self.parameters.values())).device
         check_precision(settings.precision, learner, self.device)
         self.graph = CompiledGradient(learner) if settings.compiled else None
-        check_divisible(learner, sampler.roster(0))
+        if ranks.size * settings.accumulate > 1:
+            check_divisible(learner, sampler.roster(0))
         self.validation = [standardise_episodes(moved(batch, self.device)) for batch in validation]
         matrices = [value for value in self.parameters.values() if value.ndim >= 2]
         others = [value for value in self.parameters.values() if value.ndim < 2]
