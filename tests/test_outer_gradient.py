@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor
 
 import tiny_learning
 import tiny_training as tiny
-from metamedica.errors import TrainingError
+from metamedica.compiled import CompiledGradient
+from metamedica.errors import InputError, TrainingError
 from metamedica.functional.targets import standardise_episodes
 from metamedica.outer_gradient import outer_gradient
 from metamedica.schedule import TrainingSettings
 from metamedica.training import train
-from metamedica.types import EpisodeBatch, TaskKind
+from metamedica.types import EpisodeBatch, Learner, TaskKind
 
 WHOLE = TrainingSettings()
 
@@ -96,3 +98,48 @@ def test_a_loss_that_is_no_mean_over_tasks_is_refused_where_a_batch_is_divided_a
     ):
         train(_Summed(), tiny.sampler(), [], replace(tiny.SHORT, accumulate=2))
     assert train(_Summed(), tiny.sampler(), [], tiny.SHORT).steps == tiny.SHORT.steps
+
+
+@pytest.mark.parametrize(("name", "kind"), tiny_learning.every())
+def test_parts_by_size_have_the_gradient_of_the_padded_batch(
+    name: str, kind: TaskKind, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, loss = _gradient(name, kind, WHOLE, dropout=0.3 if name == "maml" else 0.0)
+    parts = [torch.tensor([5, 0, 3]), torch.tensor([1, 2, 4, 6])]
+    monkeypatch.setattr(f"{outer_gradient.__module__}.parts_by_size", lambda episodes: parts)
+    parted, sum_of_parts = _gradient(name, kind, WHOLE, dropout=0.3 if name == "maml" else 0.0)
+    tiny_learning.check_equal(parted, whole, tolerance)
+    assert sum_of_parts == pytest.approx(loss, rel=tolerance, abs=tolerance)
+
+
+class _Graph(CompiledGradient):
+    """Serves binary tasks, without compiling."""
+
+    def __init__(self, learner: Learner[Any]) -> None:
+        super().__init__(learner)
+        self.served = 0
+
+    def serves(self, episodes: EpisodeBatch) -> bool:
+        return episodes.support.kind == "binary"
+
+    def __call__(self, episodes: EpisodeBatch, *, share: float = 1.0) -> Tensor:
+        self.served += 1
+        loss = self.learner.meta_loss(episodes) * share
+        loss.backward()
+        return loss.detach()
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_compiled_step_is_taken_where_it_is_served(kind: TaskKind) -> None:
+    settings, learner = replace(WHOLE, accumulate=2), tiny_learning.learner("maml").train()
+    graph, roster = _Graph(learner), tiny_learning.sampler(kind).roster(1)
+    loss = outer_gradient(learner, roster, [0, 1], settings, graph=graph)
+    want, plain = _gradient("maml", kind, settings)
+    assert graph.served == (2 if kind == "binary" else 0)
+    assert loss == pytest.approx(plain, rel=1e-6)
+    tiny_learning.check_equal(tiny_learning.gradient(learner), want, 1e-6)
+
+
+def test_steps_are_compiled_in_single_precision_only() -> None:
+    with pytest.raises(InputError, match="got compiled steps in bf16; compile in float32, or round without compiling"):
+        TrainingSettings(compiled=True, precision="bf16")
