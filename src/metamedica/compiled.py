@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-import torch._dynamo
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -58,7 +57,6 @@ class CompiledGradient:
         self.not_compiled: dict[_Shape, str] = {}
         self._taught: dict[_Shape, frozenset[str]] = {}
         self._whole = _Loss(learner)
-        self._graph = torch.compile(self._gradient, fullgraph=True, dynamic=False)
 
     def serves(self, episodes: EpisodeBatch) -> bool:
         """Return whether there is a graph for the shape of these episodes; made and compared with `meta_loss` when it is first asked for.
@@ -118,8 +116,11 @@ class CompiledGradient:
     def _compiled(self, episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
         own = {name: value.detach() for name, value in self._own().items()}
         room = EpisodeBatch(with_room(episodes.support), with_room(episodes.query), episodes.task_index)
-        with torch._dynamo.config.patch(recompile_limit=MOST_GRAPHS, accumulated_recompile_limit=4 * MOST_GRAPHS):
-            found: tuple[dict[str, Tensor], Tensor] = self._graph(own, room)
+        from torch._dynamo import config  # here: importing it takes a second and changes global settings
+
+        graph = torch.compile(self._gradient, fullgraph=True, dynamic=False)
+        with config.patch(recompile_limit=MOST_GRAPHS, accumulated_recompile_limit=4 * MOST_GRAPHS):
+            found: tuple[dict[str, Tensor], Tensor] = graph(own, room)
         return found
 
     def _gradient(self, parameters: dict[str, Tensor], episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradient_world import task_loss, walked
 from metamedica.encoders.mlp import MLP
+from metamedica.errors import TrainingError
 from metamedica.functional.inner_loop.chain import Parameters
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, all_laid_out
 from metamedica.functional.inner_loop.choice import chain_of, first_order, form_for, form_of
@@ -15,6 +16,7 @@ from metamedica.functional.inner_loop.forms import AnyNetwork, Form
 from metamedica.functional.inner_loop.loop import InnerLoop, constant
 from metamedica.functional.inner_loop.networks import KindHeads, start_parameters
 from metamedica.functional.sparse import Entries
+from metamedica.functional.task_random import TaskSeeds
 from metamedica.testing import VectorEncoder
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
 
@@ -244,3 +246,51 @@ def test_a_wide_sparse_block_is_adapted_by_its_entries_with_the_meta_gradient_of
     want = torch.autograd.grad(_plain_loss(encoder, start, episodes, loop), list(start.values()))
     for one, other in zip(found, want, strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["chain", "wide chain", "head only"])
+def test_steps_that_are_computed_again_give_the_same_bits_and_keep_less(form: str) -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    moves = (lambda name: not name.startswith("encoder.")) if form == "head only" else lambda name: True
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(8, constant(0.2), moves=moves)
+    slopes, kept = [], []
+    for again in (False, True):
+        made, sizes = _form(form, encoder, loop, episodes.support), list[int]()
+        made.checkpoint = again
+
+        def pack(value: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(value.numel())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            loss = _query_loss(made, start, episodes)
+        slopes.append(torch.autograd.grad(loss, list(start.values())))
+        kept.append(sum(sizes))
+    assert all(torch.equal(one, other) for one, other in zip(*slopes, strict=True))
+    assert kept[1] < 0.6 * kept[0]
+
+
+@pytest.mark.parametrize("form", ["chain", "wide chain"])
+def test_steps_that_are_computed_again_have_the_same_dropout_then(form: str) -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    encoder.layers[3].p = 0.4
+    start = start_parameters(encoder, heads, "binary")
+    made = _form(form, encoder, InnerLoop(3, constant(0.2)), episodes.support)
+    made.checkpoint = True
+
+    def loss(way: float = 0.0) -> Tensor:
+        with TaskSeeds(torch.arange(3)):
+            return _query_loss(made, {name: value + way for name, value in start.items()}, episodes)
+
+    slopes = torch.autograd.grad(loss(), list(start.values()))
+    small = 1e-6
+    want = (loss(small) - loss(-small)).item() / (2 * small)
+    assert sum(float(slope.sum()) for slope in slopes) == pytest.approx(want, rel=1e-6)
+
+
+def test_only_chains_of_layers_are_computed_again() -> None:
+    _, _, episodes = _world("norm and GELU", "binary")
+    with pytest.raises(
+        TrainingError, match="inner steps are computed again for chains of layers only, and VectorEncoder is none"
+    ):
+        form_for(VectorEncoder(), InnerLoop(2, constant(0.1)), episodes.support, checkpoint=True)

@@ -1,11 +1,13 @@
 """Forms for encoders that are a chain of layers: gradients written out, all tasks at once, no autograd inside."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from metamedica.functional.inner_loop.chain import Affine, Downhill, Link, Parameters, matrices, run, slopes
 from metamedica.functional.inner_loop.forms import Form
@@ -20,7 +22,10 @@ from metamedica.functional.inner_loop.networks import (
 )
 from metamedica.functional.layered import Layered
 from metamedica.functional.sparse import Piece, affine, gram, laid_out
+from metamedica.functional.task_random import repeatable
 from metamedica.types import Encoder, Features, LabelledBatch
+
+Found = TypeVar("Found")
 
 
 class Chain(Form):
@@ -30,11 +35,19 @@ class Chain(Form):
         encoder: whose layers `chain.links_of` knows.
         loop: how a task adapts.
         links: the encoder's layers and the head.
+        checkpoint: as of `Form`.
     """
 
-    def __init__(self, encoder: Encoder, loop: InnerLoop, links: list[Link]) -> None:
-        super().__init__(encoder, loop)
+    def __init__(self, encoder: Encoder, loop: InnerLoop, links: list[Link], *, checkpoint: bool = False) -> None:
+        super().__init__(encoder, loop, checkpoint=checkpoint)
         self.links = links
+
+    def _step(self, function: Callable[..., Found], *given: object) -> Found:
+        """Return what one inner step returns, kept for the backward pass or computed again there."""
+        if not (self.checkpoint and torch.is_grad_enabled()):
+            return function(*given)
+        found: Found = checkpoint(repeatable(function), *given, use_reentrant=False)
+        return found
 
     def inputs(self, features: Features) -> Float[Tensor, "tasks n width"]:
         """Return the cases as they enter the first layer."""
@@ -47,10 +60,12 @@ class Chain(Form):
         factor, loop = self.loop.folded()
         goals, share = goals_of(support, x.dtype), -factor * shares(support.mask, x.dtype)
         yield AdaptedNetworks(per_task(start, names, len(x)), names, support.n_classes)
+
+        def further(step: int, own: Parameters) -> Parameters:
+            return loop.stepped(step, own, self._slopes(start | own, names, x, goals, share), start)
+
         for step in range(loop.steps):
-            own = {name: parameters[name] for name in names}
-            downhill = self._slopes(parameters, names, x, goals, share)
-            parameters = start | loop.stepped(step, own, downhill, start)
+            parameters = start | self._step(further, step, {name: parameters[name] for name in names})
             yield AdaptedNetworks(parameters, names, support.n_classes)
 
     def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
@@ -74,8 +89,8 @@ class Chain(Form):
 class HeadOnly(Chain):
     """The head alone on any encoder's embedding, which is computed once."""
 
-    def __init__(self, encoder: Encoder, loop: InnerLoop) -> None:
-        super().__init__(encoder, loop, head_links(encoder))
+    def __init__(self, encoder: Encoder, loop: InnerLoop, *, checkpoint: bool = False) -> None:
+        super().__init__(encoder, loop, head_links(encoder), checkpoint=checkpoint)
 
     def inputs(self, features: Features) -> Float[Tensor, "tasks n width"]:
         """Return the embedding."""
@@ -115,20 +130,26 @@ class WideChain(Chain):
         kernel = gram(pieces, pieces)
         front, now, parameters = Front(pieces), base, start
         yield AdaptedNetworks(per_task(start, upper, len(base)), names, support.n_classes, front)
-        for step in range(loop.steps):
-            output, tape = run(rest, parameters, now)
-            slope, found = output_slopes(output, parameters, goals, share)
-            more, below = slopes(rest, parameters, tape, slope, wanted=upper, to_input=True)
+
+        def further(step: int, own: Parameters, front: Front, now: Tensor) -> tuple[Parameters, Front, Tensor]:
+            output, tape = run(rest, start | own, now)
+            slope, found = output_slopes(output, start | own, goals, share)
+            more, below = slopes(rest, start | own, tape, slope, wanted=upper, to_input=True)
             assert below is not None
             downhill = {name: value for name, value in (found | dict(more)).items() if name in upper}
-            parameters = start | loop.stepped(step, {name: parameters[name] for name in upper}, downhill, start)
+            own = loop.stepped(step, own, downhill, start)
             rates = loop.rate(step, self.first.weight), loop.rate(step, self.first.bias)
             front = front.further(below, *rates, pull=loop.pull)
-            yield AdaptedNetworks(parameters, names, support.n_classes, front)
             if step + 1 < loop.steps:
                 now = (
                     front.change(pieces, base) if loop.pull else torch.baddbmm(now, rates[0] * kernel + rates[1], below)
                 )
+            return own, front, now
+
+        for step in range(loop.steps):
+            own, front, now = self._step(further, step, {name: parameters[name] for name in upper}, front, now)
+            parameters = start | own
+            yield AdaptedNetworks(parameters, names, support.n_classes, front)
 
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""

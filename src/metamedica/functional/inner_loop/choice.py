@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from metamedica.errors import TrainingError
 from metamedica.functional.inner_loop.chain import Affine, Link, Parameters, links_of
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, head_links
 from metamedica.functional.inner_loop.forms import AnyNetwork, Form
@@ -14,16 +15,35 @@ WIDE = 4
 """A first layer of so many times more columns than the support has cases is adapted by its Gram matrix."""
 
 
-def form_for(encoder: Encoder, loop: InnerLoop, support: LabelledBatch, *, chunk: int | None = None) -> Form:
-    """Return the fastest exact form to adapt this network on this support."""
+def form_for(
+    encoder: Encoder, loop: InnerLoop, support: LabelledBatch, *, chunk: int | None = None, checkpoint: bool = False
+) -> Form:
+    """Return the fastest exact form to adapt this network on this support.
+
+    Args:
+        encoder: of the network.
+        loop: how a task adapts.
+        support: what it adapts on.
+        chunk: as of `AnyNetwork`.
+        checkpoint: as of `Form`.
+
+    Raises:
+        TrainingError: inner steps that are to be computed again, of an encoder that is no chain of layers.
+    """
     links = chain_of(encoder)
     if not any(loop.moves(ENCODER + name) for name, _ in encoder.named_parameters()):
-        return HeadOnly(encoder, loop)
+        return HeadOnly(encoder, loop, checkpoint=checkpoint)
     if links is None:
+        if checkpoint:
+            raise TrainingError(
+                f"inner steps are computed again for chains of layers only, and {type(encoder).__name__} is none; leave checkpoint out and "
+                "lower chunk, tasks_per_batch or steps"
+            )
         return AnyNetwork(encoder, loop, chunk=chunk)
     first, width = links[0], sum(block.shape[-1] for block in support.features.values())
     wide = width >= WIDE * support.mask.shape[1] and isinstance(first, Affine) and all(map(loop.moves, first.names))
-    return (WideChain if wide and loop.rates_are_numbers(first.names) else Chain)(encoder, loop, links)
+    form = WideChain if wide and loop.rates_are_numbers(first.names) else Chain
+    return form(encoder, loop, links, checkpoint=checkpoint)
 
 
 def form_of(adapted: AdaptedNetworks, encoder: Encoder, loop: InnerLoop, *, chunk: int | None = None) -> Form:

@@ -26,11 +26,19 @@ from metamedica.types import CaseBatch, Encoder, Features, LabelledBatch, Law
 
 
 class Form(ABC):
-    """One way to adapt the networks of a batch of tasks."""
+    """One way to adapt the networks of a batch of tasks.
 
-    def __init__(self, encoder: Encoder, loop: InnerLoop) -> None:
+    Args:
+        encoder: of the network.
+        loop: how a task adapts.
+        checkpoint: whether the backward pass computes each inner step again instead of keeping what it needs of it (Chen et al. 2016,
+            arXiv:1604.06174): memory grows by a step's end instead of a step, at the cost of one more forward pass. Changes no number.
+    """
+
+    def __init__(self, encoder: Encoder, loop: InnerLoop, *, checkpoint: bool = False) -> None:
         self.encoder = encoder
         self.loop = loop
+        self.checkpoint = checkpoint
 
     @abstractmethod
     def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:

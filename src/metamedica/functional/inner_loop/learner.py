@@ -21,14 +21,24 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         max_classes: most classes of a multiclass task.
         rate: inner learning rate; where rates are learned, what they start from.
         steps: inner steps, in training and in use.
-        chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all.
+        chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all, 1 for one
+            after another without vmap, which suits convolutions on a CPU.
+        checkpoint: whether the backward pass computes inner steps again instead of keeping them: less memory where steps are many, more
+            time, the same numbers; for encoders that are a chain of layers.
     """
 
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})
     ranges: ClassVar[Ranges] = {"max_classes": None}
 
     def __init__(
-        self, encoder: Encoder, *, max_classes: int = 10, rate: float = 0.1, steps: int = 5, chunk: int | None = None
+        self,
+        encoder: Encoder,
+        *,
+        max_classes: int = 10,
+        rate: float = 0.1,
+        steps: int = 5,
+        chunk: int | None = None,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -36,6 +46,7 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         self.rate = rate
         self.steps = steps
         self.chunk = chunk
+        self.checkpoint = checkpoint
 
     @abstractmethod
     def loop(self, kind: TaskKind) -> InnerLoop:
@@ -50,7 +61,8 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         self.check_kind(support.kind)
         self.heads.check_classes(support.kind, support.n_classes)
         start = start_parameters(self.encoder, self.heads, support.kind)
-        return form_for(self.encoder, self.loop(support.kind), support, chunk=self.chunk), start
+        loop = self.loop(support.kind)
+        return form_for(self.encoder, loop, support, chunk=self.chunk, checkpoint=self.checkpoint), start
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
         """Return each task's network after the inner steps; differentiable through the steps where gradients are enabled.
