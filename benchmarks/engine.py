@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._engine_peers import Data, Network, Slopes, by_higher, by_jax, by_torchopt, conv4, mlp, plain_loop
 from benchmarks._record import RESULTS, commit, goal, machine, say, spread
 from benchmarks.chembl_split import load_disjoint
-from benchmarks.engine_peers import Data, Network, Slopes, by_higher, by_jax, by_torchopt, conv4, mlp, plain_loop
 from metamedica import registry
 from metamedica.compiled import CompiledGradient
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler
@@ -311,10 +311,10 @@ def floor(rounds: int) -> dict[str, float]:
 MEMORY = """
 import json, resource, sys, torch
 from benchmarks import engine as e
-from benchmarks.engine_peers import by_higher
+from benchmarks._engine_peers import by_higher
 torch.set_num_threads(1)
 who, workload, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
-import benchmarks.engine_peers as p
+import benchmarks._engine_peers as p
 p.STEPS = steps
 work = e.WORKLOADS[workload]
 batch = e.episodes(workload, [work.support] * e.TASKS, [work.query] * e.TASKS, work.n_classes)

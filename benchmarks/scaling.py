@@ -29,7 +29,7 @@ from benchmarks.molecules import RESULTS, commit, goal, machine, say, spread
 from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler
-from metamedica.encoders.mlp import COUNTS, MLP
+from metamedica.encoders.mlp import MLP
 from metamedica.errors import InputError
 from metamedica.outer_gradient import learned_parameters, outer_gradient
 from metamedica.precision import PRECISIONS, check_precision
@@ -62,7 +62,7 @@ def counts(kind: TaskKind, *, columns: int, n_tasks: int, n_cases: int = 2000) -
             if kind == "regression"
             else Task(name, "binary", rows, active, classes=("no", "yes"))
         )
-    blocks = {COUNTS: torch.from_numpy(features.astype(np.uint8))}
+    blocks = {"counts": torch.from_numpy(features.astype(np.uint8))}
     return TaskCollection("synthetic", [str(row) for row in range(n_cases)], features=blocks, tasks=tasks)
 
 
@@ -71,7 +71,7 @@ class CountRaw(VectorRaw):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return the counts."""
-        return features[COUNTS]
+        return features["counts"]
 
     flat = forward
 
@@ -82,7 +82,7 @@ def new_learner(name: str, *, columns: int, n_tasks: int) -> Learner[Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         ours = {
-            "encoder": MLP({COUNTS: columns}, hidden=(HIDDEN,), dim=DIM, dropout=0.0),
+            "encoder": MLP({"counts": columns}, hidden=(HIDDEN,), dim=DIM, dropout=0.0),
             "raw": CountRaw(columns),
             "n_tasks": n_tasks,
         }

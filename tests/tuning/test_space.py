@@ -43,8 +43,8 @@ def test_a_learner_can_be_built_wherever_the_search_looks(name: str) -> None:
 @pytest.mark.parametrize("name", registry.names("encoders"))
 def test_an_encoder_can_be_built_wherever_the_search_looks(name: str) -> None:
     space = space_of("prototypical", name, training=TRAINING)
-    assert "dim" in space.encoder_settings
-    given = {"blocks": {"counts": 8}} if name == "mlp" else {"atoms": (4, 3), "bonds": (3,)}
+    assert space.encoder_settings
+    given: dict[str, Any] = {"blocks": {"counts": 8}, "atoms": (4, 3), "bonds": (3,), "image": (1, 28, 28)}
     wanted = inspect.signature(registry.encoder_class(name)).parameters
     given = {each: value for each, value in given.items() if each in wanted}
     for seed in range(4):

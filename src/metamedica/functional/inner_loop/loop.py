@@ -50,7 +50,9 @@ class InnerLoop:
         found = {}
         for name, way in downhill.items():
             rate, here = self.rate(step, name), own[name]
-            if isinstance(way, Outer) and not isinstance(rate, Tensor) and not self.pull:
+            # A product and its sum are one operation, but where products are rounded (autocast) the sum must not be.
+            joined = not (self.pull or torch.is_autocast_enabled(here.device.type))
+            if isinstance(way, Outer) and joined and not isinstance(rate, Tensor):
                 found[name] = torch.baddbmm(here, way.slope.mT, way.inputs, alpha=rate)
                 continue
             move = way.dense() if isinstance(way, Outer) else way
