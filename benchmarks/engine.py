@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._engine_peers import Data, Network, Slopes, by_higher, by_jax, by_torchopt, conv4, mlp, plain_loop
-from benchmarks._record import RESULTS, commit, goal, machine, say, spread
+from benchmarks._record import PARTS, RESULTS, SOURCE, commit, goal, machine, say, spread, version_of
 from benchmarks.chembl_split import load_disjoint
 from metamedica import registry
 from metamedica.compiled import CompiledGradient
@@ -161,9 +162,7 @@ def cpu_time(step: Callable[[], object]) -> float:
 
 
 def interleaved(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the CPU seconds of every variant in every round, in turns; each is called twice before."""
-    for step in variants.values():
-        step()
+    """Return the CPU seconds of every variant in every round, in turns; each is called once before."""
     for step in variants.values():
         step()
     found: dict[str, list[float]] = {name: [] for name in variants}
@@ -284,6 +283,18 @@ def _measured(
 
 def _double(batch: LabelledBatch) -> LabelledBatch:
     return batch.map(lambda value: value.double() if value.is_floating_point() else value)
+
+
+def kept(title: str, algorithm: str, settings: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return a cell that was measured with this code before, or measure and keep it; FRESH=1 measures all."""
+    version = version_of(SOURCE, f"learners/{algorithm}.py", "encoders/mlp.py", "compiled.py", settings=settings)
+    path = PARTS / f"engine-{title.replace(' ', '-')}-{algorithm}-{version}.json"
+    if path.exists() and not os.environ.get("FRESH"):
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    found = measure()
+    replace_file(path, json.dumps(found).encode())
+    return found
 
 
 def ragged(workload: str, algorithm: str, *, compiling: bool, rounds: int) -> dict[str, Any]:
@@ -427,15 +438,15 @@ def main() -> int:
     if missing:
         say(f"not installed, so not compared: {', '.join(sorted(missing))} (make bench-engine installs them)")
     chosen = ["table"] if given.quick else given.workload or [*WORKLOADS, "ragged"]
-    cells = [
-        cell(name, algorithm, compiling=compiling and name != "conv4", rounds=3 if given.quick else work.rounds)
-        for name, work in WORKLOADS.items()
-        if name in chosen
-        for algorithm in ALGORITHMS
-    ]
-    if "ragged" in chosen:
-        cells.append(ragged("table", "maml", compiling=compiling, rounds=7))
-        cells.append(ragged("fingerprint", "prototypical", compiling=False, rounds=7))
+    cells = []
+    for name, work in WORKLOADS.items():
+        for algorithm in ALGORITHMS if name in chosen else ():
+            settings = {"compiling": compiling and name != "conv4", "rounds": 3 if given.quick else work.rounds}
+            cells.append(kept(name, algorithm, settings, partial(cell, name, algorithm, **settings)))
+    for name, algorithm, compiled_too in (("table", "maml", compiling), ("fingerprint", "prototypical", False)):
+        if "ragged" in chosen:
+            settings = {"compiling": compiled_too, "rounds": 7}
+            cells.append(kept(f"ragged {name}", algorithm, settings, partial(ragged, name, algorithm, **settings)))
     goals = verdicts(cells)
     memory: dict[Any, Any] = {}
     if "fingerprint" in chosen:

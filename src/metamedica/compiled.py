@@ -24,8 +24,8 @@ _Shape: TypeAlias = tuple[object, ...]
 
 
 def rounded_up(n: int) -> int:
-    """Return the size that a graph is made for: 8, then four steps to every power of two."""
-    step = max(8, 1 << max(0, (n - 1).bit_length() - 3))
+    """Return the size that a graph is made for: even, and from 8 on four to eight of them to a doubling."""
+    step = max(2, 1 << max(0, (n - 1).bit_length() - 3))
     return -(-n // step) * step
 
 
@@ -57,6 +57,7 @@ class CompiledGradient:
         self.not_compiled: dict[_Shape, str] = {}
         self._taught: dict[_Shape, frozenset[str]] = {}
         self._whole = _Loss(learner)
+        self._graph = torch.compile(self._gradient, fullgraph=True, dynamic=False)
 
     def serves(self, episodes: EpisodeBatch) -> bool:
         """Return whether there is a graph for the shape of these episodes; made and compared with `meta_loss` when it is first asked for.
@@ -96,9 +97,12 @@ class CompiledGradient:
             isinstance(module, nn.Dropout) and module.training and module.p > 0 for module in self.learner.modules()
         ):
             return "dropout draws from each task's own seed; give the encoder dropout 0 to compile"
+        from torch._dynamo import config  # here: importing it takes a second and changes global settings
+
         slopes = self._plain(episodes)
         try:
-            found, _ = self._compiled(episodes)
+            with config.patch(recompile_limit=MOST_GRAPHS, accumulated_recompile_limit=4 * MOST_GRAPHS):
+                found, _ = self._compiled(episodes)
         except (RuntimeError, MetamedicaError) as error:
             return str(error).strip().partition("\n")[0]
         near = _FAR * max(float(slope.abs().max()) for slope in slopes.values())
@@ -116,11 +120,7 @@ class CompiledGradient:
     def _compiled(self, episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
         own = {name: value.detach() for name, value in self._own().items()}
         room = EpisodeBatch(with_room(episodes.support), with_room(episodes.query), episodes.task_index)
-        from torch._dynamo import config  # here: importing it takes a second and changes global settings
-
-        graph = torch.compile(self._gradient, fullgraph=True, dynamic=False)
-        with config.patch(recompile_limit=MOST_GRAPHS, accumulated_recompile_limit=4 * MOST_GRAPHS):
-            found: tuple[dict[str, Tensor], Tensor] = graph(own, room)
+        found: tuple[dict[str, Tensor], Tensor] = self._graph(own, room)
         return found
 
     def _gradient(self, parameters: dict[str, Tensor], episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:

@@ -24,18 +24,15 @@ def side_by_side(episodes: EpisodeBatch) -> LabelledBatch:
     Padding comes last so that a case's row, and with it its dropout within `task_random.TaskSeeds`, is that of its task alone.
     """
     support, query = episodes.support, episodes.query
+    features = {name: torch.cat([block, query.features[name]], dim=1) for name, block in support.features.items()}
     mask = torch.cat([support.mask, query.mask], dim=1)
-    most = int(mask.sum(1).max())
-    order = torch.argsort(~mask, dim=1, stable=True)[:, :most]
+    targets = torch.cat([support.targets, query.targets], dim=1)
+    both = LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)
+    if torch.compiler.is_compiling() or bool(mask.all()):  # a graph has fixed sizes, and no dropout
+        return both
+    order = torch.argsort(~mask, dim=1, stable=True)[:, : int(mask.sum(1).max())]
     rows = (order + mask.shape[1] * torch.arange(len(mask), device=mask.device)[:, None]).flatten()
-
-    def joined(first: Tensor, second: Tensor) -> Tensor:
-        both = torch.cat([first, second], dim=1)
-        return both.flatten(0, 1).index_select(0, rows).view(*order.shape, *both.shape[2:])
-
-    features = {name: joined(block, query.features[name]) for name, block in support.features.items()}
-    targets = joined(support.targets, query.targets)
-    return LabelledBatch(CaseBatch(features, mask.gather(1, order)), targets, support.kind, support.n_classes)
+    return both.map(lambda value: value.flatten(0, 1).index_select(0, rows).view(*order.shape, *value.shape[2:]))
 
 
 def pooled(episodes: EpisodeBatch) -> LabelledBatch:

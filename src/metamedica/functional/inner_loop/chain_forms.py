@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,8 @@ from metamedica.functional.task_random import repeatable
 from metamedica.types import Encoder, Features, LabelledBatch
 
 Found = TypeVar("Found")
+_Standing: TypeAlias = tuple[Parameters, Front, Tensor]
+"""A task after some steps: its upper layers, its first one, and its support's pre-activations there. (Named, since graphs do not build types.)"""
 
 
 class Chain(Form):
@@ -131,7 +133,7 @@ class WideChain(Chain):
         front, now, parameters = Front(pieces), base, start
         yield AdaptedNetworks(per_task(start, upper, len(base)), names, support.n_classes, front)
 
-        def further(step: int, own: Parameters, front: Front, now: Tensor) -> tuple[Parameters, Front, Tensor]:
+        def further(step: int, own: Parameters, front: Front, now: Tensor) -> _Standing:
             output, tape = run(rest, start | own, now)
             slope, found = output_slopes(output, start | own, goals, share)
             more, below = slopes(rest, start | own, tape, slope, wanted=upper, to_input=True)
