@@ -253,7 +253,8 @@ def _measured(
     for name, step in variants.items():
         errors[name] = error(step(), want)
     for name, value in errors.items():
-        limit = FAR[torch.float64 if "float64" in name else torch.float32]
+        # Rounding moves cases over the kinks of ReLU and max-pooling, for the plain loop as for others.
+        limit = FAR[torch.float64] if "float64" in name else max(FAR[torch.float32], 4 * errors["plain loop"])
         if not value <= limit:
             raise SystemExit(
                 f"{workload}, {algorithm}: the meta-gradient of {name} is off by {value:.1e}; nothing is timed"
@@ -287,7 +288,8 @@ def _double(batch: LabelledBatch) -> LabelledBatch:
 
 def kept(title: str, algorithm: str, settings: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return a cell that was measured with this code before, or measure and keep it; FRESH=1 measures all."""
-    version = version_of(SOURCE, f"learners/{algorithm}.py", "encoders/mlp.py", "compiled.py", settings=settings)
+    encoder = "encoders/conv4.py" if title == "conv4" else "encoders/mlp.py"
+    version = version_of(SOURCE, f"learners/{algorithm}.py", encoder, "compiled.py", settings=settings)
     path = PARTS / f"engine-{title.replace(' ', '-')}-{algorithm}-{version}.json"
     if path.exists() and not os.environ.get("FRESH"):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

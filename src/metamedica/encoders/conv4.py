@@ -9,6 +9,7 @@ cases of one task see those of the others; with it a vector depends on its own i
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,6 +20,8 @@ from metamedica.types import Encoder, Features
 BLOCKS = 4
 LEAST_SIDE = 2**BLOCKS
 """Fewest pixels of a side, which four poolings make one."""
+AT_ONCE = 32
+"""Images that a CPU takes at once: more fall out of its cache, and images do not see each other."""
 
 
 class Conv4(Encoder):
@@ -66,5 +69,7 @@ class Conv4(Encoder):
             InputError: the block `image` is missing or has another size.
         """
         flat = checked(features, {"image": math.prod(self.image)})["image"]
-        found: Tensor = self.convolutions(flat.reshape(-1, *self.image))
+        images = flat.reshape(-1, *self.image)
+        parts = images.split(AT_ONCE) if images.device.type == "cpu" and len(images) else (images,)
+        found = torch.cat([self.convolutions(part) for part in parts])
         return found.reshape(*flat.shape[:-1], self.dim)
