@@ -1,6 +1,6 @@
 """Golden figures: our learners on the generated experiments of their papers, beside what the papers report.
 
-    make bench-golden                                     every file of benchmarks/published (under an hour of one core), resumes
+    make bench-golden                                     every file of benchmarks/published (about 40 minutes of one core), resumes
     make bench-golden ARGS=--quick                        every file with a hundredth of the training, without a verdict, about a minute
     python -m benchmarks.golden --only li2017_meta_sgd    files whose name holds this
     FRESH=1 make bench-golden                             trains every learner again
