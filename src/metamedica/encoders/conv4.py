@@ -71,5 +71,5 @@ class Conv4(Encoder):
         flat = checked(features, {"image": math.prod(self.image)})["image"]
         images = flat.reshape(-1, *self.image)
         parts = images.split(AT_ONCE) if images.device.type == "cpu" and len(images) else (images,)
-        found = torch.cat([self.convolutions(part) for part in parts])
+        found: Tensor = torch.cat([self.convolutions(part) for part in parts])
         return found.reshape(*flat.shape[:-1], self.dim)
