@@ -70,6 +70,6 @@ class Conv4(Encoder):
         """
         flat = checked(features, {"image": math.prod(self.image)})["image"]
         images = flat.reshape(-1, *self.image)
-        parts = images.split(AT_ONCE) if images.device.type == "cpu" and len(images) else (images,)
+        parts = torch.split(images, AT_ONCE) if images.device.type == "cpu" and len(images) else (images,)
         found: Tensor = torch.cat([self.convolutions(part) for part in parts])
         return found.reshape(*flat.shape[:-1], self.dim)
