@@ -183,6 +183,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(one_line(sentence))
         session.leave(error)
         return code
-    if code == _INTERRUPTED:
+    if code == _INTERRUPTED and session.tells_errors():
         complain("interrupted")
     return code if isinstance(code, int) else 0
