@@ -92,7 +92,9 @@ def test_a_learner_that_inherits_its_constructor_takes_its_settings(name: str) -
     small = {"hidden": (8,), "dim": 4}
     made = registry.build_learner(name, molecules, encoder_settings=small, settings={"rate": 0.3, "steps": 2})
     assert (made.rate, made.steps, made.chunk) == (0.3, 2, None)
-    with pytest.raises(InputError, match=r"has no setting 'depth'; it has: max_classes, rate, steps, chunk, checkpoint$"):
+    with pytest.raises(
+        InputError, match=r"has no setting 'depth'; it has: max_classes, rate, steps, chunk, checkpoint$"
+    ):
         registry.build_learner(name, molecules, settings={"depth": 3})
 
 
