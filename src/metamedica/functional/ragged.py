@@ -17,11 +17,17 @@ def parts_by_size(episodes: EpisodeBatch) -> list[Int[Tensor, " tasks"]]:
     """
     if bool(episodes.support.mask.all()) and bool(episodes.query.mask.all()):
         return [torch.arange(len(episodes.task_index))]
-    ends = _ends(episodes.support.mask)
-    level = torch.ceil(torch.log2(ends.clamp(min=1).double())).long()
-    rows = [torch.nonzero(level == each)[:, 0] for each in torch.unique(level)]
-    whole = _cells(episodes, torch.arange(len(ends)))
-    return rows if whole > MOST_WASTE * sum(_cells(episodes, each) for each in rows) else [torch.arange(len(ends))]
+    everything, sides = (
+        torch.arange(len(episodes.task_index)),
+        [_ends(side.mask) for side in (episodes.support, episodes.query)],
+    )
+
+    def cells(rows: Tensor) -> int:
+        return sum(len(rows) * int(ends[rows].max()) for ends in sides)
+
+    level = torch.ceil(torch.log2(sides[0].clamp(min=1).double())).long()
+    parts = [torch.nonzero(level == each)[:, 0] for each in torch.unique(level)]
+    return parts if cells(everything) > MOST_WASTE * sum(map(cells, parts)) else [everything]
 
 
 def part_of(episodes: EpisodeBatch, rows: Int[Tensor, " tasks"]) -> EpisodeBatch:
@@ -36,10 +42,6 @@ def part_of(episodes: EpisodeBatch, rows: Int[Tensor, " tasks"]) -> EpisodeBatch
 def _ends(mask: Tensor) -> Int[Tensor, " tasks"]:
     """Return one more than the place of each task's last case."""
     return (mask.cpu() * torch.arange(1, mask.shape[1] + 1)).amax(1)
-
-
-def _cells(episodes: EpisodeBatch, rows: Tensor) -> int:
-    return sum(len(rows) * int(_ends(side.mask)[rows].max()) for side in (episodes.support, episodes.query))
 
 
 def _cut(batch: LabelledBatch, rows: Tensor) -> LabelledBatch:

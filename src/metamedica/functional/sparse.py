@@ -166,9 +166,7 @@ def _entries_in_a_graph(rows: Tensor, room: int) -> tuple[Tensor, Tensor, Tensor
     )
 
     def longer(value: Tensor) -> Tensor:
-        out = value.new_zeros(room)
-        out[: len(value)] = value
-        return out
+        return functional.pad(value, (0, room - len(value)))
 
     return longer(values), longer(columns), row_bounds, longer(column_values), longer(own_rows), column_bounds
 

@@ -144,7 +144,7 @@ class WideChain(Chain):
             front = front.further(below, *rates, pull=loop.pull)
             if step + 1 < loop.steps:
                 now = (
-                    front.change(pieces, base) if loop.pull else torch.baddbmm(now, rates[0] * kernel + rates[1], below)
+                    front.change(kernel, base) if loop.pull else torch.baddbmm(now, rates[0] * kernel + rates[1], below)
                 )
             return own, front, now
 
@@ -157,7 +157,9 @@ class WideChain(Chain):
         """Return the head's output for each query case under its task's own network."""
         assert adapted.front is not None
         pieces, base = self.shared(adapted.parameters, features)
-        return run(self.links[1:], adapted.parameters, adapted.front.change(pieces, base))[0]
+        return run(self.links[1:], adapted.parameters, adapted.front.change(gram(pieces, adapted.front.inputs), base))[
+            0
+        ]
 
 
 def head_links(encoder: Encoder) -> list[Link]:

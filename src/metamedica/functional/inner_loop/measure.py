@@ -27,16 +27,17 @@ def fastest_chunk(
     before, seconds = learner.chunk, {}
     parameters = [value for value in learner.parameters() if value.requires_grad]
     on_gpu = parameters[0].is_cuda
+    clock = time.perf_counter if on_gpu else time.process_time
     try:
         for chunk in chunks:
             learner.chunk = chunk
             tries = []
             for _ in range(2):
-                begun = time.perf_counter() if on_gpu else time.process_time()
+                begun = clock()
                 torch.autograd.grad(learner.meta_loss(episodes), parameters, allow_unused=True)
                 if on_gpu:
                     torch.cuda.synchronize()
-                tries.append((time.perf_counter() if on_gpu else time.process_time()) - begun)
+                tries.append(clock() - begun)
             seconds[chunk] = min(tries)
     finally:
         learner.chunk = before

@@ -15,7 +15,7 @@ from torch.nn import functional
 from metamedica.errors import TaskError
 from metamedica.functional.classes import membership
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.sparse import Piece, gram
+from metamedica.functional.sparse import Piece
 from metamedica.types import Encoder, Features, LabelledBatch, Law, TaskKind
 
 ENCODER = "encoder."
@@ -91,11 +91,17 @@ class Front:
         joined = self.weight_step is self.bias_step and (of_weight is of_bias or of_weight == of_bias)
         return Front(self.inputs, weight_step, weight_step if joined else moved(self.bias_step, of_bias))
 
-    def change(self, inputs: Sequence[Piece], base: Float[Tensor, "tasks m out"]) -> Float[Tensor, "tasks m out"]:
-        """Return the pre-activations of cases under each task's own first layer, given those under the shared one."""
+    def change(
+        self, kernel: Float[Tensor, "tasks m n"], base: Float[Tensor, "tasks m out"]
+    ) -> Float[Tensor, "tasks m out"]:
+        """Return the pre-activations of cases under each task's own first layer.
+
+        Args:
+            kernel: their inner products with `inputs`.
+            base: their pre-activations under the shared layer.
+        """
         if self.weight_step is None or self.bias_step is None:
             return base
-        kernel = gram(inputs, self.inputs)
         if self.weight_step is self.bias_step:
             return torch.baddbmm(base, kernel + 1, self.weight_step)
         return torch.baddbmm(base, kernel, self.weight_step) + self.bias_step.sum(1, keepdim=True)
