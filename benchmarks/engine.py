@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,17 @@ from benchmarks._engine_peers import Data, Network, Slopes, by_higher, by_jax, b
 from benchmarks._record import PARTS, RESULTS, SOURCE, commit, goal, machine, say, spread, version_of
 from benchmarks.chembl_split import load_disjoint
 from metamedica import registry
+from metamedica.blocks import SparseRows, SparseTable, as_block
 from metamedica.compiled import CompiledGradient
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler
 from metamedica.encoders.conv4 import Conv4
 from metamedica.encoders.mlp import MLP
+from metamedica.functional.inner_loop.choice import tasks_at_once
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.inner_loop.measure import fastest_chunk
 from metamedica.functional.ragged import part_of, parts_by_size
+from metamedica.functional.sparse import is_mostly_zero
+from metamedica.outer_gradient import read_by_entries
 from metamedica.storage import replace_file
 from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Learner
 
@@ -129,6 +133,24 @@ def episodes(workload: str, own: list[int], asked: list[int], n_classes: int, se
         )
 
     return EpisodeBatch(side(own), side(asked), torch.arange(len(own)))
+
+
+def handed_on(batch: EpisodeBatch, learner: Learner[Any]) -> EpisodeBatch:
+    """Return the episodes as `EpisodeSampler` hands them to this learner: blocks that it reads by their entries as rows of a table."""
+
+    own, asked = dict(batch.support.features), dict(batch.query.features)
+    for name in read_by_entries(learner) & set(own):
+        blocks = [side[name].flatten(0, 1) for side in (own, asked)]
+        if is_mostly_zero(torch.cat(blocks)):
+            table, first = SparseTable.of(torch.cat(blocks)), 1
+            for side, block, mask in zip((own, asked), blocks, (batch.support.mask, batch.query.mask), strict=True):
+                index = torch.arange(first, first + len(block)).reshape(mask.shape) * mask
+                side[name], first = as_block(SparseRows(table, index)), first + len(block)
+    support, query = (
+        replace(side, cases=CaseBatch(features, side.mask))
+        for side, features in ((batch.support, own), (batch.query, asked))
+    )
+    return EpisodeBatch(support, query, batch.task_index)
 
 
 def for_peers(batch: EpisodeBatch, dtype: torch.dtype) -> Data:
@@ -223,12 +245,13 @@ def _measured(
 ) -> dict[str, Any]:
     double = learner_for(workload, algorithm)[0].double()
     if workload == "conv4" and isinstance(learner, InnerLoopLearner) and algorithm != "anil":
-        learner.chunk = double.chunk = fastest_chunk(learner, batch)
-        say(f"{workload}, {algorithm}: fastest with {learner.chunk or 'all'} tasks at once")
+        chosen, fastest_one = tasks_at_once(learner.encoder, learner.chunk), fastest_chunk(learner, batch)
+        say(f"{workload}, {algorithm}: {chosen or 'all'} tasks at once by rule, {fastest_one} by measurement")
     in_double = EpisodeBatch(_double(batch.support), _double(batch.query), batch.task_index)
     want = plain_loop(algorithm, peers, own_parameters(double, peers), for_peers(batch, torch.float64))
-    errors = {"ours, float64": error(eager(double, in_double), want)}
+    errors = {"ours, float64": error(eager(double, handed_on(in_double, double)), want)}
     data, own = for_peers(batch, torch.float32), own_parameters(learner, peers)
+    batch = handed_on(batch, learner)
     variants: dict[str, Callable[[], Slopes]] = {
         "ours": lambda: dict(eager(learner, batch)),
         "plain loop": lambda: plain_loop(algorithm, peers, own, data),
@@ -334,6 +357,8 @@ batch = e.episodes(workload, [work.support] * e.TASKS, [work.query] * e.TASKS, w
 learner, peers = e.learner_for(workload, "maml")
 learner.steps, learner.checkpoint = steps, who == "ours, steps computed again"
 own, data = e.own_parameters(learner, peers), e.for_peers(batch, torch.float32)
+if who != "higher":
+    batch = e.handed_on(batch, learner)
 def step():
     by_higher("maml", peers, own, data) if who == "higher" else e.eager(learner, batch)
 def status(key):

@@ -3,11 +3,13 @@
 import json
 import logging
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from metamedica.blocks import SparseRows, SparseTable, as_block
 from metamedica.compiled import CompiledGradient
 from metamedica.encoders.mlp import MLP
 from metamedica.functional.sparse import FEWEST_COLUMNS
@@ -25,6 +27,19 @@ def part(sizes: list[int], width: int, seed: int, name: str) -> LabelledBatch:
         rows = (torch.rand(tasks, n, width, generator=random) < 0.03).double()
     targets = (torch.arange(n) % 2).repeat(tasks, 1) * mask
     return LabelledBatch(CaseBatch({name: rows}, mask), targets, "binary", 2)
+
+
+def as_rows(episodes: EpisodeBatch) -> EpisodeBatch:
+    """Return the same episodes, their block as rows of one table."""
+    sides = (episodes.support, episodes.query)
+    blocks = [side.features["bits"].flatten(0, 1) for side in sides]
+    table, first = SparseTable.of(torch.cat(blocks)), 1
+    made = []
+    for side in sides:
+        index = torch.arange(first, first + side.mask.numel()).reshape(side.mask.shape) * side.mask
+        made.append(replace(side, cases=CaseBatch({"bits": as_block(SparseRows(table, index))}, side.mask)))
+        first += side.mask.numel()
+    return EpisodeBatch(made[0], made[1], episodes.task_index)
 
 
 def network(width: int, name: str) -> MLP:
@@ -75,7 +90,10 @@ def main(what: str) -> dict[str, Any]:
         return compared(learner, [_batch(own, asked, 3, "x") for own, asked in sizes])
     if what == "sparse":
         learner = Prototypical(network(300, "bits")).double()
-        return compared(learner, [_batch([60, 50, 60], [50, 50, 48], 300, "bits")])
+        return compared(learner, [as_rows(_batch([60, 50, 60], [50, 50, 48], 300, "bits"))])
+    if what == "wide":
+        rows = as_rows(_batch([5, 7, 3], [4, 4, 4], 300, "bits"))
+        return compared(Maml(network(300, "bits"), steps=2).double(), [rows])
     learner = Looking(network(3, "x")).double()
     return compared(learner, [_batch([5, 7, 3], [4, 4, 4], 3, "x")] * 2)
 

@@ -31,7 +31,7 @@ def run(what: str) -> tuple[dict[str, Any], str]:
 
 
 @needs_a_compiler
-@pytest.mark.parametrize("what", ["maml", "sparse"])
+@pytest.mark.parametrize("what", ["maml", "sparse", "wide"])
 def test_a_compiled_step_has_the_loss_and_the_gradient_of_the_plain_one(what: str) -> None:
     found, said = run(what)
     assert found["not_compiled"] == [], said

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metamedica.blocks import rows_of_table
 from metamedica.errors import MetamedicaError
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Learner
 
@@ -30,7 +31,7 @@ def rounded_up(n: int) -> int:
 
 
 def with_room(batch: LabelledBatch) -> LabelledBatch:
-    """Return the batch padded with hidden zeros to a size that graphs are made for."""
+    """Return the batch padded with hidden zeros to a size that graphs are made for; rows of a table with its empty row."""
     more = rounded_up(batch.cases.n_cases) - batch.cases.n_cases
 
     def longer(value: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class CompiledGradient:
     warning says so and why, once for each shape. Loss and gradient are those of `meta_loss` up to rounding.
 
     Args:
-        learner: its own parameters are read at each call, so that it may learn in between.
+        learner: on its device; its parameters are read at each call, so that it may learn in between.
 
     Attributes:
         not_compiled: shape -> why.
@@ -57,6 +58,7 @@ class CompiledGradient:
         self.not_compiled: dict[_Shape, str] = {}
         self._taught: dict[_Shape, frozenset[str]] = {}
         self._whole = _Loss(learner)
+        self._own = {name: value for name, value in self._whole.named_parameters() if value.requires_grad}
         self._graph = torch.compile(self._gradient, fullgraph=True, dynamic=False)
 
     def serves(self, episodes: EpisodeBatch) -> bool:
@@ -82,14 +84,11 @@ class CompiledGradient:
             share: of the whole batch's tasks that these are.
         """
         slopes, loss = self._compiled(episodes)
-        own = self._own()
+        own = self._own
         for name in self._taught[_shape_of(episodes)]:
             slope, before = slopes[name] if share == 1 else share * slopes[name], own[name].grad
             own[name].grad = slope if before is None else before + slope
         return loss if share == 1 else share * loss
-
-    def _own(self) -> dict[str, nn.Parameter]:
-        return {name: value for name, value in self._whole.named_parameters() if value.requires_grad}
 
     def _fault(self, episodes: EpisodeBatch, shape: _Shape) -> str | None:
         """Return why this shape is not served; None where it is."""
@@ -113,12 +112,11 @@ class CompiledGradient:
         return None
 
     def _plain(self, episodes: EpisodeBatch) -> dict[str, Tensor]:
-        own = self._own()
-        slopes = torch.autograd.grad(self._whole(episodes), list(own.values()), allow_unused=True)
-        return {name: slope for name, slope in zip(own, slopes, strict=True) if slope is not None}
+        slopes = torch.autograd.grad(self._whole(episodes), list(self._own.values()), allow_unused=True)
+        return {name: slope for name, slope in zip(self._own, slopes, strict=True) if slope is not None}
 
     def _compiled(self, episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
-        own = {name: value.detach() for name, value in self._own().items()}
+        own = {name: value.detach() for name, value in self._own.items()}
         room = EpisodeBatch(with_room(episodes.support), with_room(episodes.query), episodes.task_index)
         found: tuple[dict[str, Tensor], Tensor] = self._graph(own, room)
         return found
@@ -145,7 +143,8 @@ class _Loss(nn.Module):
 
 def _shape_of(episodes: EpisodeBatch) -> _Shape:
     def cases(batch: CaseBatch) -> _Shape:
-        return (batch.mask.shape[0], rounded_up(batch.n_cases), *batch.features)
+        by_entries = [name for name, block in batch.features.items() if rows_of_table(block) is not None]
+        return (batch.mask.shape[0], rounded_up(batch.n_cases), *batch.features, *by_entries)
 
     return (
         episodes.support.kind,

@@ -23,7 +23,7 @@ from metamedica.functional.task_random import TaskSeeds
 from metamedica.precision import backward_in, forward_in
 from metamedica.ranks import ALONE, Ranks
 from metamedica.schedule import TrainingSettings
-from metamedica.types import EpisodeBatch, LabelledBatch, Learner
+from metamedica.types import Encoder, EpisodeBatch, LabelledBatch, Learner
 
 _NEAR = 1e-3
 
@@ -48,6 +48,12 @@ def moved(episodes: EpisodeBatch, device: torch.device) -> EpisodeBatch:
 def learned_parameters(learner: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that training moves, by name."""
     return {name: value for name, value in learner.named_parameters() if value.requires_grad}
+
+
+def read_by_entries(learner: nn.Module) -> frozenset[str]:
+    """Return the names of the blocks that every encoder of a learner reads as rows of a table."""
+    read = [module.by_entries for module in learner.modules() if isinstance(module, Encoder)]
+    return frozenset.intersection(*read) if read else frozenset()
 
 
 def outer_gradient(

@@ -15,7 +15,14 @@ from metamedica.data.episodes import EpisodeSampler
 from metamedica.errors import BundleError, TrainingError
 from metamedica.functional.batch_norm import frozen_batch_norms
 from metamedica.functional.targets import standardise_episodes
-from metamedica.outer_gradient import check_divisible, learned_parameters, moved, outer_gradient, random_numbers_of
+from metamedica.outer_gradient import (
+    check_divisible,
+    learned_parameters,
+    moved,
+    outer_gradient,
+    random_numbers_of,
+    read_by_entries,
+)
 from metamedica.precision import check_precision
 from metamedica.ranks import Ranks
 from metamedica.schedule import TrainingSettings
@@ -69,7 +76,6 @@ class Run:
         progress: Progress | None,
     ) -> None:
         self.learner = learner
-        self.sampler = sampler
         self.settings = settings
         self.ranks = ranks
         self.progress = progress if ranks.first else None
@@ -77,6 +83,7 @@ class Run:
         self.parameters = learned_parameters(learner)
         self.device = next(iter(self.parameters.values())).device
         check_precision(settings.precision, learner, self.device)
+        self.sampler = sampler.with_tables(read_by_entries(learner)) if self.device.type == "cpu" else sampler
         self.graph = CompiledGradient(learner) if settings.compiled else None
         if ranks.size * settings.accumulate > 1:
             check_divisible(learner, sampler.roster(0))

@@ -15,13 +15,14 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Normal
 
+from metamedica.blocks import Block, changed
 from metamedica.errors import InputError, TaskError
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 MetaSplit = Literal["meta_train", "meta_valid", "meta_test"]
 META_SPLITS: tuple[MetaSplit, ...] = ("meta_train", "meta_valid", "meta_test")
 
-Features: TypeAlias = dict[str, Tensor]
+Features: TypeAlias = dict[str, Block]
 """Named blocks of featurised cases, each `[..., cases, size]`; the leading axes agree between blocks."""
 
 Law: TypeAlias = Categorical | Normal | Distribution
@@ -85,7 +86,8 @@ class CaseBatch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "CaseBatch":
         """Return the batch with `change` applied to every block and to the mask (for example an index on the task axis)."""
-        return CaseBatch({name: change(block) for name, block in self.features.items()}, change(self.mask))
+        features = {name: changed(block, change) for name, block in self.features.items()}
+        return CaseBatch(features, change(self.mask))
 
 
 @dataclass(frozen=True)
@@ -162,21 +164,15 @@ class Encoder(nn.Module, ABC):
     dim: int
     codes: ClassVar[frozenset[str]] = frozenset()
     """Names of the blocks that it reads as whole numbers, as a table's keys: no one may scale, round or leave out a part of them."""
+    by_entries: ClassVar[frozenset[str]] = frozenset()
+    """Names of the blocks, mostly zero, that it is fast on as rows of a table: where all encoders of a learner name one,
+    meta-training hands it on as `blocks.SparseRows` in a tensor's place. All other blocks are tensors, everywhere."""
     ranges: ClassVar[Ranges] = {}
     """As those of a `Learner`."""
 
     @abstractmethod
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return one vector of length `dim` per case; leading axes are those of the blocks."""
-
-    def infer(self, features: Features) -> Float[Tensor, "*batch dim"]:
-        """Return what `forward` returns, without gradients: for an encoder that knows a faster way where only numbers are wanted.
-
-        Not inside `torch.func.vmap`; equal to `forward` up to rounding.
-        """
-        with torch.no_grad():
-            vectors: Tensor = self(features)
-        return vectors
 
 
 class RawEncoder(Encoder, ABC):

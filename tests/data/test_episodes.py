@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from metamedica.blocks import laid_out, rows_of_table
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, draw, fixed_episodes, gather, labelled
 from metamedica.errors import TaskError
@@ -384,3 +385,23 @@ def test_the_fingerprint_changes_with_anything_that_changes_the_batches() -> Non
     changed = _collection(base)
     changed.features["counts"][0, 0] += 1
     assert EpisodeSampler(changed, ["a"], plan, seed=0).fingerprint() != fingerprint(base, plan, 0)
+
+
+def test_with_tables_the_episodes_are_the_same_and_wide_blocks_that_are_mostly_zero_are_rows_of_a_table() -> None:
+    rng = np.random.default_rng(0)
+    bits = torch.from_numpy((rng.random((_CASES, 300)) < 0.03).astype(np.uint8))
+    collection = _collection([_regression("a", 60), _regression("b", 40, seed=1)]).with_blocks(
+        {"bits": bits, "full": torch.ones(_CASES, 300, dtype=torch.uint8)}
+    )
+    plain = EpisodeSampler(collection, ["a", "b"], EpisodePlan(support=(16, 32), query=20, tasks_per_batch=2), seed=3)
+    sparse = plain.with_tables({"bits", "full", "row"})
+    assert plain.fingerprint() == sparse.fingerprint()
+    for number in range(3):
+        one, other = plain.batch(number), sparse.batch(number)
+        for side, like in ((one.support, other.support), (one.query, other.query)):
+            assert rows_of_table(side.features["bits"]) is None
+            assert [name for name, block in like.features.items() if rows_of_table(block) is not None] == ["bits"]
+            found = laid_out(like.features["bits"])
+            assert torch.equal(found[side.mask], side.features["bits"][side.mask])
+            assert not found[~side.mask].any()
+            assert torch.equal(side.targets, like.targets)

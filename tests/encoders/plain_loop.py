@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from metamedica.functional.inner_loop.choice import form_for
 from metamedica.functional.inner_loop.forms import AnyNetwork
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import KindHeads, head_output, start_parameters
 from metamedica.types import Encoder, EpisodeBatch, LabelledBatch
 
@@ -32,7 +32,7 @@ def check_meta_gradient(encoder: Encoder, episodes: EpisodeBatch, *, chunk: int 
         losses.append(loss(own, episodes.query, task))
     want = torch.autograd.grad(torch.stack(losses).mean(), list(start.values()))
 
-    form = form_for(encoder, InnerLoop(STEPS, constant(RATE)), episodes.support, chunk=chunk)
+    form = form_for(encoder, InnerLoop(STEPS, Constant(RATE)), episodes.support, chunk=chunk)
     assert type(form) is AnyNetwork
     law = form.law(form.adapt(start, episodes.support), episodes.query.cases)
     found = torch.autograd.grad(-episodes.query.log_likelihood(law).mean(), list(start.values()))

@@ -120,15 +120,15 @@ def test_a_support_of_one_class_is_refused() -> None:
         2,
     )
     with pytest.raises(TaskError, match="one class only"):
-        signed_targets(batch)
+        signed_targets(batch, torch.float32)
 
 
 def test_classes_become_plus_and_minus_one() -> None:
     cases = CaseBatch({"v": torch.zeros(1, 4, 2)}, torch.tensor([[True, True, True, False]]))
     binary = LabelledBatch(cases, torch.tensor([[0, 1, 1, 0]]), "binary", 2)
-    assert signed_targets(binary)[0, :, 0].tolist() == [-1, 1, 1, 0]
+    assert signed_targets(binary, torch.float32)[0, :, 0].tolist() == [-1, 1, 1, 0]
     several = LabelledBatch(cases, torch.tensor([[0, 2, 1, 0]]), "multiclass", 3)
-    assert signed_targets(several)[0].tolist() == [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [0, 0, 0]]
+    assert signed_targets(several, torch.float32)[0].tolist() == [[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [0, 0, 0]]
 
 
 def test_the_log_marginal_likelihood_sums_the_densities_of_a_ragged_tasks_outputs() -> None:

@@ -13,7 +13,7 @@ from metamedica.functional.prototypes import (
     mahalanobis_squares,
     prototypes_of,
     regularised_gaussians,
-    squared_distances,
+    relative_squares,
 )
 from metamedica.testing import vector_batch
 
@@ -58,9 +58,15 @@ def test_prototypes_of_one_class_or_of_none_are_refused() -> None:
         prototypes_of(points, vector_batch(points, torch.ones(1, 3)))
 
 
-def test_squared_distances_are_those_of_cdist() -> None:
-    query, means = torch.randn(2, 4, 3, dtype=torch.float64), torch.randn(2, 5, 3, dtype=torch.float64)
-    torch.testing.assert_close(squared_distances(query, means), torch.cdist(query, means) ** 2)
+@given(SEEDS, st.sampled_from([0.0, 1e4]))
+def test_differences_of_relative_squares_are_those_of_squared_distances(seed: int, far: float) -> None:
+    random = torch.Generator().manual_seed(seed)
+    query, means = (far + torch.randn(2, n, 3, generator=random, dtype=torch.float64) for n in (4, 5))
+    found, want = (
+        relative_squares(query, means),
+        torch.cdist(query, means, compute_mode="donot_use_mm_for_euclid_dist") ** 2,
+    )
+    torch.testing.assert_close(found - found[..., :1], want - want[..., :1], rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("most_share", [1.0, 0.1])
@@ -136,7 +142,7 @@ def test_moving_everything_moves_no_distance(seed: int, shift: float) -> None:
     def both(shift: float) -> Tensor:
         gaussians = regularised_gaussians(points + shift, members, most_share=1.0, ridge=1.0)
         return torch.stack(
-            [mahalanobis_squares(query + shift, gaussians), squared_distances(query + shift, gaussians.mean)]
+            [mahalanobis_squares(query + shift, gaussians), relative_squares(query + shift, gaussians.mean)]
         )
 
     torch.testing.assert_close(both(shift), both(0.0), atol=1e-8, rtol=1e-8)

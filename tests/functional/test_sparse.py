@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from metamedica.blocks import SparseRows, SparseTable, as_block
 from metamedica.functional.sparse import (
     FEWEST_COLUMNS,
     FEWEST_ROWS,
@@ -15,7 +16,9 @@ from metamedica.functional.sparse import (
     affine,
     entries_of,
     gram,
+    is_mostly_zero,
     laid_out,
+    transposed,
 )
 
 
@@ -102,6 +105,39 @@ def test_inner_products_within_each_task_are_those_of_the_dense_rows() -> None:
     left, right = (block(FEWEST_ROWS, 300, 0.05, seed).reshape(2, -1, 300) for seed in (0, 1))
     left[1, -1] = right[0, 0] = 0
     torch.testing.assert_close(gram([entries(left)], [entries(right)]), left @ right.mT)
+
+
+@given(st.integers(0, 1000), st.integers(1, 9), st.integers(1, 40), st.integers(1, 70))
+def test_inner_products_of_rows_of_a_table_are_those_of_the_dense_rows(seed: int, tasks: int, m: int, n: int) -> None:
+    known = block(50, 300, 0.03, seed)
+    table, rng = SparseTable.of(known), np.random.default_rng(seed)
+    left, right = (SparseRows(table, torch.from_numpy(rng.integers(0, 51, (tasks, k)))) for k in (m, n))
+    found = gram([entries(as_block(left))], [entries(as_block(right))])
+    torch.testing.assert_close(found, left.laid_out() @ right.laid_out().mT)
+
+
+@given(st.integers(0, 1000))
+def test_rows_of_a_table_have_the_entries_that_a_look_at_the_dense_rows_finds(seed: int) -> None:
+    known, rng = block(50, 300, 0.03, seed), np.random.default_rng(seed)
+    rows = SparseRows(SparseTable.of(known), torch.from_numpy(rng.integers(0, 51, (2, FEWEST_ROWS))))
+    found, looked = entries(as_block(rows)), entries(rows.laid_out())
+    assert found.shape == looked.shape
+    for one, other in zip(vars(found).values(), vars(looked).values(), strict=True):
+        assert isinstance(one, torch.Size) or torch.equal(one, other)
+
+
+def test_the_transposed_product_is_the_gradient_of_a_table() -> None:
+    wide, narrow = block(FEWEST_ROWS, 300, 0.05, 3).reshape(4, -1, 300), torch.randn(4, 32, 3, dtype=torch.float64)
+    pieces, slope = [entries(wide), narrow], torch.randn(4, 32, 5, dtype=torch.float64)
+    table = torch.randn(303, 5, dtype=torch.float64, requires_grad=True)
+    (want,) = torch.autograd.grad(affine(pieces, table, torch.zeros(5, dtype=torch.float64)), table, slope)
+    torch.testing.assert_close(transposed(pieces, slope), want)
+
+
+def test_a_block_of_many_columns_of_which_few_are_filled_is_mostly_zero() -> None:
+    assert is_mostly_zero(block(20, FEWEST_COLUMNS, MOST_FILLED / 2, 0))
+    assert not is_mostly_zero(block(20, FEWEST_COLUMNS, MOST_FILLED * 2, 0))
+    assert not is_mostly_zero(block(20, FEWEST_COLUMNS - 1, 0.01, 0))
 
 
 def test_pieces_side_by_side_are_one_matrix() -> None:

@@ -15,7 +15,7 @@ from metamedica.errors import TrainingError
 from metamedica.functional.inner_loop.chain import links_of, run
 from metamedica.functional.inner_loop.choice import chain_of, form_for
 from metamedica.functional.inner_loop.forms import AnyNetwork
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import KindHeads, start_parameters
 from metamedica.functional.task_random import TaskSeeds, hashed, over_tasks, repeatable
 from metamedica.testing import vector_episodes
@@ -164,7 +164,7 @@ def test_what_cannot_be_seeded_by_task_is_refused() -> None:
 
 
 def _meta_gradient(encoder: MLP, heads: KindHeads, episodes: EpisodeBatch, seeds: Tensor, form: str) -> Tensor:
-    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(2, constant(0.3))
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(2, Constant(0.3))
     with TaskSeeds(seeds):
         made = form_for(encoder, loop, episodes.support) if form == "chain" else AnyNetwork(encoder, loop, chunk=2)
         law = made.law(made.adapt(start, episodes.support), episodes.query.cases)

@@ -3,7 +3,7 @@
 import torch
 
 from gradient_world import check_meta_gradient, network, walked
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.learners.anil import Anil
 from metamedica.testing import N_TASKS, vector_episodes
@@ -15,7 +15,7 @@ def test_the_head_takes_the_steps_and_the_encoder_stays() -> None:
     found = learner.adapt(support).parameters
     for task in range(N_TASKS):
         want = walked(
-            learner.encoder, start, support, task, InnerLoop(3, constant(0.4), moves=lambda name: "." not in name)
+            learner.encoder, start, support, task, InnerLoop(3, Constant(0.4), moves=lambda name: "." not in name)
         )
         torch.testing.assert_close(found["weight"][task], want["weight"], atol=1e-12, rtol=1e-10)
         torch.testing.assert_close(found["bias"][task], want["bias"], atol=1e-12, rtol=1e-10)

@@ -4,7 +4,7 @@ import torch
 
 from gradient_world import check_meta_gradient, network, walked
 from metamedica.functional.inner_loop.chain_forms import all_laid_out
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.learners.boil import Boil
 from metamedica.testing import N_TASKS, vector_episodes
@@ -16,7 +16,7 @@ def test_the_encoder_takes_the_steps_and_the_head_stays() -> None:
     found = all_laid_out(learner.adapt(support)).parameters
     for task in range(N_TASKS):
         want = walked(
-            learner.encoder, start, support, task, InnerLoop(3, constant(0.4), moves=lambda name: "." in name)
+            learner.encoder, start, support, task, InnerLoop(3, Constant(0.4), moves=lambda name: "." in name)
         )
         for name in want:
             if "." in name:

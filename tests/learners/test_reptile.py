@@ -6,7 +6,7 @@ import torch
 from gradient_world import network, task_loss, walked
 from metamedica.encoders.mlp import MLP
 from metamedica.functional.inner_loop.choice import form_for
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import start_parameters
 from metamedica.functional.multitask import side_by_side
 from metamedica.learners.reptile import Reptile
@@ -30,7 +30,7 @@ def test_the_gradient_is_the_mean_way_from_the_ends_back_to_the_start(width: int
     start = start_parameters(learner.encoder, learner.heads, both.kind)
     loss = learner.meta_loss(episodes)
     found = torch.autograd.grad(loss, list(start.values()))
-    ends = [walked(learner.encoder, start, both, task, InnerLoop(4, constant(0.2))) for task in range(N_TASKS)]
+    ends = [walked(learner.encoder, start, both, task, InnerLoop(4, Constant(0.2))) for task in range(N_TASKS)]
     for (name, value), slope in zip(start.items(), found, strict=True):
         want = torch.stack([value - end[name] for end in ends]).mean(0) / 0.2
         torch.testing.assert_close(slope, want.detach(), atol=1e-12, rtol=1e-9)
@@ -41,7 +41,7 @@ def test_the_value_is_the_negative_log_likelihood_at_the_end_of_the_steps() -> N
     both = side_by_side(episodes)
     start = start_parameters(learner.encoder, learner.heads, "binary")
     each = [
-        task_loss(learner.encoder, walked(learner.encoder, start, both, task, InnerLoop(3, constant(0.2))), both, task)
+        task_loss(learner.encoder, walked(learner.encoder, start, both, task, InnerLoop(3, Constant(0.2))), both, task)
         for task in range(N_TASKS)
     ]
     assert learner.meta_loss(episodes).item() == pytest.approx(torch.stack(each).mean().item())

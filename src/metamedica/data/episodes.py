@@ -2,16 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from metamedica.blocks import SparseRows, SparseTable, as_block
 from metamedica.data.collection import IntArray, TargetArray, Task, TaskCollection
 from metamedica.errors import TaskError
+from metamedica.functional.sparse import is_mostly_zero
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
 
 _CAP = 400
@@ -20,10 +24,22 @@ _LEAST_CASES = 4
 _LEAST_GROUPS = 3
 
 
-def gather(collection: TaskCollection, rows: Sequence[IntArray], *, width: int | None = None) -> CaseBatch:
+def gather(
+    collection: TaskCollection,
+    rows: Sequence[IntArray],
+    *,
+    width: int | None = None,
+    tables: Mapping[str, SparseTable] = MappingProxyType({}),
+) -> CaseBatch:
     """Return the cases at `rows[t]` of each task t, padded to `width` (by default to the longest): blocks `[tasks, cases, size]`.
 
     Integer blocks become floating point, for these rows only. Padding repeats row 0 of the collection, masked out.
+
+    Args:
+        collection: where the cases are.
+        rows: of each task.
+        width: cases a task, with padding.
+        tables: of those blocks that shall stay rows of a table.
 
     Raises:
         TaskError: a row that the collection does not have.
@@ -38,6 +54,9 @@ def gather(collection: TaskCollection, rows: Sequence[IntArray], *, width: int |
     flat = torch.from_numpy(index.reshape(-1))
     features = {}
     for name, block in collection.features.items():
+        if name in tables:
+            features[name] = as_block(SparseRows(tables[name], torch.from_numpy(np.where(mask, index + 1, 0))))
+            continue
         values = block.index_select(0, flat)
         values = values if values.is_floating_point() else values.to(torch.get_default_dtype())
         features[name] = values.reshape(*index.shape, *block.shape[1:])
@@ -236,6 +255,7 @@ class Roster:
         support: support size in total.
         query: most query cases.
         binary: whether regression tasks are seen as active / inactive.
+        tables: as of `gather`.
     """
 
     collection: TaskCollection
@@ -244,6 +264,7 @@ class Roster:
     support: int
     query: int
     binary: bool
+    tables: Mapping[str, SparseTable] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of tasks."""
@@ -279,7 +300,9 @@ class Roster:
                 cases[part].append(task.rows[side])
                 targets[part].append(values[side])
         support, query = (
-            _labelled(gather(self.collection, cases[part], width=width), targets[part], kind, n_classes)
+            _labelled(
+                gather(self.collection, cases[part], width=width, tables=self.tables), targets[part], kind, n_classes
+            )
             for part, width in enumerate(self._widths())
         )
         index = torch.tensor([self.decks[position].position for position in rows], dtype=torch.int64)
@@ -323,6 +346,17 @@ class EpisodeSampler:
             )
         self.decks = [(kind, decks[kind]) for kind in sorted(decks)]
         self._weights = [np.sqrt([min(len(deck.task), _CAP) for deck in part]) for _, part in self.decks]
+        self._tables: dict[str, SparseTable] = {}
+
+    def with_tables(self, blocks: Collection[str]) -> "EpisodeSampler":
+        """Return the same episodes, in which these blocks are rows of a table where they are mostly zero; others stay tensors."""
+        found = copy(self)
+        found._tables = {
+            name: SparseTable.of(block)
+            for name, block in self.collection.features.items()
+            if name in blocks and is_mostly_zero(block)
+        }
+        return found
 
     def roster(self, number: int) -> Roster:
         """Return the tasks of batch `number`, of one kind, drawn without repeats in proportion to min(cases, 400) ** 0.5."""
@@ -336,7 +370,7 @@ class EpisodeSampler:
         support = int(rng.choice(self.plan.support))
         binary = kind == "regression" and bool(rng.random() < self.plan.binary_share)
         lot = tuple(decks[int(i)] for i in picked)
-        return Roster(self.collection, lot, (self.seed, number), support, self.plan.query, binary)
+        return Roster(self.collection, lot, (self.seed, number), support, self.plan.query, binary, self._tables)
 
     def batch(self, number: int) -> EpisodeBatch:
         """Return all episodes of batch `number`."""

@@ -7,21 +7,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metamedica.blocks import laid_out as dense
+from metamedica.blocks import rows_of_table
 from metamedica.errors import InputError
 from metamedica.functional.layered import Layered
-from metamedica.functional.sparse import FEWEST_COLUMNS, Entries, Piece, affine, entries_of
+from metamedica.functional.sparse import FEWEST_COLUMNS, Entries, Piece, affine, entries_of, laid_out
 from metamedica.types import Between, Encoder, Features, OneOf, Ranges
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 ENTERS: Mapping[str, Callable[[Tensor], Tensor]] = {"counts": torch.log1p}
 """How blocks of these names enter: `counts` (of substructures, reads, words) as `log(1 + count)`; all others as they are."""
 
-MOSTLY_ZERO = frozenset({"counts", "bits"})
-"""Blocks of these names hold few numbers that are not zero: known before they are looked at, as a compiled graph needs."""
 AnyPiece = TypeVar("AnyPiece", bound=Piece)
 
 
-def checked(features: Features, blocks: Mapping[str, int]) -> dict[str, Float[Tensor, "*batch size"]]:
+def checked(features: Features, blocks: Mapping[str, int]) -> Features:
     """Return the named blocks in floating point, in the order of `blocks`.
 
     Args:
@@ -44,14 +44,9 @@ def checked(features: Features, blocks: Mapping[str, int]) -> dict[str, Float[Te
                 f"block {name!r} has {block.shape[-1]} columns and the encoder wants {size}; "
                 "featurise the cases with the same settings"
             )
-        found[name] = block if block.is_floating_point() else block.to(torch.get_default_dtype())
+        as_it_is = rows_of_table(block) is not None or block.is_floating_point()
+        found[name] = block if as_it_is else block.to(torch.get_default_dtype())
     return found
-
-
-def side_by_side(features: Features, blocks: Mapping[str, int]) -> Float[Tensor, "*batch flat"]:
-    """Return the named blocks joined on the last axis, counts as `log(1 + count)`; errors as `checked`."""
-    found = [_entering(name, block) for name, block in checked(features, blocks).items()]
-    return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
 
 
 def _entering(name: str, block: AnyPiece) -> AnyPiece:
@@ -79,6 +74,7 @@ class MLP(Encoder, Layered):
         InputError: no block, or a width below 1, or a dropout outside [0, 1), or another word than those.
     """
 
+    by_entries: ClassVar[frozenset[str]] = frozenset({"counts", "bits"})
     ranges: ClassVar[Ranges] = {
         "hidden": OneOf(([256], [512], [1024], [2048], [512, 512], [1024, 512])),
         "dropout": Between(0.0, 0.5),
@@ -129,7 +125,8 @@ class MLP(Encoder, Layered):
         Raises:
             InputError: a block is missing or has another size.
         """
-        return side_by_side(features, self.blocks)
+        found = checked(features, self.blocks)
+        return laid_out([_entering(name, dense(block)) for name, block in found.items()])
 
     def pieces(self, features: Features) -> list[Piece]:
         """Return the blocks as they enter the first layer, wide ones that are mostly zero by their entries.
@@ -138,10 +135,10 @@ class MLP(Encoder, Layered):
             InputError: a block is missing or has another size.
         """
         found = checked(features, self.blocks)
-        sparse = {name: entries_of(block, mostly_zero=name in MOSTLY_ZERO) for name, block in found.items()}
+        sparse = {name: entries_of(block) for name, block in found.items()}
         if not any(sparse.values()):
             return [self.inputs(features)]
-        return [_entering(name, sparse[name] or block) for name, block in found.items()]
+        return [_entering(name, sparse[name] or dense(block)) for name, block in found.items()]
 
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return one vector per case.
@@ -152,5 +149,9 @@ class MLP(Encoder, Layered):
         Raises:
             InputError: a block is missing or has another size.
         """
-        first = cast(nn.Linear, self.layers[0])
-        return self.layers[1:](affine(self.pieces(features), first.weight.T, first.bias))  # type: ignore[no-any-return]
+        first, *others = self.layers
+        assert isinstance(first, nn.Linear)
+        x = affine(self.pieces(features), first.weight.T, first.bias)
+        for layer in others:
+            x = layer(x)
+        return x

@@ -24,12 +24,20 @@ def membership(support: LabelledBatch, dtype: torch.dtype) -> Float[Tensor, "tas
     return (functional.one_hot(support.targets, support.n_classes) * support.mask[..., None]).to(dtype)
 
 
-def check_two_classes(members: Float[Tensor, "tasks n classes"]) -> None:
-    """Raise `TaskError` where a task's support shows fewer than two classes; for methods that compare classes."""
-    shown = (members.sum(1) > 0).sum(-1)
-    if not torch.compiler.is_compiling() and bool((shown < 2).any()):  # a graph has no branches
-        task = int(torch.nonzero(shown < 2)[0, 0])
+def check_two_classes(members: Float[Tensor, "tasks n classes"]) -> Float[Tensor, "tasks classes"]:
+    """Return how many cases each class has, for methods that compare classes.
+
+    Raises:
+        TaskError: a task's support shows fewer than two classes.
+    """
+    counts = members.sum(1)
+    if torch.compiler.is_compiling() or bool(counts.all()):  # a graph has no branches
+        return counts
+    few = torch.count_nonzero(counts, dim=-1) < 2
+    if bool(few.any()):
+        task = int(torch.nonzero(few)[0, 0])
         raise TaskError(f"the support of task {task} has one class only; give at least one case of two classes")
+    return counts
 
 
 def smoothed(
@@ -48,6 +56,8 @@ def law_of_shown(logits: Float[Tensor, "tasks m classes"], counts: Float[Tensor,
         counts: support cases per class; at least one class is shown.
     """
     absent = (counts == 0)[:, None, :]
+    if not torch.compiler.is_compiling() and not bool(absent.any()):
+        return Categorical(logits=logits, validate_args=False)
     share = HALF / (counts.sum(-1) + HALF * counts.shape[-1])[:, None, None]
     left = (1 - share * absent.sum(-1, keepdim=True)).log()
     shown = torch.log_softmax(logits.masked_fill(absent, -torch.inf), dim=-1) + left

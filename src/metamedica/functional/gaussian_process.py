@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from metamedica.errors import TaskError
+from metamedica.functional.classes import check_two_classes, membership
 from metamedica.types import LabelledBatch, Law, TaskKind
 
 MEAN_VARIANCE = 0.3
@@ -42,7 +42,7 @@ class Posterior(NamedTuple):
     log_weight: Float[Tensor, "tasks cells"]
 
 
-def signed_targets(support: LabelledBatch) -> Float[Tensor, "tasks n outputs"]:
+def signed_targets(support: LabelledBatch, dtype: torch.dtype) -> Float[Tensor, "tasks n outputs"]:
     """Return regression targets as they are, classes as +1 / -1 (one output for binary, one per class otherwise); 0 where padded.
 
     Raises:
@@ -52,13 +52,9 @@ def signed_targets(support: LabelledBatch) -> Float[Tensor, "tasks n outputs"]:
     if support.kind == "regression":
         values = support.targets[..., None]
     else:
-        if support.n_classes is None:
-            raise TaskError("a task with classes needs n_classes")
-        per_class = torch.nn.functional.one_hot(support.targets, support.n_classes) * mask[..., None]
-        if bool(((per_class.sum(1) > 0).sum(-1) < 2).any()):
-            raise TaskError("the support has one class only; give at least one case of two classes")
-        dtype = next(iter(support.features.values())).dtype
-        values = per_class.to(dtype) * 2 - 1
+        members = membership(support, dtype)
+        check_two_classes(members)
+        values = members * 2 - 1
         values = values[..., 1:] if support.kind == "binary" else values
     return values.masked_fill(~mask[..., None], 0)
 

@@ -5,6 +5,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metamedica.blocks import joined
 from metamedica.errors import TaskError
 from metamedica.functional.targets import scale_of, standardise
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch
@@ -24,7 +25,7 @@ def side_by_side(episodes: EpisodeBatch) -> LabelledBatch:
     Padding comes last so that a case's row, and with it its dropout within `task_random.TaskSeeds`, is that of its task alone.
     """
     support, query = episodes.support, episodes.query
-    features = {name: torch.cat([block, query.features[name]], dim=1) for name, block in support.features.items()}
+    features = {name: joined(block, query.features[name]) for name, block in support.features.items()}
     mask = torch.cat([support.mask, query.mask], dim=1)
     targets = torch.cat([support.targets, query.targets], dim=1)
     both = LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)

@@ -47,7 +47,7 @@ class ProcessLearner(Learner[Held], LeaveOneOut, ABC):
             TaskError: classes, and a support of one class only.
         """
         posterior = (state or self.adapt(support)).posterior
-        return leave_one_out(posterior, signed_targets(support), support)
+        return leave_one_out(posterior, signed_targets(support, posterior.whitened.dtype), support)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class AveragedProcess(ProcessLearner[AveragedState], ABC):
         kernels = self.kernels(support.features, support.features)
         grid = self._grid(kernels.shape[1])
         even = torch.zeros_like(grid.noise)
-        return AveragedState(support, grid, condition(kernels, signed_targets(support), support.mask, grid, even))
+        return AveragedState(support, grid, condition(kernels, signed_targets(support, kernels.dtype), support.mask, grid, even))
 
     def _grid(self, kernels: int) -> Grid:
         each = torch.eye(kernels, dtype=self.noise.dtype, device=self.noise.device)

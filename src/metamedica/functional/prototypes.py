@@ -41,15 +41,21 @@ def prototypes_of(embedded: Float[Tensor, "tasks n d"], support: LabelledBatch) 
         TaskError: regression, or a support of one class.
     """
     members = membership(support, embedded.dtype)
-    check_two_classes(members)
-    return Prototypes(class_means(embedded, members), members.sum(1))
+    counts = check_two_classes(members)
+    return Prototypes(class_means(embedded, members), counts)
 
 
-def squared_distances(
+def relative_squares(
     query: Float[Tensor, "tasks m d"], means: Float[Tensor, "tasks classes d"]
 ) -> Float[Tensor, "tasks m classes"]:
-    """Return the squared Euclidean distance of each query to each class mean."""
-    return (query[:, :, None, :] - means[:, None, :, :]).square().sum(-1)
+    """Return the squared Euclidean distance of each query to each class mean, less what it has in common for all classes.
+
+    Softmax over classes does not see what is left out. With c the mean of the means, |z - m|^2 = |z - c|^2 + |m - c|^2 - 2 (z - c) . (m - c),
+    of which the first term is left out: one product, and nothing cancels that the differences between classes need.
+    """
+    centre = means.mean(1, keepdim=True)
+    own = means - centre
+    return torch.baddbmm(own.square().sum(-1)[:, None], query - centre, own.mT, alpha=-2)
 
 
 def regularised_gaussians(

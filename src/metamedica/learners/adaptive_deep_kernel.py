@@ -74,8 +74,8 @@ class AdaptiveDeepKernel(Learner[AdaptiveDeepKernelState]):
             TaskError: classes, and a support of one class only.
         """
         self.check_kind(support.kind)
-        targets = signed_targets(support)
         embedded = self.encoder(support.features)
+        targets = signed_targets(support, embedded.dtype)
         squares = squares_between(embedded, embedded)
         distance = usual_distance(squares, support.mask)
         squares = squares / distance[:, None, None]

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import ENCODER
 from metamedica.types import Encoder, Paper, TaskKind
 
@@ -31,4 +31,4 @@ class Anil(InnerLoopLearner):
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return steps that move the head only."""
-        return InnerLoop(self.steps, constant(self.rate), moves=lambda name: not name.startswith(ENCODER))
+        return InnerLoop(self.steps, Constant(self.rate), moves=lambda name: not name.startswith(ENCODER))

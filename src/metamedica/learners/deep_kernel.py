@@ -109,7 +109,7 @@ class DeepKernel(ProcessLearner[DeepKernelState]):
             features = {
                 n: block if n in codes else dropout(block, self.feature_dropout) for n, block in features.items()
             }
-        vector = self.encoder(features) if self.training or torch.is_grad_enabled() else self.encoder.infer(features)
+        vector = self.encoder(features)
         return layer_norm(vector, vector.shape[-1:])
 
     def _kernels(
@@ -126,7 +126,7 @@ class DeepKernel(ProcessLearner[DeepKernelState]):
         self.check_kind(support.kind)
         raw, embedded = self.raw(support.features), self.embed(support.features)
         kernels = self._kernels((raw, raw), (embedded, embedded))
-        posterior = condition(kernels, signed_targets(support), support.mask, self._grid(), self.log_prior)
+        posterior = condition(kernels, signed_targets(support, kernels.dtype), support.mask, self._grid(), self.log_prior)
         return DeepKernelState(raw, embedded, support, posterior)
 
     def _cells(

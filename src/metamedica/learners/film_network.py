@@ -91,9 +91,9 @@ class FilmNetwork(Learner[GeneratedNetworks]):
         if support.kind == "regression":
             return GeneratedNetworks(film, self.regression_head(task).unflatten(-1, (2, -1)), None)
         members = membership(support, embedded.dtype)
-        check_two_classes(members)
+        counts = check_two_classes(members)
         head = self.class_head(class_means(self._features(embedded, film), members))
-        return GeneratedNetworks(film, head, members.sum(1))
+        return GeneratedNetworks(film, head, counts)
 
     def predict(self, state: GeneratedNetworks, query: CaseBatch) -> Law:
         """Return the law of each query case."""

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.types import LabelledBatch, Paper, TaskKind
 
@@ -29,7 +29,7 @@ class FirstOrderMaml(InnerLoopLearner):
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter."""
-        return InnerLoop(self.steps, constant(self.rate))
+        return InnerLoop(self.steps, Constant(self.rate))
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
         """Return each task's network after the inner steps; its gradient is passed to the start unchanged.

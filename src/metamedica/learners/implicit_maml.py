@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from metamedica.functional.inner_loop.chain_forms import all_laid_out
 from metamedica.functional.inner_loop.forms import Form
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.functional.task_random import repeatable
 from metamedica.types import Encoder, LabelledBatch, Paper, TaskKind
@@ -55,7 +55,7 @@ class ImplicitMaml(InnerLoopLearner):
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter, pulled back to the start."""
-        return InnerLoop(self.steps, constant(self.rate), pull=self.pull)
+        return InnerLoop(self.steps, Constant(self.rate), pull=self.pull)
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
         """Return each task's network after the inner steps; its gradient reaches the start by the implicit function theorem.

@@ -52,9 +52,9 @@ class MahalanobisPrototypes(Learner[ClassGaussians]):
         self.check_kind(support.kind)
         embedded = self.encoder(support.features)
         members = membership(support, embedded.dtype)
-        check_two_classes(members)
+        counts = check_two_classes(members)
         gaussians = regularised_gaussians(embedded, members, most_share=self.most_share, ridge=self.ridge)
-        return ClassGaussians(gaussians, members.sum(1))
+        return ClassGaussians(gaussians, counts)
 
     def predict(self, state: ClassGaussians, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""

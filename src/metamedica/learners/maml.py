@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.types import Paper, TaskKind
 
 
@@ -27,4 +27,4 @@ class Maml(InnerLoopLearner):
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter."""
-        return InnerLoop(self.steps, constant(self.rate))
+        return InnerLoop(self.steps, Constant(self.rate))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from metamedica.functional.classes import law_of_shown
-from metamedica.functional.prototypes import Prototypes, prototypes_of, squared_distances
+from metamedica.functional.prototypes import Prototypes, prototypes_of, relative_squares
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
@@ -42,5 +42,5 @@ class Prototypical(Learner[Prototypes]):
 
     def predict(self, state: Prototypes, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""
-        squares = squared_distances(self.encoder(query.features), state.means)
+        squares = relative_squares(self.encoder(query.features), state.means)
         return law_of_shown(-squares * torch.exp(-self.log_temperature), state.counts)

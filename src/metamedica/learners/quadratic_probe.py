@@ -97,15 +97,15 @@ class QuadraticProbe(Learner[QuadraticHead]):
         self.check_kind(support.kind)
         embedded = self._embed(support.features).detach().masked_fill(~support.mask[..., None], 0)
         members = membership(support, embedded.dtype)
-        check_two_classes(members)
-        counts = members.sum(1).clamp(min=1)[..., None]
-        mean = members.mT / counts
+        counts = check_two_classes(members)
+        size = counts.clamp(min=1)[..., None]
+        mean = members.mT / size
         length = (mean @ embedded).norm(dim=-1, keepdim=True)
         head = QuadraticHead(embedded, mean / length.clamp(min=1e-6), members)
-        absent = (members.sum(1) == 0)[:, None]
+        absent = (counts == 0)[:, None]
         for _ in range(self.steps):
             logits = self._logits(embedded, head).masked_fill(absent, -torch.inf)
-            pull = (members - torch.softmax(logits, dim=-1) * support.mask[..., None]).mT / counts
+            pull = (members - torch.softmax(logits, dim=-1) * support.mask[..., None]).mT / size
             position = head.position + self.rate * (pull - pull.sum(-1, keepdim=True) * head.position)
             head = QuadraticHead(embedded, position, members)
         return head

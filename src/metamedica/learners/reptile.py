@@ -8,10 +8,9 @@ from torch import Tensor
 
 from metamedica.functional.inner_loop.chain_forms import WideChain
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.functional.multitask import side_by_side
-from metamedica.functional.sparse import affine
 from metamedica.types import EpisodeBatch, LabelledBatch, Paper, TaskKind
 
 
@@ -38,7 +37,7 @@ class Reptile(InnerLoopLearner):
 
     def loop(self, kind: TaskKind) -> InnerLoop:
         """Return the same steps for every parameter."""
-        return InnerLoop(self.steps, constant(self.rate))
+        return InnerLoop(self.steps, Constant(self.rate))
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
         """Return each task's network after the inner steps; its gradient is passed to the start unchanged.
@@ -54,17 +53,12 @@ class Reptile(InnerLoopLearner):
         form, start = self.begin(cases)
         with torch.no_grad():
             end = form.adapt(start, cases)
-            reached = -cases.log_likelihood(form.law(end, cases.cases)).mean()
-        n_tasks = len(cases.mask)
-        way = [
-            (start[name] * (start[name] - end.parameters[name]).sum(0).detach()).sum()
-            for name in end.moved
-            if end.parameters[name] is not start[name]
-        ]
-        if isinstance(form, WideChain) and end.front is not None and end.front.weight_step is not None:
-            # minus the way is weight_step^T inputs there, and its product with the weight needs no matrix of a task's own
-            bias = start[form.first.bias]
-            plain = affine(end.front.inputs, start[form.first.weight].mT, bias) - bias
-            way += [-(plain * end.front.weight_step).sum(), -(bias * end.front.weight_step.sum((0, 1))).sum()]
-        toward = torch.stack(way).sum() / (self.rate * n_tasks)
+            reached = -cases.log_likelihood(form.reached(end, cases)).mean()
+            front = end.front if end.front is not None and end.front.weight_step is not None else None
+            here = [name for name in sorted(end.moved) if end.parameters[name] is not start[name]]
+            ways = {name: (start[name] - end.parameters[name]).mean(0) for name in here}
+            if isinstance(form, WideChain) and front is not None:
+                weight, bias = front.summed()
+                ways |= {form.first.weight: -weight / len(cases.mask), form.first.bias: -bias / len(cases.mask)}
+        toward = torch.stack([(start[name] * way).sum() for name, way in ways.items()]).sum() / self.rate
         return reached + (toward - toward.detach())

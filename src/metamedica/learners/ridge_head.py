@@ -74,11 +74,11 @@ class RidgeHead(Learner[RidgeFit | ClassRidge]):
         if support.kind == "regression":
             return fit_ridge_at(embedded, support.targets, support.mask, penalty)
         members = membership(support, embedded.dtype)
-        check_two_classes(members)
+        counts = check_two_classes(members)
         inputs, centre = centred(embedded, support.mask)
         goals, _ = centred(members, support.mask)
         alpha = torch.cholesky_solve(goals, dual_factor(inputs @ inputs.mT, penalty))
-        return ClassRidge(inputs.mT @ alpha, centre, members.sum(1))
+        return ClassRidge(inputs.mT @ alpha, centre, counts)
 
     def predict(self, state: RidgeFit | ClassRidge, query: CaseBatch) -> Law:
         """Return the predictive law of each query case."""

@@ -13,7 +13,7 @@ from metamedica.functional.inner_loop.chain import Parameters
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, all_laid_out
 from metamedica.functional.inner_loop.choice import chain_of, first_order, form_for, form_of
 from metamedica.functional.inner_loop.forms import AnyNetwork, Form
-from metamedica.functional.inner_loop.loop import InnerLoop, constant
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import KindHeads, start_parameters
 from metamedica.functional.sparse import Entries
 from metamedica.functional.task_random import TaskSeeds
@@ -91,7 +91,7 @@ FORMS = ("any network", "chain", "wide chain")
 def test_the_exact_meta_gradient_is_that_of_the_plain_loop(
     form: str, kind: TaskKind, network: str, dtype: torch.dtype, close: float
 ) -> None:
-    loop = InnerLoop(4, constant(0.1))
+    loop = InnerLoop(4, Constant(0.1))
     encoder, heads, episodes = _world(network, kind)
     start = start_parameters(encoder, heads, kind)
     want_loss = _plain_loss(encoder, start, episodes, loop)
@@ -110,11 +110,11 @@ def test_the_exact_meta_gradient_is_that_of_the_plain_loop(
 def test_after_every_step_each_task_has_the_parameters_of_the_plain_loop(form: str, kind: TaskKind) -> None:
     encoder, heads, episodes = _world("norm and GELU", kind)
     start = start_parameters(encoder, heads, kind)
-    loop = InnerLoop(3, constant(0.3))
+    loop = InnerLoop(3, Constant(0.3))
     for step, adapted in enumerate(_form(form, encoder, loop, episodes.support).walk(start, episodes.support)):
         found = all_laid_out(adapted).parameters
         for task in range(3):
-            want = walked(encoder, start, episodes.support, task, InnerLoop(step, constant(0.3)))
+            want = walked(encoder, start, episodes.support, task, InnerLoop(step, Constant(0.3)))
             for name, value in want.items():
                 torch.testing.assert_close(found[name].expand(3, *value.shape)[task], value, atol=1e-12, rtol=1e-10)
 
@@ -123,7 +123,7 @@ def test_after_every_step_each_task_has_the_parameters_of_the_plain_loop(form: s
 def test_the_first_order_meta_gradient_is_that_of_the_plain_loop_without_second_derivatives(form: str) -> None:
     encoder, heads, episodes = _world("plain ReLU", "binary")
     start = start_parameters(encoder, heads, "binary")
-    loop = InnerLoop(4, constant(0.3))
+    loop = InnerLoop(4, Constant(0.3))
     made = _form(form, encoder, loop, episodes.support)
     with torch.no_grad():
         adapted = made.adapt(start, episodes.support)
@@ -168,7 +168,7 @@ def test_a_wide_chain_takes_one_rate_per_step_and_layer() -> None:
 def test_only_what_moves_is_moved(form: str, head_only: bool) -> None:
     encoder, heads, episodes = _world("norm and GELU", "multiclass")
     start = start_parameters(encoder, heads, "multiclass")
-    loop = InnerLoop(3, constant(0.3), moves=lambda name: name.startswith("encoder.") != head_only)
+    loop = InnerLoop(3, Constant(0.3), moves=lambda name: name.startswith("encoder.") != head_only)
     made = _form(form, encoder, loop, episodes.support)
     adapted = made.adapt(start, episodes.support)
     for name, value in adapted.parameters.items():
@@ -181,20 +181,20 @@ def test_only_what_moves_is_moved(form: str, head_only: bool) -> None:
 
 def test_the_form_follows_the_network_and_its_width() -> None:
     encoder, _, episodes = _world("norm and GELU", "binary")
-    loop = InnerLoop(1, constant(0.1))
+    loop = InnerLoop(1, Constant(0.1))
     wide = form_for(encoder, loop, episodes.support)
     assert type(wide) is WideChain
     many = episodes.support.map(lambda value: torch.cat([value] * 3, 1))
     assert type(form_for(encoder, loop, many)) is Chain
     assert type(form_for(VectorEncoder(), loop, episodes.support)) is AnyNetwork
-    head_only = InnerLoop(1, constant(0.1), moves=lambda name: not name.startswith("encoder."))
+    head_only = InnerLoop(1, Constant(0.1), moves=lambda name: not name.startswith("encoder."))
     for any_encoder in (encoder, VectorEncoder()):
         assert type(form_for(any_encoder, head_only, episodes.support)) is HeadOnly
 
 
 def test_prediction_uses_the_form_that_adapted() -> None:
     encoder, heads, episodes = _world("norm and GELU", "binary")
-    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(2, constant(0.1))
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(2, Constant(0.1))
     for support in (episodes.support, episodes.support.map(lambda value: torch.cat([value] * 3, 1))):
         made = form_for(encoder, loop, support)
         assert type(form_of(made.adapt(start, support), encoder, loop)) is type(made)
@@ -203,7 +203,7 @@ def test_prediction_uses_the_form_that_adapted() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_steps_are_taken_where_gradients_are_off_and_padding_and_chunks_change_nothing(form: str) -> None:
     encoder, heads, episodes = _world("norm and GELU", "binary")
-    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(3, constant(0.3))
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(3, Constant(0.3))
     want = _query_loss(_form(form, encoder, loop, episodes.support), start, episodes)
     longer = episodes.support.map(lambda value: torch.cat([value, value.new_zeros(3, 2, *value.shape[2:])], 1))
     longer.features["x"][:, 6:] = 1e3
@@ -219,7 +219,7 @@ def test_steps_are_taken_where_gradients_are_off_and_padding_and_chunks_change_n
 def test_a_pull_to_the_start_is_a_term_of_the_loss(form: str) -> None:
     encoder, heads, episodes = _world("norm and GELU", "binary")
     start = start_parameters(encoder, heads, "binary")
-    loop = InnerLoop(4, constant(0.2), pull=0.7)
+    loop = InnerLoop(4, Constant(0.2), pull=0.7)
     adapted = all_laid_out(_form(form, encoder, loop, episodes.support).adapt(start, episodes.support)).parameters
     for task in range(3):
         want = walked(encoder, start, episodes.support, task, loop, exact=False)
@@ -238,7 +238,7 @@ def test_a_wide_sparse_block_is_adapted_by_its_entries_with_the_meta_gradient_of
         return LabelledBatch(CaseBatch({**longer.features, "bits": bits}, longer.mask), longer.targets, "binary", 2)
 
     episodes = EpisodeBatch(part(episodes.support, 60), part(episodes.query, 50), episodes.task_index)
-    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(4, constant(0.3))
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(4, Constant(0.3))
     made = form_for(encoder, loop, episodes.support)
     assert type(made) is WideChain
     assert isinstance(made.adapt(start, episodes.support).front.inputs[0], Entries)  # type: ignore[union-attr]
@@ -252,7 +252,7 @@ def test_a_wide_sparse_block_is_adapted_by_its_entries_with_the_meta_gradient_of
 def test_steps_that_are_computed_again_give_the_same_bits_and_keep_less(form: str) -> None:
     encoder, heads, episodes = _world("norm and GELU", "binary")
     moves = (lambda name: not name.startswith("encoder.")) if form == "head only" else lambda name: True
-    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(8, constant(0.2), moves=moves)
+    start, loop = start_parameters(encoder, heads, "binary"), InnerLoop(8, Constant(0.2), moves=moves)
     slopes, kept = [], []
     for again in (False, True):
         made, sizes = _form(form, encoder, loop, episodes.support), list[int]()
@@ -275,7 +275,7 @@ def test_steps_that_are_computed_again_have_the_same_dropout_then(form: str) -> 
     encoder, heads, episodes = _world("norm and GELU", "binary")
     encoder.layers[3].p = 0.4
     start = start_parameters(encoder, heads, "binary")
-    made = _form(form, encoder, InnerLoop(3, constant(0.2)), episodes.support)
+    made = _form(form, encoder, InnerLoop(3, Constant(0.2)), episodes.support)
     made.checkpoint = True
 
     def loss(way: float = 0.0) -> Tensor:
@@ -293,4 +293,4 @@ def test_only_chains_of_layers_are_computed_again() -> None:
     with pytest.raises(
         TrainingError, match="inner steps are computed again for chains of layers only, and VectorEncoder is none"
     ):
-        form_for(VectorEncoder(), InnerLoop(2, constant(0.1)), episodes.support, checkpoint=True)
+        form_for(VectorEncoder(), InnerLoop(2, Constant(0.1)), episodes.support, checkpoint=True)

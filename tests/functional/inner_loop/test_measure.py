@@ -5,6 +5,8 @@ import time
 import pytest
 import torch
 
+from metamedica.encoders.conv4 import Conv4
+from metamedica.functional.inner_loop.choice import tasks_at_once
 from metamedica.functional.inner_loop.measure import fastest_chunk
 from metamedica.learners.maml import Maml
 from metamedica.testing import VectorEncoder, vector_episodes
@@ -21,9 +23,18 @@ class _Slow(Maml):
         return super().meta_loss(episodes)
 
 
-@pytest.mark.parametrize("chunks", [(1, 2, None), (None, 2, 1)])
-def test_the_fastest_is_picked_and_the_learner_is_left_as_it_is(chunks: tuple[int | None, ...]) -> None:
+@pytest.mark.parametrize("chunks", [(1, 2, 3), (3, 2, 1)])
+def test_the_fastest_is_picked_and_the_learner_is_left_as_it_is(chunks: tuple[int, ...]) -> None:
     learner = _Slow(VectorEncoder(), steps=1).double()
     assert fastest_chunk(learner, vector_episodes("binary"), chunks=chunks) == 2
+    assert fastest_chunk(learner, vector_episodes("binary"), chunks=(2, 1, 3)) == 2
     assert learner.chunk is None
     assert all(value.grad is None for value in learner.parameters())
+
+
+def test_convolutions_on_a_cpu_are_adapted_one_task_after_another_unless_told_otherwise() -> None:
+    images = Conv4((1, 16, 16), width=4, groups=2)
+    assert tasks_at_once(images, None) == 1
+    assert tasks_at_once(images, 3) == 3
+    assert tasks_at_once(VectorEncoder(), None) is None
+    assert tasks_at_once(VectorEncoder(), 1) == 1

@@ -17,13 +17,14 @@ from metamedica.functional.inner_loop.networks import (
     AdaptedNetworks,
     Front,
     goals_of,
+    law_of_output,
     output_slopes,
     shares,
 )
 from metamedica.functional.layered import Layered
 from metamedica.functional.sparse import Piece, affine, gram, laid_out
 from metamedica.functional.task_random import repeatable
-from metamedica.types import Encoder, Features, LabelledBatch
+from metamedica.types import Encoder, Features, LabelledBatch, Law
 
 Found = TypeVar("Found")
 _Standing: TypeAlias = tuple[Parameters, Front, Tensor]
@@ -37,12 +38,14 @@ class Chain(Form):
         encoder: whose layers `chain.links_of` knows.
         loop: how a task adapts.
         links: the encoder's layers and the head.
-        checkpoint: as of `Form`.
+        checkpoint: whether the backward pass computes each inner step again instead of keeping what it needs of it (Chen et al. 2016,
+            arXiv:1604.06174): memory grows by a step's end instead of a step, at the cost of one more forward pass. Changes no number.
     """
 
     def __init__(self, encoder: Encoder, loop: InnerLoop, links: list[Link], *, checkpoint: bool = False) -> None:
-        super().__init__(encoder, loop, checkpoint=checkpoint)
+        super().__init__(encoder, loop)
         self.links = links
+        self.checkpoint = checkpoint
 
     def _step(self, function: Callable[..., Found], *given: object) -> Found:
         """Return what one inner step returns, kept for the backward pass or computed again there."""
@@ -130,7 +133,7 @@ class WideChain(Chain):
         factor, loop = self.loop.folded()
         goals, share = goals_of(support, base.dtype), -factor * shares(support.mask, base.dtype)
         kernel = gram(pieces, pieces)
-        front, now, parameters = Front(pieces), base, start
+        front, now, parameters = Front(pieces, kernel, base), base, start
         yield AdaptedNetworks(per_task(start, upper, len(base)), names, support.n_classes, front)
 
         def further(step: int, own: Parameters, front: Front, now: Tensor) -> _Standing:
@@ -153,13 +156,19 @@ class WideChain(Chain):
             parameters = start | own
             yield AdaptedNetworks(parameters, names, support.n_classes, front)
 
+    def reached(self, adapted: AdaptedNetworks, support: LabelledBatch) -> Law:
+        """Return the law of each case of the support that the tasks adapted on, under its task's own network."""
+        front = adapted.front
+        assert front is not None
+        output = run(self.links[1:], adapted.parameters, front.change(front.kernel, front.base))[0]
+        return law_of_output(output, adapted.parameters, adapted.n_classes)
+
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""
         assert adapted.front is not None
         pieces, base = self.shared(adapted.parameters, features)
-        return run(self.links[1:], adapted.parameters, adapted.front.change(gram(pieces, adapted.front.inputs), base))[
-            0
-        ]
+        now = adapted.front.change(gram(pieces, adapted.front.inputs), base)
+        return run(self.links[1:], adapted.parameters, now)[0]
 
 
 def head_links(encoder: Encoder) -> list[Link]:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from torch import nn
+
 from metamedica.errors import TrainingError
 from metamedica.functional.inner_loop.chain import Affine, Link, Parameters, links_of
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, head_links
@@ -24,8 +26,8 @@ def form_for(
         encoder: of the network.
         loop: how a task adapts.
         support: what it adapts on.
-        chunk: as of `AnyNetwork`.
-        checkpoint: as of `Form`.
+        chunk: as of `InnerLoopLearner`.
+        checkpoint: as of `Chain`.
 
     Raises:
         TrainingError: inner steps that are to be computed again, of an encoder that is no chain of layers.
@@ -39,7 +41,7 @@ def form_for(
                 f"inner steps are computed again for chains of layers only, and {type(encoder).__name__} is none; leave checkpoint out and "
                 "lower chunk, tasks_per_batch or steps"
             )
-        return AnyNetwork(encoder, loop, chunk=chunk)
+        return AnyNetwork(encoder, loop, chunk=tasks_at_once(encoder, chunk))
     first, width = links[0], sum(block.shape[-1] for block in support.features.values())
     wide = width >= WIDE * support.mask.shape[1] and isinstance(first, Affine) and all(map(loop.moves, first.names))
     form = WideChain if wide and loop.rates_are_numbers(first.names) else Chain
@@ -52,8 +54,20 @@ def form_of(adapted: AdaptedNetworks, encoder: Encoder, loop: InnerLoop, *, chun
     if not any(name.startswith(ENCODER) for name in adapted.moved):
         return HeadOnly(encoder, loop)
     if links is None:
-        return AnyNetwork(encoder, loop, chunk=chunk)
+        return AnyNetwork(encoder, loop, chunk=tasks_at_once(encoder, chunk))
     return (Chain if adapted.front is None else WideChain)(encoder, loop, links)
+
+
+def tasks_at_once(encoder: Encoder, chunk: int | None) -> int | None:
+    """Return `chunk`, and where that is None, how many tasks at once suit the encoder: one for convolutions on a CPU, otherwise all (None).
+
+    A rule and not a measurement at every start, so that the same seed gives the same bits. `make bench-engine` measures it: on a CPU
+    convolutions of several tasks at once, each with filters of its own, take five times as long as one task after another.
+    """
+    convolves = any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in encoder.modules())
+    if chunk is None and convolves and all(value.device.type == "cpu" for value in encoder.parameters()):
+        return 1
+    return chunk
 
 
 def chain_of(encoder: Encoder) -> list[Link] | None:

@@ -31,14 +31,11 @@ class Form(ABC):
     Args:
         encoder: of the network.
         loop: how a task adapts.
-        checkpoint: whether the backward pass computes each inner step again instead of keeping what it needs of it (Chen et al. 2016,
-            arXiv:1604.06174): memory grows by a step's end instead of a step, at the cost of one more forward pass. Changes no number.
     """
 
-    def __init__(self, encoder: Encoder, loop: InnerLoop, *, checkpoint: bool = False) -> None:
+    def __init__(self, encoder: Encoder, loop: InnerLoop) -> None:
         self.encoder = encoder
         self.loop = loop
-        self.checkpoint = checkpoint
 
     @abstractmethod
     def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
@@ -57,6 +54,10 @@ class Form(ABC):
     @abstractmethod
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""
+
+    def reached(self, adapted: AdaptedNetworks, support: LabelledBatch) -> Law:
+        """Return the law of each case of the support that the tasks adapted on, under its task's own network."""
+        return self.law(adapted, support.cases)
 
     def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
         """Return every task's network after the last step."""

@@ -21,8 +21,8 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         max_classes: most classes of a multiclass task.
         rate: inner learning rate; where rates are learned, what they start from.
         steps: inner steps, in training and in use.
-        chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all, 1 for one
-            after another without vmap, which suits convolutions on a CPU.
+        chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all, but for
+            convolutions on a CPU one after another without vmap, as 1 is (`choice.tasks_at_once`).
         checkpoint: whether the backward pass computes inner steps again instead of keeping them: less memory where steps are many, more
             time, the same numbers; for encoders that are a chain of layers.
     """

@@ -24,11 +24,6 @@ class Constant:
         return self.rate
 
 
-def constant(rate: float | Tensor) -> Rates:
-    """Return the same rate for every step and parameter."""
-    return Constant(rate)
-
-
 @dataclass(frozen=True)
 class InnerLoop:
     """How a task adapts.

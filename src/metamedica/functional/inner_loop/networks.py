@@ -4,7 +4,7 @@ The module that the parameters come from is never written to.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,7 +15,7 @@ from torch.nn import functional
 from metamedica.errors import TaskError
 from metamedica.functional.classes import membership
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.sparse import Piece
+from metamedica.functional.sparse import Piece, transposed
 from metamedica.types import Encoder, Features, LabelledBatch, Law, TaskKind
 
 ENCODER = "encoder."
@@ -55,12 +55,16 @@ class Front:
 
     Args:
         inputs: `[tasks, n, width]`, the support as it enters the first layer, as pieces side by side.
+        kernel: `[tasks, n, n]`, their inner products with each other.
+        base: `[tasks, n, out]`, their pre-activations under the shared layer.
         weight_step: `[tasks, n, out]`, the rates times minus the slopes of the first pre-activations, summed over the steps so far;
             None before the first.
         bias_step: `[tasks, n, out]`, likewise with the bias's rates; the same tensor where those are the weight's.
     """
 
     inputs: Sequence[Piece]
+    kernel: Float[Tensor, "tasks n n"]
+    base: Float[Tensor, "tasks n out"]
     weight_step: Float[Tensor, "tasks n out"] | None = None
     bias_step: Float[Tensor, "tasks n out"] | None = None
 
@@ -89,7 +93,14 @@ class Front:
 
         weight_step = moved(self.weight_step, of_weight)
         joined = self.weight_step is self.bias_step and (of_weight is of_bias or of_weight == of_bias)
-        return Front(self.inputs, weight_step, weight_step if joined else moved(self.bias_step, of_bias))
+        bias_step = weight_step if joined else moved(self.bias_step, of_bias)
+        return replace(self, weight_step=weight_step, bias_step=bias_step)
+
+    def summed(self) -> tuple[Float[Tensor, "out width"], Float[Tensor, " out"]]:
+        """Return what all tasks together changed of weight and bias; at least one step was taken."""
+        assert self.weight_step is not None
+        assert self.bias_step is not None
+        return transposed(self.inputs, self.weight_step).mT, self.bias_step.sum((0, 1))
 
     def change(
         self, kernel: Float[Tensor, "tasks m n"], base: Float[Tensor, "tasks m out"]
