@@ -88,7 +88,9 @@ class AveragedProcess(ProcessLearner[AveragedState], ABC):
         kernels = self.kernels(support.features, support.features)
         grid = self._grid(kernels.shape[1])
         even = torch.zeros_like(grid.noise)
-        return AveragedState(support, grid, condition(kernels, signed_targets(support, kernels.dtype), support.mask, grid, even))
+        return AveragedState(
+            support, grid, condition(kernels, signed_targets(support, kernels.dtype), support.mask, grid, even)
+        )
 
     def _grid(self, kernels: int) -> Grid:
         each = torch.eye(kernels, dtype=self.noise.dtype, device=self.noise.device)

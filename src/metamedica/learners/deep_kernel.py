@@ -126,7 +126,9 @@ class DeepKernel(ProcessLearner[DeepKernelState]):
         self.check_kind(support.kind)
         raw, embedded = self.raw(support.features), self.embed(support.features)
         kernels = self._kernels((raw, raw), (embedded, embedded))
-        posterior = condition(kernels, signed_targets(support, kernels.dtype), support.mask, self._grid(), self.log_prior)
+        posterior = condition(
+            kernels, signed_targets(support, kernels.dtype), support.mask, self._grid(), self.log_prior
+        )
         return DeepKernelState(raw, embedded, support, posterior)
 
     def _cells(

@@ -86,7 +86,9 @@ class DeepKernelTransfer(ProcessLearner[DeepKernelTransferState]):
     def _condition(self, embedded: Float[Tensor, "tasks n dim"], batch: LabelledBatch) -> Posterior:
         eye = torch.eye(embedded.shape[1], dtype=embedded.dtype, device=embedded.device)
         covariance = self._signal(embedded, embedded) + self.noise * eye
-        return condition_on_covariance(covariance, signed_targets(batch, covariance.dtype), batch.mask, embedded.new_zeros(1))
+        return condition_on_covariance(
+            covariance, signed_targets(batch, covariance.dtype), batch.mask, embedded.new_zeros(1)
+        )
 
     def adapt(self, support: LabelledBatch) -> DeepKernelTransferState:
         """Return the posterior of each task given its support.

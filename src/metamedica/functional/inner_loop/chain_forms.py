@@ -1,7 +1,8 @@
 """Forms for encoders that are a chain of layers: gradients written out, all tasks at once, no autograd inside."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -27,8 +28,23 @@ from metamedica.functional.task_random import repeatable
 from metamedica.types import Encoder, Features, LabelledBatch, Law
 
 Found = TypeVar("Found")
-_Standing: TypeAlias = tuple[Parameters, Front, Tensor]
-"""A task after some steps: its upper layers, its first one, and its support's pre-activations there. (Named, since graphs do not build types.)"""
+_Standing: TypeAlias = tuple[Parameters, Front | None, Tensor | None]
+"""Tasks after some steps: what they moved, and where the first layer is wide that layer and their supports' pre-activations there."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the tasks of a batch go from step to step.
+
+    Args:
+        begun: where they stand before the first step.
+        further: `(step, standing)` -> where they stand after that step.
+        networks: of tasks that stand somewhere.
+    """
+
+    begun: _Standing
+    further: Callable[[int, _Standing], _Standing]
+    networks: Callable[[_Standing], AdaptedNetworks]
 
 
 class Chain(Form):
@@ -38,8 +54,9 @@ class Chain(Form):
         encoder: whose layers `chain.links_of` knows.
         loop: how a task adapts.
         links: the encoder's layers and the head.
-        checkpoint: whether the backward pass computes each inner step again instead of keeping what it needs of it (Chen et al. 2016,
-            arXiv:1604.06174): memory grows by a step's end instead of a step, at the cost of one more forward pass. Changes no number.
+        checkpoint: whether the backward pass computes inner steps again instead of keeping what it needs of them, at the cost of one more
+            forward pass (Chen et al. 2016, arXiv:1604.06174, section 4: stretches of about sqrt(steps), so that the memory of K steps is that of
+            2 sqrt(K); where each step's networks are asked for, one at a time). Changes no number.
     """
 
     def __init__(self, encoder: Encoder, loop: InnerLoop, links: list[Link], *, checkpoint: bool = False) -> None:
@@ -47,31 +64,57 @@ class Chain(Form):
         self.links = links
         self.checkpoint = checkpoint
 
-    def _step(self, function: Callable[..., Found], *given: object) -> Found:
-        """Return what one inner step returns, kept for the backward pass or computed again there."""
+    def _again(self, function: Callable[..., Found], *given: object) -> Found:
+        """Return what some inner steps return, kept for the backward pass or computed again there."""
         if not (self.checkpoint and torch.is_grad_enabled()):
             return function(*given)
         found: Found = checkpoint(repeatable(function), *given, use_reentrant=False)
         return found
+
+    def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
+        """Yield every task's network after 0, 1, ... steps."""
+        course = self.course(start, support)
+        standing = course.begun
+        yield course.networks(standing)
+        for step in range(self.loop.steps):
+            standing = self._again(course.further, step, standing)
+            yield course.networks(standing)
+
+    def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
+        """Return every task's network after the last step."""
+        course, steps = self.course(start, support), self.loop.steps
+        several = math.isqrt(max(steps - 1, 0)) + 1
+
+        def stretch(first: int, standing: _Standing) -> _Standing:
+            for step in range(first, min(first + several, steps)):
+                standing = course.further(step, standing)
+            return standing
+
+        standing = course.begun
+        for first in range(0, steps, several):
+            standing = self._again(stretch, first, standing)
+        return course.networks(standing)
 
     def inputs(self, features: Features) -> Float[Tensor, "tasks n width"]:
         """Return the cases as they enter the first layer."""
         assert isinstance(self.encoder, Layered)
         return self.encoder.inputs(features)
 
-    def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
-        """Yield every task's network after 0, 1, ... steps."""
-        names, parameters, x = self.moved(start), start, self.inputs(support.features)
+    def course(self, start: Parameters, support: LabelledBatch) -> "Course":
+        """Return how the tasks go from step to step."""
+        names, x = self.moved(start), self.inputs(support.features)
         factor, loop = self.loop.folded()
         goals, share = goals_of(support, x.dtype), -factor * shares(support.mask, x.dtype)
-        yield AdaptedNetworks(per_task(start, names, len(x)), names, support.n_classes)
 
-        def further(step: int, own: Parameters) -> Parameters:
-            return loop.stepped(step, own, self._slopes(start | own, names, x, goals, share), start)
+        def further(step: int, standing: _Standing) -> _Standing:
+            own, front, now = standing
+            downhill = self._slopes(start | own, names, x, goals, share)
+            return loop.stepped(step, own, downhill, start), front, now
 
-        for step in range(loop.steps):
-            parameters = start | self._step(further, step, {name: parameters[name] for name in names})
-            yield AdaptedNetworks(parameters, names, support.n_classes)
+        def networks(standing: _Standing) -> AdaptedNetworks:
+            return AdaptedNetworks(start | per_task(standing[0], start, len(x)), names, support.n_classes)
+
+        return Course(({name: start[name] for name in names}, None, None), further, networks)
 
     def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
         """Return the slope of each task's support loss in the parameters that tasks move."""
@@ -125,18 +168,19 @@ class WideChain(Chain):
         pieces = self.encoder.pieces(features)
         return pieces, affine(pieces, start[self.first.weight].mT, start[self.first.bias])
 
-    def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
-        """Yield every task's network after 0, 1, ... steps."""
+    def course(self, start: Parameters, support: LabelledBatch) -> "Course":
+        """Return how the tasks go from step to step."""
         names, rest = self.moved(start), self.links[1:]
         upper = names - set(self.first.names)
         pieces, base = self.shared(start, support.features)
         factor, loop = self.loop.folded()
         goals, share = goals_of(support, base.dtype), -factor * shares(support.mask, base.dtype)
         kernel = gram(pieces, pieces)
-        front, now, parameters = Front(pieces, kernel, base), base, start
-        yield AdaptedNetworks(per_task(start, upper, len(base)), names, support.n_classes, front)
 
-        def further(step: int, own: Parameters, front: Front, now: Tensor) -> _Standing:
+        def further(step: int, standing: _Standing) -> _Standing:
+            own, front, now = standing
+            assert front is not None
+            assert now is not None
             output, tape = run(rest, start | own, now)
             slope, found = output_slopes(output, start | own, goals, share)
             more, below = slopes(rest, start | own, tape, slope, wanted=upper, to_input=True)
@@ -151,10 +195,11 @@ class WideChain(Chain):
                 )
             return own, front, now
 
-        for step in range(loop.steps):
-            own, front, now = self._step(further, step, {name: parameters[name] for name in upper}, front, now)
-            parameters = start | own
-            yield AdaptedNetworks(parameters, names, support.n_classes, front)
+        def networks(standing: _Standing) -> AdaptedNetworks:
+            own = per_task(standing[0], start, len(base))
+            return AdaptedNetworks(start | own, names, support.n_classes, standing[1])
+
+        return Course(({name: start[name] for name in upper}, Front(pieces, kernel, base), base), further, networks)
 
     def reached(self, adapted: AdaptedNetworks, support: LabelledBatch) -> Law:
         """Return the law of each case of the support that the tasks adapted on, under its task's own network."""
@@ -176,9 +221,12 @@ def head_links(encoder: Encoder) -> list[Link]:
     return [Affine("weight", "bias", factor=encoder.dim**-0.5)]
 
 
-def per_task(start: Parameters, names: frozenset[str], n_tasks: int) -> Parameters:
-    """Return the start with the tasks as leading axis of the parameters that they will move."""
-    return {name: value.expand(n_tasks, *value.shape) if name in names else value for name, value in start.items()}
+def per_task(own: Parameters, start: Parameters, n_tasks: int) -> Parameters:
+    """Return what tasks move with the tasks as leading axis, also before their first step, when all share it."""
+    return {
+        name: value if value.dim() > start[name].dim() else value.expand(n_tasks, *value.shape)
+        for name, value in own.items()
+    }
 
 
 def all_laid_out(adapted: AdaptedNetworks, first: str = ENCODER + "layers.0.") -> AdaptedNetworks:
