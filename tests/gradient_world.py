@@ -12,8 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from metamedica.encoders.mlp import MLP
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.inner_loop.loop import InnerLoop
-from metamedica.functional.inner_loop.networks import head_output
+from metamedica.functional.inner_loop.choice import form_for
+from metamedica.functional.inner_loop.forms import AnyNetwork
+from metamedica.functional.inner_loop.loop import Constant, InnerLoop
+from metamedica.functional.inner_loop.networks import KindHeads, head_output, start_parameters
 from metamedica.testing import SIZE, vector_batch, vector_episodes
 from metamedica.types import Encoder, EpisodeBatch, LabelledBatch, Learner, TaskKind
 
@@ -47,6 +49,23 @@ def walked(
         for (name, value), slope in zip(moved.items(), slopes, strict=True):
             own[name] = value - loop.rate(step, name) * slope
     return own
+
+
+def check_adapted_in_any_network(encoder: Encoder, episodes: EpisodeBatch, *, chunk: int | None = None) -> None:
+    """An encoder that is no chain of layers has the second-order meta-gradient of the plain loop, multiclass and in double precision, to 1e-10."""
+    classes = episodes.support.n_classes or 0
+    start = start_parameters(encoder, KindHeads(encoder.dim, max_classes=classes).double(), "multiclass")
+    loop, n_tasks = InnerLoop(2, Constant(0.4)), len(episodes.task_index)
+    ends = [walked(encoder, start, episodes.support, task, loop) for task in range(n_tasks)]
+    losses = [task_loss(encoder, own, episodes.query, task) for task, own in enumerate(ends)]
+    want = torch.autograd.grad(torch.stack(losses).mean(), list(start.values()))
+    form = form_for(encoder, loop, episodes.support, chunk=chunk)
+    assert type(form) is AnyNetwork
+    law = form.law(form.adapt(start, episodes.support), episodes.query.cases)
+    found = torch.autograd.grad(-episodes.query.log_likelihood(law).mean(), list(start.values()))
+    largest = max(float(slope.abs().max()) for slope in want)
+    for one, other in zip(found, want, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10 * largest, rtol=0)
 
 
 def meta_gradient(learner: Learner[Any], episodes: EpisodeBatch) -> dict[str, Tensor]:
