@@ -5,7 +5,7 @@ in the start, to any order, and work under `torch.no_grad`. Which one runs chang
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -74,13 +74,30 @@ class Form(ABC):
         return frozenset(name for name in start if self.loop.moves(name))
 
 
+def _autograd(loss: Callable[[Parameters], Tensor]) -> Callable[[Parameters], Parameters]:
+    """Return `torch.func.grad(loss)` by plain autograd, differentiable where gradients are enabled."""
+
+    def slopes(own: Parameters) -> Parameters:
+        exact = torch.is_grad_enabled()
+        with torch.enable_grad():
+            here = {
+                name: value if exact and value.requires_grad else value.detach().requires_grad_()
+                for name, value in own.items()
+            }
+            inputs = list(here.values())
+            found = torch.autograd.grad(loss(here), inputs, create_graph=exact, materialize_grads=True)
+        return dict(zip(here, found, strict=True))
+
+    return slopes
+
+
 class AnyNetwork(Form):
-    """Autograd on any `nn.Module`: all tasks at once under `torch.func.vmap`.
+    """Autograd on any `nn.Module`: all tasks at once under `torch.func.vmap`, or one after another.
 
     Args:
         encoder: without batch statistics.
         loop: how a task adapts.
-        chunk: tasks at once, which bounds the memory (every task owns a copy of what it moves); None for all.
+        chunk: tasks at once, which bounds the memory (every task owns a copy of what it moves); None for all, 1 without vmap.
     """
 
     def __init__(self, encoder: Encoder, loop: InnerLoop, *, chunk: int | None = None) -> None:
@@ -107,7 +124,9 @@ class AnyNetwork(Form):
                 both = shared | own
                 return output_loss(head_output(self.encoder, both, features), both, goals, mask)
 
-            found: Parameters = torch.func.grad(loss)(own)
+            # autograd knows no vmap, and is a quarter faster than torch.func where tasks come one after another
+            gradient = _autograd if self.chunk == 1 else torch.func.grad
+            found: Parameters = gradient(loss)(own)
             return found
 
         batched = over_tasks(slope, in_dims=(0, 0, 0, 0), chunk=self.chunk)
