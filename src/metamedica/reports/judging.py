@@ -133,9 +133,7 @@ def judge(
                 found = _read_part(part)
                 if found is None:
                     try:
-                        made, pairs = _one_task(
-                            protocol, method, collection, task, shots=size, draws=draws, seed=seed
-                        )
+                        made, pairs = _one_task(protocol, method, collection, task, shots=size, draws=draws, seed=seed)
                     except TaskError as error:
                         skipped[name] = str(error)
                         continue

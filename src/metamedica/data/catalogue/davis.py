@@ -7,9 +7,14 @@ from metamedica.data.collection import TaskCollection
 from metamedica.types import Progress
 
 NAME = "davis"
-SOURCE = "https://github.com/hkmztrk/DeepDTA at commit a546a84, data/davis; Davis et al. 2011, https://doi.org/10.1038/nbt.1990"
+SOURCE = (
+    "https://github.com/hkmztrk/DeepDTA at commit a546a84, data/davis; "
+    "Davis et al. 2011, https://doi.org/10.1038/nbt.1990"
+)
 LICENCE = "not stated by its source"
-ATTRIBUTION = "Contains data of Davis et al. 2011 (Nature Biotechnology 29), as laid out for DeepDTA (Öztürk et al. 2018)."
+ATTRIBUTION = (
+    "Contains data of Davis et al. 2011 (Nature Biotechnology 29), as laid out for DeepDTA (Öztürk et al. 2018)."
+)
 _FILES = {
     "molecules/davis/drugs.csv": "00f34178605632b2a66465e66c635cc7f18bc45ef0ba5c198e4a99448bef1401",
     "molecules/davis/targets.csv.gz": "74cb6dcfc1b6cb4b42fa38c5d7364dccb2336e57384df92a6638ff7fe16248aa",

@@ -7,7 +7,10 @@ from metamedica.data.collection import TaskCollection
 from metamedica.types import Progress
 
 NAME = "kiba"
-SOURCE = "https://github.com/hkmztrk/DeepDTA at commit a546a84, data/kiba; Tang et al. 2014, https://doi.org/10.1021/ci400709d"
+SOURCE = (
+    "https://github.com/hkmztrk/DeepDTA at commit a546a84, data/kiba; "
+    "Tang et al. 2014, https://doi.org/10.1021/ci400709d"
+)
 LICENCE = "not stated by its source"
 ATTRIBUTION = "Contains KIBA scores (Tang et al. 2014), as laid out for DeepDTA (Öztürk et al. 2018)."
 _FILES = {
@@ -24,7 +27,9 @@ def files() -> dict[str, str]:
 
 
 def table() -> pd.DataFrame:
-    """Return one row a pair, as text: `smiles`, `target` (name of the kinase) and `value` (KIBA score, transformed so that higher binds more strongly).
+    """Return one row a pair, as text: `smiles`, `target` (name of the kinase) and `value`.
+
+    The value is the KIBA score, transformed so that higher binds more strongly.
 
     Raises:
         InputError: METAMEDICA_DATA is not set, or has no such file.

@@ -7,9 +7,7 @@ from metamedica.data.collection import TaskCollection
 from metamedica.types import Progress
 
 NAME = "muv"
-SOURCE = (
-    f"https://github.com/deepchem/deepchem at commit fbe3b91, datasets/muv.csv.gz; {_wide.SPLIT_SOURCE}"
-)
+SOURCE = f"https://github.com/deepchem/deepchem at commit fbe3b91, datasets/muv.csv.gz; {_wide.SPLIT_SOURCE}"
 LICENCE = "not stated by its authors (drawn from PubChem BioAssay); MIT (the repository)"
 ATTRIBUTION = "Contains the MUV sets (Rohrer and Baumann 2009), in the selection of MoleculeNet (Wu et al. 2018)."
 _FILES = {

@@ -7,11 +7,12 @@ from metamedica.data.collection import TaskCollection
 from metamedica.types import Progress
 
 NAME = "tox21"
-SOURCE = (
-    f"https://github.com/GLambard/Molecules_Dataset_Collection at commit beb35cd, originals/tox21.csv; {_wide.SPLIT_SOURCE}"
+SOURCE = f"https://github.com/GLambard/Molecules_Dataset_Collection at commit beb35cd, originals/tox21.csv; {_wide.SPLIT_SOURCE}"
+LICENCE = "not stated by its source (Tox21: agencies of the US government); MIT (the repository)"
+ATTRIBUTION = (
+    "Contains data of the Tox21 Data Challenge 2014 (NIH, EPA and FDA), in the selection of MoleculeNet "
+    "(Wu et al. 2018)."
 )
-LICENCE = "public domain (Tox21, agencies of the US government; the source names no licence of the data); MIT (the repository)"
-ATTRIBUTION = "Contains data of the Tox21 Data Challenge 2014 (NIH, EPA and FDA), in the selection of MoleculeNet (Wu et al. 2018)."
 _FILES = {
     "molecules/tox21/tox21.csv.gz": "c1c8ca1ec4044198b8940b2b00e2275192e8c6f814d648f2e9c13e90186b1a21",
     "molecules/tox21/tasks.csv": "adc545f4336c7dd4e4007c66621a23ac7ca6caef2f0383b30a36a719427dbf8b",

@@ -7,11 +7,11 @@ from metamedica.data.collection import TaskCollection
 from metamedica.types import Progress
 
 NAME = "toxcast"
-SOURCE = (
-    f"https://github.com/deepchem/deepchem, examples/toxcast/processing/toxcast_data.csv.gz; {_wide.SPLIT_SOURCE}"
+SOURCE = f"https://github.com/deepchem/deepchem, examples/toxcast/processing/toxcast_data.csv.gz; {_wide.SPLIT_SOURCE}"
+LICENCE = "not stated by its source (ToxCast: US EPA); MIT (the repository)"
+ATTRIBUTION = (
+    "Contains data of ToxCast (US EPA, Richard et al. 2016), in the selection of MoleculeNet (Wu et al. 2018)."
 )
-LICENCE = "public domain (ToxCast, US EPA; the source names no licence of the data); MIT (the repository)"
-ATTRIBUTION = "Contains data of ToxCast (US EPA, Richard et al. 2016), in the selection of MoleculeNet (Wu et al. 2018)."
 _FILES = {
     "molecules/toxcast/toxcast.csv.gz": "c0ed63d452ed54555ed09ba214a965c89ab2aeb57e2c18f2b0179135e0ece823",
     "molecules/toxcast/tasks.csv": "4cc437e100fe6737801d482e4bdef5e65404cae34482cdfa6f5bc268b6ea710b",

@@ -1,8 +1,8 @@
 """Davis and KIBA at 16 labels, as models of FS-Mol were transferred to them (Formont et al. 2024, arXiv:2404.02314): AUPRC a kinase.
 
-Supports, draws and query are FS-Mol's. A compound is active where it binds more strongly than the kinase's median, the median of Davis being kept within
-10 µM and 1 nM. The median of KIBA scores, which have no unit, is taken as it is: the published threshold for them is not on record.
-Davis is judged on its kinases by name (442, mutants included), the published table on 358 of them.
+Supports, draws and query are FS-Mol's. A compound is active where it binds more strongly than the kinase's median, the median of Davis
+being kept within 10 µM and 1 nM. The median of KIBA scores, which have no unit, is taken as it is: the published threshold for them is
+not on record. Davis is judged on its kinases by name (442, mutants included), the published table on 358 of them.
 """
 
 from typing import ClassVar

@@ -44,7 +44,9 @@ class MoleculeACE(Protocol):
             TaskError: the task is too small, or its cliffs are not known.
         """
         if task.name not in self.cliffs or len(self.cliffs[task.name]) != len(task):
-            raise TaskError(f"the activity cliffs of task {task.name!r} are not known case by case; give one flag per case")
+            raise TaskError(
+                f"the activity cliffs of task {task.name!r} are not known case by case; give one flag per case"
+            )
         return support_positions(task, shots, draw=draw, seed=seed)
 
     def figures(self, task: Task, query: Mask, predicted: NDArray[np.float64]) -> dict[str, float]:

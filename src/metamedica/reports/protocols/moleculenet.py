@@ -36,7 +36,9 @@ class MoleculeNet(Protocol):
             TaskError: the task has no classes, or a class has not one case more than `shots`.
         """
         if task.kind == "regression":
-            raise TaskError(f"task {task.name!r} is a regression and this protocol takes K cases of each class; binarise it")
+            raise TaskError(
+                f"task {task.name!r} is a regression and this protocol takes K cases of each class; binarise it"
+            )
         order = order_of(task, draw=draw, seed=seed)
         labels = task.targets[order]
         chosen = []
