@@ -224,7 +224,8 @@ def _moleculenet_settings() -> list[Setting]:
         )
         found += [
             Setting(
-                name, title, "K of each class, all other labelled molecules as query, 10 draws, published split; meta-valid tasks drawn from meta-train",
+                name, title,
+                "K of each class, all other labelled molecules as query, 10 draws; the published split, meta-valid tasks drawn from its meta-train",
                 "binary", (name,), moleculenet.SHOTS, columns, file, partial(_moleculenet, name), rule,
             ),
             Setting(
@@ -244,8 +245,8 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "moleculeace",
             "MoleculeACE",
-            f"64 labels of each of 30 sets, 10 draws, RMSE over all other compounds and over those with an activity cliff; earlier tasks: the sets of "
-            f"other targets without the judged sets' compounds, {FOLDS} folds of targets",
+            "64 labels of each of 30 sets, 10 draws, RMSE over all other compounds and over those with an activity cliff; earlier tasks: the "
+            f"sets of other targets without the judged sets' compounds, {FOLDS} folds of targets",
             "regression",
             ("moleculeace",),
             moleculeace.SHOTS,

@@ -20,12 +20,14 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
 import torch
 
-from benchmarks._accuracy_tables import PAGE, facts, goals, leaderboard, markdown
+from benchmarks._accuracy_pages import PAGE, leaderboard, markdown
+from benchmarks._accuracy_tables import facts, goals
 from benchmarks._budgets import FROM_SCRATCH, STEPS, TABLE, code_version, trained
 from benchmarks._cells import NO_SUPPORT, Cell, cell_of, every_cell, write_cell
 from benchmarks._record import PARTS, RESULTS, commit, machine, say
@@ -45,6 +47,7 @@ QUICK_TASKS = 6
 _PARTS = PARTS / "accuracy"
 
 
+@cache
 def version_of_cell(setting: Setting, method: str) -> str:
     """Return a hash of the code and data that the figures of a method in a setting rest on."""
     return setting.version() + (code_version(method, setting.file) if method != NO_SUPPORT else "")

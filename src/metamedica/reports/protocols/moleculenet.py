@@ -22,6 +22,7 @@ from metamedica.types import META_SPLITS
 
 SHOTS = (1, 10)
 FIGURE = "roc_auc"
+_SELECTS = 5
 
 
 class MoleculeNet(Protocol):
@@ -75,7 +76,8 @@ def unseen(collection: TaskCollection, *, parts: int = 2, seed: int = 0) -> list
     """Return collections in which no molecule of a meta-test task occurs in a meta-train or meta-valid task.
 
     The sets measure nearly every molecule in a meta-test task, so that `molecule_disjoint` leaves nothing to learn from. Here the
-    molecules are dealt into parts; in each collection the meta-test tasks keep one part and the other tasks lose it.
+    molecules are dealt into parts; in each collection the meta-test tasks keep one part and the other tasks lose it. Of the
+    other molecules the meta-valid tasks keep a fifth and the meta-train tasks the rest, so that selection too is on unseen molecules.
 
     Args:
         collection: with a meta-split.
@@ -92,14 +94,15 @@ def unseen(collection: TaskCollection, *, parts: int = 2, seed: int = 0) -> list
         return [molecule_disjoint(collection)]
     if not collection.split:
         raise TaskError("the collection has no meta-split; draw one first (split_by_task, split_by_overlap)")
-    part = np.random.default_rng(seed).permutation(len(collection.canonical)) % parts
-    test = collection.names("meta_test")
-    earlier = [name for side in META_SPLITS[:2] for name in collection.names(side)]
+    order = np.random.default_rng(seed).permutation(len(collection.canonical))
+    part, selects = order % parts, order // parts % _SELECTS == 0
     found = []
     for number in range(parts):
-        own = np.flatnonzero(part == number)
-        others = np.flatnonzero(part != number)
-        apart = collection.without_rows(own, tasks=earlier, note="values of molecules in meta_test tasks")
-        apart = apart.without_rows(others, tasks=test, note="values of molecules that are learned from")
-        found.append(molecule_disjoint(apart))
+        test = part == number
+        keeps = {"meta_train": ~test & ~selects, "meta_valid": ~test & selects, "meta_test": test}
+        apart = collection
+        for side in META_SPLITS:
+            others = np.flatnonzero(~keeps[side])
+            apart = apart.without_rows(others, tasks=apart.names(side), note=f"values of molecules outside {side}")
+        found.append(molecule_disjoint(apart))  # leaves out what has become too small
     return found
