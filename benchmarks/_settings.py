@@ -1,7 +1,7 @@
 """The settings of `make bench-accuracy`: which tasks are judged, under which protocol, and what may be learned from before.
 
 A setting has one or several worlds, each a collection of earlier tasks (meta-train and meta-valid) and the tasks that are judged after it. Methods
-from scratch do not look at the earlier tasks.
+from scratch look at the usual spread of the earlier tasks' targets only (regression).
 """
 
 import inspect
@@ -17,6 +17,7 @@ from metamedica import registry
 from metamedica.data import catalogue
 from metamedica.data.collection import TaskCollection
 from metamedica.data.splits import draw_meta_valid
+from metamedica.meta_learner import usual_scales
 from metamedica.reports.evaluation import LEADING
 from metamedica.reports.judging import Protocol
 from metamedica.reports.protocols import fsmol, kinases, moleculeace, moleculenet
@@ -42,6 +43,18 @@ class World:
     earlier: Callable[[], TaskCollection]
     judged: TaskCollection
     names: list[str]
+
+    def usual_scale(self) -> float | None:
+        """Return the standard deviation that earlier regression tasks of the judged tasks' unit have; None without such tasks.
+
+        Every method may use it, those from scratch too, as they may in the product.
+        """
+        units = {self.judged[name].unit for name in self.names}
+        if units == {None}:
+            return None
+        (unit,) = units
+        earlier = self.earlier()
+        return usual_scales(earlier, earlier.names("meta_train")).get(str(unit))
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,8 @@ class Setting:
         files = {name: catalogue.entry(name).files for name in self.data}
         split = sha256(PATH) if "chembl691" in self.data else None
         dealt = [inspect.getsource(self.build.func), [str(each) for each in self.build.args]]
-        told = [self.shots, files, split, registry.modality("molecules").version, FOLDS, dealt]
+        scaled = [inspect.getsource(World.usual_scale)] if self.kind == "regression" else []
+        told = [self.shots, files, split, registry.modality("molecules").version, FOLDS, dealt, *scaled]
         return version_of(SOURCE, self.file, "data/splits.py", "data/reading.py", settings=told)
 
 

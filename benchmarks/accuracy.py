@@ -74,15 +74,16 @@ def measured(setting: Setting, method: str, *, draws: int = DRAWS, quick: bool =
             names = world.names[:QUICK_TASKS] if quick else world.names
             shots = setting.shots[-1:] if quick else setting.shots
             learner, version = _learner(method, setting, world, quick=quick)
+            scale = world.usual_scale()
             found = judge(
                 protocol_of,
-                {method: LearnerMethod(learner)},
+                {method: LearnerMethod(learner, usual_scale=scale)},
                 world.judged,
                 names=names,
                 shots=shots,
                 draws=draws,
                 parts=_PARTS,
-                version=version,
+                version=version if scale is None else f"{version} scale {scale:.6f}",
                 progress=_progress(method),
             )
             found.rows["draw"] += number * draws
