@@ -268,3 +268,32 @@ def test_methods_are_asked_only_where_they_apply(bench: ModuleType, cells: Modul
     assert bench.applies(settings["muv"], "no_support")
     assert not bench.applies(settings["muv-unseen"], "no_support")
     assert not bench.applies(settings["moleculeace"], "prototypical")
+
+
+def test_the_usual_spread_is_that_of_earlier_tasks_of_the_same_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load("_settings", monkeypatch)
+    values = {"a": [0.0, 2.0, 4.0], "b": [1.0, 1.0, 4.0], "c": [0.0, 50.0, 100.0], "d": [5.0, 6.0, 7.0]}
+    units = {"a": "M", "b": "M", "c": "g", "d": "M"}
+    tasks = {
+        name: Task(name, "regression", np.arange(3), np.array(each), unit=units[name]) for name, each in values.items()
+    }
+    split: dict[str, Any] = {"a": "meta_train", "b": "meta_train", "c": "meta_train", "d": "meta_test"}
+    made = TaskCollection("synthetic", list("xyz"), features={}, tasks=tasks, split=split)
+    world = settings.World("w", lambda: made, made, ["d"])
+    assert world.usual_scale() == pytest.approx(
+        np.sqrt((np.var(values["a"], ddof=1) + np.var(values["b"], ddof=1)) / 2)
+    )
+    assert settings.World("w", lambda: made.select(["c"]), made, ["d"]).usual_scale() is None
+    assert settings.World("w", lambda: made, made.binarised("median"), ["d"]).usual_scale() is None
+
+
+def test_mutants_of_a_kinase_are_of_its_gene(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load("_settings", monkeypatch)
+    named = {
+        "ABL1(F317I)p": "ABL1",
+        "ABL1p": "ABL1",
+        "ABL1": "ABL1",
+        "p38-alpha": "p38",
+        "RSK1(KinDom.1-N-terminal)": "RSK1",
+    }
+    assert {name: settings._gene(name) for name in named} == named
