@@ -179,8 +179,9 @@ def _ours(told: Facts, names: Sequence[str]) -> list[str]:
             f"**{_told(value)}**" if value is not None and value == best[at] and method != NO_SUPPORT else _told(value)
             for at, value in enumerate(values[method])
         ]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return lines
+        lines.append(_row(method, *cells))
+    tasks = [max(line["tasks"] for line in told[name]["shots"][shots]) for name, shots, _ in columns]
+    return [*lines, _row("*tasks*", *tasks)]
 
 
 def _size(name: str, shots: str) -> str:

@@ -186,7 +186,7 @@ def _chembl_settings() -> list[Setting]:
     return [
         Setting(
             f"chembl691-{which}" + ("" if kind == "binary" else "-regression"),
-            f"chembl691, unseen target, molecules {'unseen' if which == 'unseen' else 'seen elsewhere'}"
+            f"chembl691, molecules {'unseen' if which == 'unseen' else 'seen elsewhere'}"
             + ("" if kind == "binary" else ", regression"),
             f"135 held-out targets; {seen[which]}; FS-Mol's nested supports, 10 draws, the query fixed over support sizes; "
             + ("active = above the target's median" if kind == "binary" else "pXC50"),
