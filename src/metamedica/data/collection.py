@@ -1,7 +1,6 @@
 """A collection: tasks that share a modality, their distinct cases featurised once, and their meta-split."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -287,17 +286,7 @@ class TaskCollection:
         Raises:
             InputError: a lowest threshold above the highest.
         """
-        low, high = within or (-np.inf, np.inf)
-        if not low <= high:
-            raise InputError(f"got thresholds within {within}; give the lower one first")
-        changed = {}
-        for name, task in self.tasks.items():
-            if task.kind == "regression":
-                cut = float(np.median(task.targets)) if threshold == "median" else float(threshold)
-                above = (task.targets > np.clip(cut, low, high)).astype(np.int64)
-                task = replace(task, kind="binary", targets=above, classes=("0", "1"), unit=None)
-            changed[name] = task
-        return self._with(changed)
+        return self._with({name: task.binarised(threshold, within=within) for name, task in self.tasks.items()})
 
     def _with(self, tasks: Mapping[str, Task], left_out: Mapping[str, int] | None = None) -> "TaskCollection":
         counts = dict(self.left_out)
