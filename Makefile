@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-engine bench-golden bench-molecules bench-scaling readme model clean
+.PHONY: help install demo test check format bench-accuracy bench-engine bench-golden bench-molecules bench-scaling readme model clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,9 @@ check: $(STAMP)  ## everything that CI runs: format, lint, types, import contrac
 format: $(STAMP)  ## format and mend what a tool can mend
 	$(VENV)/bin/ruff check --fix src tests benchmarks
 	$(VENV)/bin/ruff format src tests benchmarks
+
+bench-accuracy: $(STAMP)  ## few-shot molecules: settings x methods, and the leaderboard (hours, resumes); ARGS=--quick for two minutes
+	$(PY) -m benchmarks.accuracy $(ARGS)
 
 bench-golden: $(STAMP)  ## the papers' generated experiments with our learners, beside their numbers; ARGS=--quick for a minute
 	$(PY) -m benchmarks.golden $(ARGS)

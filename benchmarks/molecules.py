@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks._record import PARTS, RESULTS, SOURCE, commit, goal, machine, say, spread, version_of
+from benchmarks._budgets import FROM_SCRATCH, TABLE, code_version, trained
+from benchmarks._record import PARTS, RESULTS, commit, goal, machine, say, spread
 from benchmarks.chembl_split import load_disjoint
 from benchmarks.make_chembl_potency import configured
 from metamedica import registry
@@ -41,62 +42,7 @@ from metamedica.storage import replace_file
 
 SHIPPED = "chembl-potency"
 SHOTS = (16, 64)
-FROM_SCRATCH = ("random_forest", "linear", "tanimoto_gp", "multi_kernel_gp", "similarity_search")
-MLP = {"hidden": [512], "dim": 128, "dropout": 0.2}
-SMALL: dict[str, Any] = {
-    "steps": 300,
-    "encoder_settings": {"hidden": [64], "dim": 64, "dropout": 0.0},
-    "tasks_per_batch": 8,
-    "support": (16, 32),
-}
-"""Of learners whose tasks take gradient steps on the whole network."""
-CLASSES = {"steps": 600, "binary_share": 1.0}
-"""Of learners for classes only."""
-STEPS: dict[str, dict[str, Any]] = {
-    "linear_probe": {"steps": 800},
-    "quadratic_probe": {"steps": 800},
-    "fine_tune": {"steps": 800},
-    "prototypical": CLASSES,
-    "mahalanobis_prototypes": CLASSES,
-    "matching": {"steps": 600},
-    "relation": CLASSES,
-    "ridge_head": {"steps": 600},
-    "logistic_head": CLASSES,
-    "maml": SMALL,
-    "first_order_maml": SMALL,
-    "anil": SMALL,
-    "boil": SMALL,
-    "reptile": SMALL,
-    "meta_sgd": SMALL,
-    "maml_plus_plus": SMALL,
-    "implicit_maml": SMALL,
-    "cavia": SMALL,
-    "conditional_neural_process": {"steps": 600},
-    "attentive_neural_process": {"steps": 600},
-    "film_network": {"steps": 600},
-    "in_context_transformer": {"steps": 600},
-    "deep_kernel_transfer": {"steps": 600},
-    "adaptive_deep_kernel": {"steps": 600},
-    "empirical_bayes_head": {"steps": 600},
-}
-"""Budget of each learner that learns from tasks; everything else is the learner's default."""
-TABLE = (
-    "linear_probe",
-    "quadratic_probe",
-    "fine_tune",
-    "prototypical",
-    "mahalanobis_prototypes",
-    "maml",
-    "first_order_maml",
-)
-"""Learners of the table, beside those from scratch; others by `--learners`."""
 QUICK_LEARNERS = ("tanimoto_gp", "prototypical")
-
-
-def code_version(learner: str, *more: str) -> str:
-    """Return a hash of the code and the budget that a learner's figures rest on, and of `more` files (relative to the package)."""
-    roots = ("training.py", "reports/protocols/fsmol.py", "encoders/mlp.py", "modalities/molecules/encoding.py", *more)
-    return version_of(SOURCE, f"learners/{learner}.py", *roots, settings=[STEPS.get(learner), MLP])
 
 
 def shipped_version(model: FittedModel) -> str:
@@ -210,34 +156,6 @@ def training() -> list[dict[str, Any]]:
     ]
 
 
-def trained(name: str, tasks: TaskCollection, *, steps: int | None = None) -> MetaLearner:
-    """Return a learner fitted on the meta-train targets, from a finished part where there is one."""
-    folder = PARTS / "models" / f"{name}-{code_version(name)}-{steps or 'full'}"
-    if (folder / "MANIFEST.json").is_file():
-        return MetaLearner.load(folder)
-    for stale in (PARTS / "models").glob(f"{name}-*-{steps or 'full'}"):
-        say(f"stale, its code has changed: {stale.name}")
-    settings = {
-        "encoder_settings": MLP,
-        "learning_rate": 2e-3,
-        "validate_every": 100,
-        "guard": False,
-        **STEPS.get(name, {}),
-    }
-    if steps is not None:
-        settings["steps"] = steps
-    began = time.monotonic()
-
-    def progress(done: int, total: int, message: str) -> None:
-        if done % 50 == 0:
-            say(f"  {name} {done}/{total} {message}")
-
-    model = MetaLearner(name, **settings).fit(tasks, progress=progress)
-    model.save(folder)
-    say(f"{name}: fitted in {(time.monotonic() - began) / 60:.1f} min")
-    return model
-
-
 def methods_for(
     kind: str, model: MetaLearner, tasks: TaskCollection, names: list[str], *, steps: int | None
 ) -> dict[str, tuple[Any, str]]:
@@ -256,7 +174,7 @@ def methods_for(
         else:
             if kind not in registry.learner_class(name).kinds:
                 continue
-            learner = trained(name, tasks, steps=steps).model_.learner
+            learner = trained(name, tasks, data="chembl691-unseen", steps=steps).model_.learner
         if kind in learner.kinds:
             found[name] = (LearnerMethod(learner, usual_scale=scale), code_version(name))
     return found

@@ -203,7 +203,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                 )
             learner.to("cpu")
             history = [dict(row) for row in result.history]
-        usual_scale = _usual_scale(tasks, names)
+        usual_scale = usual_scales(tasks, names)
         if valid and learner.learns_from_tasks():
             self._fit_prior(learner, tasks, valid, plan)
         self.history_ = history
@@ -349,7 +349,7 @@ def _readable(tasks: TaskCollection, spec: LearnerSpec, progress: Progress | Non
     return tasks.with_blocks(extra_blocks(modality, names, tasks.canonical, progress=progress)) if names else tasks
 
 
-def _usual_scale(tasks: TaskCollection, names: list[str]) -> dict[str, float]:
+def usual_scales(tasks: TaskCollection, names: list[str]) -> dict[str, float]:
     """Return, per unit, the root mean variance of the regression tasks with that unit."""
     variances: dict[str, list[float]] = {}
     for name in names:

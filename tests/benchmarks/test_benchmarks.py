@@ -36,6 +36,11 @@ def molecules(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
+def budgets(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return _load("_budgets", monkeypatch)
+
+
+@pytest.fixture
 def record(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return _load("_record", monkeypatch)
 
@@ -153,25 +158,26 @@ def test_no_file_of_the_package_is_imported_in_a_way_that_the_search_does_not_kn
 
 @pytest.mark.parametrize("learner", ["deep_kernel", "random_forest", "maml"])
 def test_a_learners_code_version_changes_with_what_it_rests_on_and_with_nothing_else(
-    molecules: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
+    budgets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
 ) -> None:
     copied = {
-        path.relative_to(molecules.SOURCE).as_posix(): path.read_text(encoding="utf-8")
-        for path in molecules.SOURCE.rglob("*.py")
+        path.relative_to(budgets.SOURCE).as_posix(): path.read_text(encoding="utf-8")
+        for path in budgets.SOURCE.rglob("*.py")
     }
-    before = molecules.code_version(learner)
-    monkeypatch.setattr(molecules, "SOURCE", _package(tmp_path, copied))
-    assert molecules.code_version(learner) == before
+    before = budgets.code_version(learner)
+    monkeypatch.setattr(budgets, "SOURCE", _package(tmp_path, copied))
+    assert budgets.code_version(learner) == before
     for unrelated in ("cli/fit.py", "reports/html.py", "learners/linear_probe.py"):
         (tmp_path / unrelated).write_text(copied[unrelated] + "\n# changed\n", encoding="utf-8")
-        assert molecules.code_version(learner) == before
+        assert budgets.code_version(learner) == before
+    learns = learner not in budgets.FROM_SCRATCH
     for name in (f"learners/{learner}.py", "training.py", "types.py", "reports/metrics.py", "data/episodes.py"):
         (tmp_path / name).write_text(copied[name] + "\n# changed\n", encoding="utf-8")
-        assert molecules.code_version(learner) != before
+        assert (budgets.code_version(learner) != before) == (learns or name != "training.py")
         (tmp_path / name).write_text(copied[name], encoding="utf-8")
-    assert molecules.code_version(learner) == before
-    monkeypatch.setitem(molecules.STEPS, learner, {"steps": 7})
-    assert molecules.code_version(learner) != before
+    assert budgets.code_version(learner) == before
+    monkeypatch.setitem(budgets.STEPS, learner, {"steps": 7})
+    assert (budgets.code_version(learner) != before) == learns
 
 
 # How it judges.
@@ -286,13 +292,15 @@ def test_the_table_for_people_holds_every_method_and_every_goal(molecules: Modul
         assert f"| {goal['name']} |" in text
 
 
-def test_the_budget_names_learners_that_exist_and_the_quick_ones_are_among_them(molecules: ModuleType) -> None:
+def test_the_budget_names_learners_that_exist_and_the_quick_ones_are_among_them(
+    molecules: ModuleType, budgets: ModuleType
+) -> None:
     from metamedica import registry
 
     known = set(registry.names("learners"))
-    assert set(molecules.STEPS) | set(molecules.FROM_SCRATCH) <= known
-    assert known - set(molecules.STEPS) - set(molecules.FROM_SCRATCH) == {"deep_kernel"}
-    assert set(molecules.QUICK_LEARNERS) <= set(molecules.STEPS) | set(molecules.FROM_SCRATCH)
+    assert set(budgets.STEPS) | set(budgets.FROM_SCRATCH) <= known
+    assert known - set(budgets.STEPS) - set(budgets.FROM_SCRATCH) == {"deep_kernel"}
+    assert {*molecules.QUICK_LEARNERS, *budgets.TABLE} <= set(budgets.STEPS) | set(budgets.FROM_SCRATCH)
 
 
 def test_the_shipped_model_was_made_with_the_settings_of_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,17 @@
 """The public collections: the known figures of their sources, and one clear sentence where a file is absent or another one."""
 
+import gzip
+import hashlib
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from metamedica.data import catalogue
-from metamedica.data.catalogue import chembl691, freewilson, moleculeace
+from metamedica.data.catalogue import chembl691, davis, freewilson, kiba, moleculeace, tox21, toxcast
 from metamedica.errors import FileFormatError, InputError
 
 pytest.importorskip("rdkit")
@@ -18,14 +22,17 @@ def test_every_collection_says_where_it_comes_from_and_what_its_licence_asks(nam
     entry = catalogue.entry(name)
     assert entry.name == name
     assert entry.source.startswith("https://")
-    assert "CC BY-SA 3.0" in entry.licence
-    assert "ChEMBL" in entry.attribution
+    assert entry.licence
+    assert ("ChEMBL" in entry.attribution) == ("CC BY-SA 3.0" in entry.licence)
+    assert entry.attribution.startswith("Contains ")
     assert entry.files
     assert all(len(digest) == 64 for digest in entry.files.values())
 
 
 def test_an_unknown_collection_gives_the_choices() -> None:
-    with pytest.raises(InputError, match="there is no public collection 'zinc'; choose one of: chembl691, freewilson"):
+    with pytest.raises(
+        InputError, match="there is no public collection 'zinc'; choose one of: chembl691, davis, freewilson"
+    ):
         catalogue.load("zinc")
 
 
@@ -90,3 +97,83 @@ def test_another_release_of_the_series_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(freewilson, "_FILES", {"FreeWilson/data/none.smi": "0" * 64})
     with pytest.raises(InputError, match=r"has no file Contrib/FreeWilson/data/none\.smi; install rdkit"):
         freewilson.load()
+
+
+def _mirror(monkeypatch: pytest.MonkeyPatch, root: Path, module: ModuleType, texts: list[str]) -> None:
+    """Make the mirror hold these texts as the module's files, in their order, and let it know them."""
+    known = {}
+    for name, text in zip(module.files(), texts, strict=True):
+        data = gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode()
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+        known[name] = hashlib.sha256(data).hexdigest()
+    monkeypatch.setattr(module, "_FILES", known)
+    monkeypatch.setenv("METAMEDICA_DATA", str(root))
+
+
+MOLECULES = """mol_id,smiles,a,b,c
+1,CCO,0,1,0
+2,OCC,0,0,0
+3,CCN,1,,1
+4,not a molecule,1,1,1
+5,CCC,1,0,0
+6,CCCC,0,1,1
+"""
+TASKS = "task_index,task,split\n0,a,meta_test\n1,b,meta_train\n2,c,dropped\n"
+
+
+def test_a_wide_set_has_the_published_split_without_its_dropped_tasks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _mirror(monkeypatch, tmp_path, tox21, [MOLECULES, TASKS])
+    assert list(tox21.table().columns) == ["smiles", "b", "a"]
+    tasks = tox21.load(n_jobs=1)
+    assert tasks.split == {"b": "meta_train", "a": "meta_test"}
+    assert {name: [tasks.canonical[row] for row in task.rows] for name, task in tasks.tasks.items()} == {
+        "b": ["CCC", "CCCC"],  # CCO has two labels there, CCN none
+        "a": ["CCO", "CCN", "CCC", "CCCC"],
+    }
+    assert tasks["a"].targets.tolist() == [0, 1, 1, 0]
+    assert tasks.left_out["invalid cases"] == 1
+    assert tasks.left_out["cases with differing labels"] == 1
+
+
+@pytest.mark.parametrize("module", [davis, kiba])
+def test_a_panel_joins_drugs_targets_and_pairs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: ModuleType
+) -> None:
+    value = "pkd" if module is davis else "kiba_score"
+    drugs = "drug_index,drug_id,smiles\n7,x,CCO\n8,y,CCN\n9,z,OCC\n"
+    targets = "target_index,target,sequence\n0,ABC1,MKV\n1,XYZ,MAA\n"
+    pairs = f"drug_index,target_index,{value}\n7,1,5.5\n8,1,7\n8,0,6\n7,0,8\n9,0,9\n"
+    _mirror(monkeypatch, tmp_path, module, [drugs, targets, pairs])
+    tasks = module.load(n_jobs=1)
+    found = {
+        name: dict(zip([tasks.canonical[row] for row in task.rows], task.targets.tolist(), strict=True))
+        for name, task in tasks.tasks.items()
+    }
+    assert found == {"XYZ": {"CCO": 5.5, "CCN": 7.0}, "ABC1": {"CCN": 6.0, "CCO": 8.5}}
+    assert tasks["XYZ"].unit == module.UNIT
+    assert module.sequences() == {"ABC1": "MKV", "XYZ": "MAA"}
+
+
+@pytest.mark.mirror
+def test_the_wide_sets_and_panels_have_their_known_sizes() -> None:
+    sizes = {tox21: (7_831, 12), toxcast: (8_615, 518)}
+    for module, (molecules, tasks) in sizes.items():
+        assert module.table().shape == (molecules, tasks + 1)
+    assert (len(davis.table()), davis.table()["target"].nunique()) == (30_056, 442)
+    assert (len(kiba.table()), kiba.table()["target"].nunique()) == (118_254, 229)
+    assert set(kiba.sequences()) == set(kiba.table()["target"])
+
+
+def test_a_compound_has_a_cliff_where_any_of_its_rows_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("s_Ki", "CCO", 5.0, 0), ("s_Ki", "OCC", 6.0, 1), ("s_Ki", "CCN", 7.0, 0), ("t_Ki", "CCN", 5.0, 1)]
+    frame = pd.DataFrame(rows, columns=["task", "smiles", "pki", "cliff"])
+    monkeypatch.setattr(moleculeace, "table", lambda: frame.copy())
+    families = pd.DataFrame({"task": ["s_Ki", "t_Ki"], "family": ["a", "b"]})
+    monkeypatch.setattr(moleculeace, "_sets", lambda: families)
+    tasks = moleculeace.load(n_jobs=1)
+    flags = moleculeace.cliffs(tasks)
+    assert {name: each.tolist() for name, each in flags.items()} == {"s_Ki": [True, False], "t_Ki": [True]}
+    assert tasks["s_Ki"].targets.tolist() == [5.5, 7.0]

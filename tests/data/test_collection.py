@@ -323,6 +323,19 @@ def test_class_one_is_strictly_above_the_threshold_or_the_median(values: list[fl
     assert collection["t"] is task
 
 
+@pytest.mark.parametrize(("within", "cut"), [((5.0, 9.0), 5.0), ((0.0, 1.0), 1.0), ((1.0, 4.0), 3.0), (None, 3.0)])
+def test_a_threshold_beyond_the_limits_is_moved_to_them(within: tuple[float, float] | None, cut: float) -> None:
+    values = np.array([1.0, 2.0, 3.0, 5.0, 6.0])
+    task = Task("t", "regression", np.arange(5), values)
+    collection = TaskCollection("synthetic", list("abcde"), features={}, tasks={"t": task})
+    assert collection.binarised("median", within=within)["t"].targets.tolist() == (values > cut).astype(int).tolist()
+
+
+def test_limits_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(InputError, match=r"within \(9\.0, 5\.0\); give the lower one first"):
+        _collection().binarised("median", within=(9.0, 5.0))
+
+
 def test_tasks_with_classes_are_not_binarised_again() -> None:
     collection = _collection()
     changed = collection.binarised(0.15)

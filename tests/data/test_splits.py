@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.splits import (
+    draw_meta_valid,
     membership,
     molecule_disjoint,
     overlap_groups,
@@ -150,6 +151,32 @@ def test_a_group_too_large_for_a_small_share_ends_in_the_largest() -> None:
         drawn = split_by_family(_collection([{0}] * 20, families=families), seed=seed)
         assert drawn.split["t0"] == "meta_train"
         assert (len(drawn.names("meta_valid")), len(drawn.names("meta_test"))) == (2, 4)
+
+
+@given(st.integers(2, 40), st.integers(0, 5), st.floats(0.01, 0.99), SEEDS, st.randoms(use_true_random=False))
+def test_meta_valid_tasks_come_from_meta_train_in_the_share_asked_for(
+    n: int, tests: int, share: float, seed: int, random: Any
+) -> None:
+    collection = _collection([{number % _CASES} for number in range(n + tests)])
+    names = collection.names()
+    split: dict[str, Any] = {name: "meta_test" if at < tests else "meta_train" for at, name in enumerate(names)}
+    drawn = draw_meta_valid(collection.with_split(split), share=share, seed=seed)
+    assert len(drawn.names("meta_valid")) == min(max(1, round(share * n)), n - 1)
+    assert drawn.names("meta_test") == names[:tests]
+    assert sorted(drawn.names("meta_valid") + drawn.names("meta_train")) == sorted(names[tests:])
+    assert draw_meta_valid(_shuffled(collection.with_split(split), random), share=share, seed=seed).split == drawn.split
+
+
+def test_meta_valid_tasks_are_not_drawn_twice_nor_from_one_task() -> None:
+    collection = _collection([{0}, {1}, {2}])
+    train: dict[str, Any] = dict.fromkeys(collection.names(), "meta_train")
+    drawn = draw_meta_valid(collection.with_split(train))
+    with pytest.raises(TaskError, match="has 1 meta-valid tasks already"):
+        draw_meta_valid(drawn)
+    with pytest.raises(TaskError, match="got 0 meta-train tasks; give at least two"):
+        draw_meta_valid(collection)
+    with pytest.raises(InputError, match=r"got share=0\.0; give a share between 0 and 1"):
+        draw_meta_valid(collection.with_split(train), share=0.0)
 
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (1.2, -0.1, -0.1), (0.0, 0.0, 0.0), (float("nan"), 0.5, 0.5)])

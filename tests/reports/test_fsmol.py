@@ -12,7 +12,8 @@ from metamedica.errors import FileFormatError, InputError, TaskError
 from metamedica.reports.comparison import compare
 from metamedica.reports.evaluation import Evaluation, bootstrap
 from metamedica.reports.html import Card, write_report
-from metamedica.reports.protocols.fsmol import LEAST_QUERY, evaluate, support_positions
+from metamedica.reports.judging import judge
+from metamedica.reports.protocols.fsmol import LEAST_QUERY, FixedQuery, evaluate, support_positions
 from metamedica.types import CaseBatch, LabelledBatch, Law
 
 
@@ -174,3 +175,43 @@ def test_the_report_is_one_page_that_fetches_nothing_and_escapes_names(tmp_path:
         assert outside not in text
     assert "Research use only; not a medical device." in text
     assert text.count("<svg") >= 3
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_fixed_query_is_what_the_largest_support_that_fits_leaves_at_every_size(kind: str) -> None:
+    collection = _collection(kind, sizes=(60, 90, 40))
+    protocol = FixedQuery((16, 32, 64))
+    for task, largest in zip(collection.tasks.values(), (32, 64, 16), strict=True):
+        for draw in range(3):
+            rest = np.ones(len(task), dtype=bool)
+            rest[support_positions(task, largest, draw=draw, seed=0)] = False
+            for size in (16, 32, 64):
+                if size <= largest:
+                    support = protocol.support(task, size, draw=draw, seed=0)
+                    assert protocol.query(task, support, draw=draw, seed=0).tolist() == rest.tolist()
+    result = judge(protocol, {"oracle": oracle}, collection, shots=(16, 32, 64), draws=2)
+    assert set(result.rows["query"]) == {60 - 32, 90 - 64, 40 - 16}
+    assert result.protocol["fixed_query"] == [16, 32, 64]
+
+
+def test_finished_parts_of_one_protocol_are_not_those_of_another(tmp_path: Path) -> None:
+    calls = []
+
+    def counted(support: LabelledBatch, query: CaseBatch) -> Law:
+        calls.append(1)
+        return oracle(support, query)
+
+    collection = _collection(sizes=(60,))
+    evaluate({"m": counted}, collection, shots=(16,), draws=2, parts=tmp_path)
+    for sizes, made in (((16,), 2), ((16, 32), 3), ((32, 16), 3)):
+        judge(FixedQuery(sizes), {"m": counted}, collection, shots=(16,), draws=2, parts=tmp_path)
+        assert len(calls) == made
+
+
+def test_a_support_of_one_case_in_total_and_a_protocol_without_sizes_are_refused() -> None:
+    with pytest.raises(InputError, match="a support of this protocol has at least 2 cases"):
+        evaluate({"oracle": oracle}, _collection(), shots=(1,), draws=1)
+    with pytest.raises(InputError, match="got no support size"):
+        FixedQuery(())
+    with pytest.raises(InputError, match="give at least one method, 1 shot and 1 draw"):
+        judge(FixedQuery(), {}, _collection(), shots=(16,), draws=1)

@@ -15,6 +15,7 @@ command = typer.Typer(
     rich_markup_mode="rich",
 )
 _SHOWN = 15
+_COLUMNS = 8
 
 
 @command.command("check")
@@ -167,8 +168,10 @@ def show(
         session.say(f"not there: {error}")
         session.result({**about, "there": False, "reason": str(error)})
         return
-    session.say(f"there: {len(table):,} rows with columns {', '.join(map(str, table.columns))}")
-    first = table.head(3)
+    shown, more = table.columns[:_COLUMNS], len(table.columns) - _COLUMNS
+    rest = f" and {more:,} more" if more > 0 else ""
+    session.say(f"there: {len(table):,} rows with columns {', '.join(map(str, shown))}{rest}")
+    first = table[shown].head(3)
     session.table(
         "First rows",
         [str(column) for column in first.columns],

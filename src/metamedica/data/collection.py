@@ -1,7 +1,6 @@
 """A collection: tasks that share a modality, their distinct cases featurised once, and their meta-split."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -275,20 +274,19 @@ class TaskCollection:
         gone = {self[name].name for name in names}
         return self._with({name: task for name, task in self.tasks.items() if name not in gone}, {note: len(gone)})
 
-    def binarised(self, threshold: float | Literal["median"]) -> "TaskCollection":
+    def binarised(
+        self, threshold: float | Literal["median"], *, within: tuple[float, float] | None = None
+    ) -> "TaskCollection":
         """Return the collection with regression tasks as binary ones: class 1 is strictly above the threshold.
 
         Args:
             threshold: in the tasks' unit, or "median" for each task's own median. Tasks with classes stay as they are.
+            within: lowest and highest threshold, in the tasks' unit: one beyond is moved there. None: anywhere.
+
+        Raises:
+            InputError: a lowest threshold above the highest.
         """
-        changed = {}
-        for name, task in self.tasks.items():
-            if task.kind == "regression":
-                cut = float(np.median(task.targets)) if threshold == "median" else float(threshold)
-                above = (task.targets > cut).astype(np.int64)
-                task = replace(task, kind="binary", targets=above, classes=("0", "1"), unit=None)
-            changed[name] = task
-        return self._with(changed)
+        return self._with({name: task.binarised(threshold, within=within) for name, task in self.tasks.items()})
 
     def _with(self, tasks: Mapping[str, Task], left_out: Mapping[str, int] | None = None) -> "TaskCollection":
         counts = dict(self.left_out)

@@ -78,6 +78,30 @@ def split_by_overlap(
     return _dealt(collection, group_of, "group of overlapping tasks", fractions, seed)
 
 
+def draw_meta_valid(collection: TaskCollection, *, share: float = 0.15, seed: int = 0) -> TaskCollection:
+    """Return the collection with some of its meta-train tasks as meta-valid ones, for a published split that has none.
+
+    Args:
+        collection: with at least two meta-train tasks and no meta-valid one.
+        share: of the meta-train tasks, rounded, at least one.
+        seed: of the draw, which does not depend on the order of the tasks.
+
+    Raises:
+        InputError: a share that is not between 0 and 1.
+        TaskError: meta-valid tasks are there already, or fewer than two meta-train tasks.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"got share={share}; give a share between 0 and 1")
+    if there := collection.names("meta_valid"):
+        raise TaskError(f"the collection has {len(there)} meta-valid tasks already; use them as they are")
+    train = sorted(collection.names("meta_train"))
+    if len(train) < 2:
+        raise TaskError(f"got {len(train)} meta-train tasks; give at least two, one of which becomes a meta-valid one")
+    count = min(max(1, round(share * len(train))), len(train) - 1)
+    drawn = [train[at] for at in np.random.default_rng(seed).permutation(len(train))[:count]]
+    return collection.with_split({**collection.split, **dict.fromkeys(drawn, META_SPLITS[1])})
+
+
 def overlap_groups(
     collection: TaskCollection, *, share: float = 0.3, of: Literal["union", "smaller"] = "union"
 ) -> list[list[str]]:

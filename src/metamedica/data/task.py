@@ -1,12 +1,12 @@
 """One task: a question with labelled cases."""
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metamedica.errors import TaskError
+from metamedica.errors import InputError, TaskError
 from metamedica.types import TaskKind
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -77,3 +77,22 @@ class Task:
         """Return the task with the cases at `index` (positions within the task) only, in that order."""
         groups = None if self.groups is None else tuple(self.groups[int(i)] for i in index)
         return replace(self, rows=self.rows[index], targets=self.targets[index], groups=groups)
+
+    def binarised(self, threshold: float | Literal["median"], *, within: tuple[float, float] | None = None) -> "Task":
+        """Return a regression task as a binary one, class 1 strictly above the threshold; a task with classes as it is.
+
+        Args:
+            threshold: in the task's unit, or "median" for its own median.
+            within: lowest and highest threshold: one beyond is moved there. None: anywhere.
+
+        Raises:
+            InputError: a lowest threshold above the highest.
+        """
+        low, high = within or (-np.inf, np.inf)
+        if not low <= high:
+            raise InputError(f"got thresholds within {within}; give the lower one first")
+        if self.kind != "regression":
+            return self
+        cut = float(np.median(self.targets)) if threshold == "median" else float(threshold)
+        above = (self.targets > np.clip(cut, low, high)).astype(np.int64)
+        return replace(self, kind="binary", targets=above, classes=("0", "1"), unit=None)

@@ -15,7 +15,7 @@ from metamedica.types import TaskKind
 KEYS = ("method", "task", "shots", "draw")
 LEADING: dict[str, str] = {"binary": "delta_auprc", "regression": "r2", "multiclass": "accuracy"}
 """The figure that a kind of task is ranked by."""
-LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss", "rmse"})
+LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss", "rmse", "cliff_rmse"})
 _BOOTSTRAP = 2000
 _FORMAT = 1
 

@@ -1,10 +1,10 @@
 """One file a named public collection: NAME, SOURCE, LICENCE, ATTRIBUTION, `files()` and `load()`. The folder is the list."""
 
 import importlib
-import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
+from metamedica import registry
 from metamedica.data.collection import TaskCollection
 from metamedica.errors import InputError
 from metamedica.types import Progress
@@ -33,7 +33,7 @@ class Entry:
 
 def names() -> list[str]:
     """Return the names of all public collections, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names("data.catalogue")
 
 
 def entry(name: str) -> Entry:

@@ -4,15 +4,11 @@ Read from a local mirror: a folder with `molecules/chembl691/` that METAMEDICA_D
 this layout, and no checksum of its own files was on record, so nothing is fetched here.
 """
 
-import os
-from pathlib import Path
-
 import pandas as pd
 
 from metamedica.data.collection import TaskCollection
+from metamedica.data.mirror import mirrored
 from metamedica.data.tables import read_table
-from metamedica.errors import FileFormatError, InputError
-from metamedica.storage import sha256
 from metamedica.types import Progress
 
 NAME = "chembl691"
@@ -44,7 +40,7 @@ def table() -> pd.DataFrame:
         InputError: METAMEDICA_DATA is not set, or has no such file.
         FileFormatError: a file is not the known one.
     """
-    molecules, activities = (read_table(path) for path in _paths())
+    molecules, activities = (read_table(path) for path in mirrored(NAME, _FILES, source=SOURCE))
     smiles = activities["mol_id"].map(molecules.set_index("mol_id")["smiles"])
     frame = pd.DataFrame({"smiles": smiles, "target": activities["target"], "pxc50": activities["pxc50"]})
     frame.attrs["source"] = activities.attrs["source"]
@@ -70,23 +66,3 @@ def load(*, n_jobs: int | None = None, progress: Progress | None = None) -> Task
         n_jobs=n_jobs,
         progress=progress,
     )
-
-
-def _paths() -> list[Path]:
-    root = os.environ.get("METAMEDICA_DATA")
-    if not root:
-        raise InputError(
-            f"{NAME} is read from a local mirror and METAMEDICA_DATA is not set; set it to a folder that holds "
-            f"{' and '.join(_FILES)} (from {SOURCE})"
-        )
-    found = []
-    for name, digest in _FILES.items():
-        path = Path(root) / name
-        if not path.is_file():
-            raise InputError(f"METAMEDICA_DATA has no file {name}; put it there (from {SOURCE})")
-        if sha256(path) != digest:
-            raise FileFormatError(
-                f"{name} under METAMEDICA_DATA is not the known file (its SHA-256 differs); copy it again"
-            )
-        found.append(path)
-    return found

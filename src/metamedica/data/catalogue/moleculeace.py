@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from metamedica.data.collection import TaskCollection
 from metamedica.errors import FileFormatError, InputError
@@ -97,6 +99,36 @@ def load(*, n_jobs: int | None = None, progress: Progress | None = None) -> Task
         n_jobs=n_jobs,
         progress=progress,
     )
+
+
+def cliffs(collection: TaskCollection) -> dict[str, NDArray[np.bool_]]:
+    """Return task -> which of its compounds have an activity cliff, in the order of the task's cases.
+
+    A repeated compound of a set has one where any of its rows has.
+
+    Args:
+        collection: what `load` returned, or a part of it with tasks whole.
+
+    Raises:
+        InputError: MoleculeACE is not installed, or not whole.
+        FileFormatError: it is another release.
+    """
+    flags = TaskCollection.from_table(
+        table(),
+        modality="molecules",
+        case="smiles",
+        target="cliff",
+        task="task",
+        kind="regression",
+        duplicates="mean",
+        n_jobs=1,  # the features are cached
+    )
+    found = {}
+    for name, task in collection.tasks.items():
+        marked = flags[name]
+        has = {flags.canonical[row]: value > 0 for row, value in zip(marked.rows, marked.targets, strict=True)}
+        found[name] = np.array([has[collection.canonical[row]] for row in task.rows], dtype=bool)
+    return found
 
 
 def _paths() -> dict[str, Path]:

@@ -4,41 +4,23 @@ Supports of 16, 32, 64 and 128 cases in total, stratified for classes; 10 draws;
 task depend on the seed and its name only, and a larger support contains the smaller one of the same draw.
 """
 
-import hashlib
-import json
-import re
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
-from torch.distributions import Categorical
 
-from metamedica.data.collection import Task, TaskCollection
-from metamedica.data.episodes import gather, labelled
+from metamedica.data.collection import IntArray, Task, TaskCollection
 from metamedica.errors import InputError, TaskError
-from metamedica.reports import metrics
 from metamedica.reports.evaluation import Evaluation
-from metamedica.storage import replace_file
-from metamedica.types import CaseBatch, LabelledBatch, Law, Progress, TaskKind
+from metamedica.reports.judging import DRAWS, Mask, Method, Protocol, judge, order_of
+from metamedica.types import Progress
 
-Method = Callable[[LabelledBatch, CaseBatch], Law]
 SHOTS = (16, 32, 64, 128)
-DRAWS = 10
 LEAST_QUERY = 16
-_CHUNK = 2048
-_BINS = 10
 
 
-def _seed_of(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "little")
-
-
-def support_positions(task: Task, shots: int, *, draw: int, seed: int) -> NDArray[np.int64]:
+def support_positions(task: Task, shots: int, *, draw: int, seed: int) -> IntArray:
     """Return the positions of a support within its task: nested over `shots`, stratified for classes.
 
     Raises:
@@ -46,7 +28,7 @@ def support_positions(task: Task, shots: int, *, draw: int, seed: int) -> NDArra
     """
     if len(task) < shots + LEAST_QUERY:
         raise TaskError(f"task {task.name!r} has {len(task)} cases; {shots} shots need at least {shots + LEAST_QUERY}")
-    order = np.random.default_rng([_seed_of(seed, task.name), draw]).permutation(len(task))
+    order = order_of(task, draw=draw, seed=seed)
     if task.kind == "regression":
         return order[:shots]
     labels = task.targets[order]
@@ -60,64 +42,52 @@ def support_positions(task: Task, shots: int, *, draw: int, seed: int) -> NDArra
     return chosen
 
 
-def _figures(law: Law, draw: int, keep: NDArray[np.bool_], task: Task) -> tuple[dict[str, float], NDArray[np.float64]]:
-    targets = task.targets[keep]
-    if isinstance(law, Categorical):
-        probability = law.probs[draw].double().numpy()[keep]
-        labels = targets.astype(np.int64)
-        if task.kind == "binary":
-            return metrics.binary_figures(labels, probability[:, 1]), probability[:, 1]
-        return metrics.multiclass_figures(labels, probability), probability.max(1)
-    mean, deviation = law.mean[draw].double().numpy()[keep], law.stddev[draw].double().numpy()[keep]
-    return metrics.regression_figures(targets.astype(np.float64), mean, deviation), mean
+class FSMol(Protocol):
+    """Supports in total, stratified and nested; all other cases as query."""
+
+    name: ClassVar[str] = "FS-Mol"
+
+    def support(self, task: Task, shots: int, *, draw: int, seed: int) -> IntArray:
+        """Return `support_positions`."""
+        return support_positions(task, shots, draw=draw, seed=seed)
 
 
-def _laws(method: Method, support: LabelledBatch, collection: TaskCollection, task: Task) -> Law:
-    """Return the law of every case of the task under every draw; the query goes through in chunks, so memory is bounded."""
-    laws = []
-    for start in range(0, len(task), _CHUNK):
-        rows = task.rows[start : start + _CHUNK]
-        one = gather(collection, [rows])
-        query = one.map(lambda block: block.expand(support.cases.n_tasks, *block.shape[1:]))
-        laws.append(method(support, query))
-    if all(isinstance(law, Categorical) for law in laws):
-        return Categorical(
-            logits=torch.cat([law.logits for law in laws if isinstance(law, Categorical)], dim=1), validate_args=False
-        )
-    mean, deviation = torch.cat([law.mean for law in laws], 1), torch.cat([law.stddev for law in laws], 1)
-    return torch.distributions.Normal(mean, deviation, validate_args=False)
+class FixedQuery(Protocol):
+    """FS-Mol's supports with one query for all sizes: what lies outside the largest support of the draw that the task is large enough for.
 
+    So a difference between two support sizes of a task is one of the supports alone.
 
-def _one_task(
-    method: Method, collection: TaskCollection, task: Task, *, shots: int, draws: int, seed: int
-) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
-    positions = [support_positions(task, shots, draw=draw, seed=seed) for draw in range(draws)]
-    began = time.process_time()
-    with torch.no_grad():
-        law = _laws(method, labelled(collection, [task] * draws, positions), collection, task)
-    seconds = (time.process_time() - began) / draws
-    rows, pairs = [], []
-    for draw, support in enumerate(positions):
-        keep = np.ones(len(task), dtype=bool)
-        keep[support] = False
-        figures, score = _figures(law, draw, keep, task)
-        rows.append(
-            {"task": task.name, "shots": shots, "draw": draw, "query": int(keep.sum()), **figures, "seconds": seconds}
-        )
-        if task.kind == "binary":
-            pairs += list(zip(score.tolist(), task.targets[keep].tolist(), strict=True))
-    return rows, pairs
+    Args:
+        sizes: the support sizes that are compared.
 
+    Raises:
+        InputError: no size.
+    """
 
-def _bins(pairs: Sequence[tuple[float, int]]) -> list[list[float]]:
-    """Return `[sum of probability, sum of labels, cases]` of ten fixed bins."""
-    table = np.zeros((_BINS, 3))
-    if pairs:
-        values = np.array(pairs, dtype=float)
-        at = np.minimum((values[:, 0] * _BINS).astype(int), _BINS - 1)
-        for column, weight in enumerate((values[:, 0], values[:, 1], np.ones(len(values)))):
-            table[:, column] = np.bincount(at, weights=weight, minlength=_BINS)
-    return table.tolist()
+    name: ClassVar[str] = "FS-Mol, fixed query"
+
+    def __init__(self, sizes: Sequence[int] = SHOTS) -> None:
+        if not sizes:
+            raise InputError("got no support size; give those that are compared")
+        self.sizes = tuple(sorted(sizes))
+
+    def support(self, task: Task, shots: int, *, draw: int, seed: int) -> IntArray:
+        """Return `support_positions`."""
+        return support_positions(task, shots, draw=draw, seed=seed)
+
+    def query(self, task: Task, support: IntArray, *, draw: int, seed: int) -> Mask:
+        """Return which cases lie outside the largest support of this draw."""
+        for size in reversed(self.sizes):
+            try:
+                support = support_positions(task, size, draw=draw, seed=seed)
+                break
+            except TaskError:
+                continue
+        return super().query(task, support, draw=draw, seed=seed)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the sizes that share a query."""
+        return {"fixed_query": list(self.sizes)}
 
 
 def evaluate(
@@ -147,104 +117,19 @@ def evaluate(
 
     Raises:
         TaskError: no task, or tasks of several kinds.
-        InputError: no method, or shots or draws below 1.
+        InputError: no method, shots below 2, or draws below 1.
     """
-    if not methods or draws < 1 or not shots or min(shots) < 2:
-        raise InputError(
-            f"got {len(methods)} methods, shots {tuple(shots)}, {draws} draws; give at least one method, 2 shots and 1 draw"
-        )
-    names = list(names) if names is not None else collection.names("meta_test" if collection.split else None)
-    tasks = [collection[name] for name in names]
-    kinds: set[TaskKind] = {task.kind for task in tasks}
-    if len(kinds) != 1:
-        raise TaskError(
-            f"tasks of one kind are evaluated together, got {', '.join(sorted(kinds)) or 'no task'}; choose the tasks"
-        )
-    rows: list[dict[str, Any]] = []
-    tables: dict[tuple[str, int], NDArray[np.float64]] = {}
-    skipped: dict[str, str] = {}
-    too_small: dict[int, int] = {}
-    total, done = len(methods) * len(shots) * len(tasks), 0
-    for size in shots:
-        for task in tasks:
-            try:
-                support_positions(task, size, draw=0, seed=seed)
-            except TaskError:
-                too_small[size] = too_small.get(size, 0) + 1
-                done += len(methods)
-                continue
-            for name, method in methods.items():
-                done += 1
-                if name in skipped:
-                    continue
-                part = _part(parts, name, task, size, draws, seed, version)
-                found = _read_part(part)
-                if found is None:
-                    try:
-                        made, pairs = _one_task(method, collection, task, shots=size, draws=draws, seed=seed)
-                    except TaskError as error:
-                        skipped[name] = str(error)
-                        continue
-                    found = {"rows": made, "bins": _bins(pairs)}
-                    if part is not None:
-                        replace_file(part, json.dumps(found).encode())
-                rows += [{"method": name, **row} for row in found["rows"]]
-                tables[name, size] = tables.get((name, size), np.zeros((_BINS, 3))) + np.array(found["bins"])
-                if progress is not None:
-                    progress(done, total, f"{name} on {task.name}, {size} shots")
-    if not rows:
-        reason = (
-            "; ".join(f"{name}: {why}" for name, why in skipped.items())
-            or f"every task is too small for {min(shots)} shots"
-        )
-        raise TaskError(f"nothing could be evaluated: {reason}")
-    frame = pd.DataFrame(rows)
-    frame = frame[~frame["method"].isin(list(skipped))].reset_index(drop=True)
-    protocol = {
-        "name": "FS-Mol",
-        "shots": list(shots),
-        "draws": draws,
-        "seed": seed,
-        "tasks": len(tasks),
-        "tasks_too_small": {str(size): count for size, count in too_small.items()},
-    }
-    (kind,) = kinds
-    return Evaluation(kind, frame, protocol, skipped, _reliability(tables) if kind == "binary" else pd.DataFrame())
-
-
-def _reliability(tables: Mapping[tuple[str, int], NDArray[np.float64]]) -> pd.DataFrame:
-    rows = [
-        {
-            "method": name,
-            "shots": size,
-            "probability": line[0] / line[2],
-            "frequency": line[1] / line[2],
-            "cases": int(line[2]),
-        }
-        for (name, size), table in tables.items()
-        for line in table
-        if line[2] > 0
-    ]
-    return pd.DataFrame(rows)
-
-
-def _part(
-    parts: str | Path | None, name: str, task: Task, size: int, draws: int, seed: int, version: str
-) -> Path | None:
-    if parts is None:
-        return None
-    digest = hashlib.sha256(f"{name}\0{task.name}\0{task.kind}\0{size}\0{draws}\0{seed}\0{version}".encode())
-    digest.update(task.rows.tobytes())
-    digest.update(task.targets.tobytes())
-    return Path(parts) / re.sub(r"\W+", "_", name) / f"{digest.hexdigest()[:32]}.json"
-
-
-def _read_part(path: Path | None) -> dict[str, Any] | None:
-    """Return a finished part; None where there is none, or where it is damaged (then it is made again)."""
-    if path is None or not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and {"rows", "bins"} <= found.keys() else None
+    if shots and min(shots) < 2:
+        raise InputError(f"got shots {tuple(shots)}; a support of this protocol has at least 2 cases in total")
+    return judge(
+        FSMol(),
+        methods,
+        collection,
+        names=names,
+        shots=shots,
+        draws=draws,
+        seed=seed,
+        parts=parts,
+        version=version,
+        progress=progress,
+    )

@@ -1,0 +1,106 @@
+"""MoleculeACE in few shots (van Tilborg et al. 2022, doi:10.1021/acs.jcim.2c01073): 30 potency sets, activity cliffs apart.
+
+The paper learns each set from its own 80 %. Here a set is a task of which 64 compounds are known: RMSE over all other compounds, and over those
+among them that have an activity cliff. Its target is left out of what is learned from: all sets of that target, and in the others every
+compound that they hold.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamedica.data.catalogue import moleculeace
+from metamedica.data.collection import IntArray, Task, TaskCollection
+from metamedica.data.splits import molecule_disjoint
+from metamedica.errors import InputError, TaskError
+from metamedica.reports import metrics
+from metamedica.reports.judging import Mask, Protocol
+from metamedica.reports.protocols.fsmol import support_positions
+from metamedica.types import MetaSplit
+
+SHOTS = (64,)
+FIGURE = "rmse"
+CLIFF_FIGURE = "cliff_rmse"
+
+
+class MoleculeACE(Protocol):
+    """A random support in total, all other compounds as query; `cliff_rmse` beside the usual figures.
+
+    Args:
+        cliffs: task -> which of its cases have an activity cliff (`catalogue.moleculeace.cliffs`).
+    """
+
+    name: ClassVar[str] = "MoleculeACE, few shots"
+
+    def __init__(self, cliffs: Mapping[str, Mask]) -> None:
+        self.cliffs = cliffs
+
+    def support(self, task: Task, shots: int, *, draw: int, seed: int) -> IntArray:
+        """Return random positions.
+
+        Raises:
+            TaskError: the task is too small, or its cliffs are not known.
+        """
+        if task.name not in self.cliffs or len(self.cliffs[task.name]) != len(task):
+            raise TaskError(
+                f"the activity cliffs of task {task.name!r} are not known case by case; give one flag per case"
+            )
+        return support_positions(task, shots, draw=draw, seed=seed)
+
+    def figures(self, task: Task, query: Mask, predicted: NDArray[np.float64]) -> dict[str, float]:
+        """Return the RMSE over the query's compounds with an activity cliff, in the task's unit."""
+        cliff = self.cliffs[task.name][query]
+        return {CLIFF_FIGURE: metrics.rmse(task.targets[query][cliff].astype(np.float64), predicted[cliff])}
+
+
+def target_of(name: str) -> str:
+    """Return the target of a set: "CHEMBL237" of "CHEMBL237_Ki"."""
+    return name.partition("_")[0]
+
+
+def leave_out(collection: TaskCollection, targets: Sequence[str], *, valid: float = 0.15) -> TaskCollection:
+    """Return the collection with the sets of these targets as meta-test and everything else, without their compounds, to learn from.
+
+    Args:
+        collection: sets named as in the catalogue.
+        targets: such as "CHEMBL237", with both of its sets.
+        valid: share of the other targets whose sets are meta-valid; drawn evenly over their sorted names.
+
+    Raises:
+        InputError: no set of these targets, or no other target.
+    """
+    test = [name for name in collection.names() if target_of(name) in targets]
+    others = sorted({target_of(name) for name in collection.names()} - set(targets))
+    if not test or not others:
+        raise InputError(
+            f"got the targets {', '.join(targets)} of a collection with {len(test)} sets of them and {len(others)} other "
+            "targets; give targets of some of its sets"
+        )
+    step = max(2, round(1 / valid))
+    selected = set(others[step - 1 :: step])
+    side: dict[str, MetaSplit] = {
+        name: "meta_test" if name in test else "meta_valid" if target_of(name) in selected else "meta_train"
+        for name in collection.names()
+    }
+    return molecule_disjoint(collection.with_split(side))
+
+
+def folds(collection: TaskCollection, number: int, *, seed: int = 0) -> list[list[str]]:
+    """Return the targets dealt into folds, so that meta-training for `leave_out` is done once a fold and not once a target.
+
+    Raises:
+        InputError: fewer than 2 folds, or more than targets.
+    """
+    targets = sorted({target_of(name) for name in collection.names()})
+    if not 2 <= number <= len(targets):
+        raise InputError(f"got {number} folds for {len(targets)} targets; give 2 to {len(targets)}")
+    order = np.random.default_rng(seed).permutation(len(targets))
+    return [sorted(targets[at] for at in order[start::number]) for start in range(number)]
+
+
+def load() -> tuple[TaskCollection, MoleculeACE]:
+    """Return the 30 sets and their protocol; errors as those of `catalogue.moleculeace.load`."""
+    collection = moleculeace.load()
+    return collection, MoleculeACE(moleculeace.cliffs(collection))
