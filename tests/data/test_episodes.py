@@ -1,27 +1,25 @@
 """Episodes: disjoint, grouped, stratified, and a pure function of (seed, number)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from metamedica.blocks import laid_out, rows_of_table
 from metamedica.data.collection import Task, TaskCollection
-from metamedica.data.episodes import EpisodePlan, EpisodeSampler, draw, fixed_episodes, gather, labelled
+from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes, gather, labelled
 from metamedica.errors import TaskError
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch
-
-_CASES = 400
+from plain_tasks import CASES, classes_task, regression_task
 
 
 def _collection(tasks: Sequence[Task]) -> TaskCollection:
     """Return a collection whose features say which case a row is: block "row" holds the row's number."""
-    rows = torch.arange(_CASES)
+    rows = torch.arange(CASES)
     features = {
         "row": rows.to(torch.float32)[:, None],
         "counts": torch.stack([rows % 251, rows % 7], dim=1).to(torch.uint8),
@@ -29,19 +27,6 @@ def _collection(tasks: Sequence[Task]) -> TaskCollection:
     return TaskCollection(
         "synthetic", [str(int(row)) for row in rows], features=features, tasks={task.name: task for task in tasks}
     )
-
-
-def _regression(name: str, n: int, *, seed: int = 0, groups: int | None = None) -> Task:
-    rng = np.random.default_rng(seed)
-    members = None if groups is None else tuple(f"g{int(i)}" for i in rng.integers(0, groups, n))
-    return Task(name, "regression", rng.permutation(_CASES)[:n], rng.normal(6, 1, n), unit="pIC50", groups=members)
-
-
-def _classes(name: str, labels: Sequence[int], *, groups: tuple[str, ...] | None = None, n_classes: int = 2) -> Task:
-    targets = np.array(labels, dtype=np.int64)
-    rows = np.random.default_rng(len(labels)).permutation(_CASES)[: len(labels)]
-    kind = "binary" if n_classes == 2 else "multiclass"
-    return Task(name, kind, rows, targets, classes=tuple(str(i) for i in range(n_classes)), groups=groups)
 
 
 def _cases(batch: LabelledBatch | CaseBatch, task: int) -> list[int]:
@@ -55,117 +40,8 @@ def _bytes(episodes: EpisodeBatch) -> list[bytes]:
     return [tensor.numpy().tobytes() for tensor in tensors]
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """A task that hypothesis draws: the task itself is made in the test, where the shape checks may use `random`."""
-
-    kind: str
-    values: list[int]
-    codes: list[int] | None
-
-    def task(self) -> Task:
-        rows = np.random.default_rng(len(self.values)).permutation(_CASES)[: len(self.values)]
-        groups = None if self.codes is None else tuple(f"g{code}" for code in self.codes)
-        if self.kind == "regression":
-            return Task("t", "regression", rows, np.array(self.values, dtype=np.float64), groups=groups)
-        classes = tuple("abcd" if self.kind == "multiclass" else "ab")
-        return Task("t", self.kind, rows, np.array(self.values, dtype=np.int64), classes=classes, groups=groups)
-
-
-@st.composite
-def _recipes(draw_from: st.DrawFn) -> _Recipe:
-    """Any task an episode can be drawn from: any kind, with and without groups, classes as unbalanced as they come."""
-    n = draw_from(st.integers(4, 60))
-    kind = draw_from(st.sampled_from(["regression", "binary", "multiclass"]))
-    most = {"regression": 5, "binary": 1, "multiclass": 3}[kind]
-    values = draw_from(st.lists(st.integers(0, most), min_size=n, max_size=n))
-    codes = draw_from(st.none() | st.lists(st.integers(0, 7), min_size=n, max_size=n))
-    assume(len(set(values)) >= 2)
-    assume(codes is None or len(set(codes)) >= 3)
-    return _Recipe(kind, values, codes)
-
-
-@given(_recipes(), st.integers(2, 80), st.integers(1, 40), st.integers(0, 10))
-@settings(max_examples=300, deadline=None)
-def test_support_and_query_share_no_case_and_no_group(recipe: _Recipe, support: int, query: int, seed: int) -> None:
-    task = recipe.task()
-    left, right = draw(task, np.random.default_rng(seed), support=support, query=query)
-    assert not set(left.tolist()) & set(right.tolist())
-    assert len(set(left.tolist())) == len(left) >= 1
-    assert len(set(right.tolist())) == len(right) >= 1
-    assert len(left) <= support
-    assert len(right) <= query
-    if task.groups is not None:
-        assert not {task.groups[i] for i in left} & {task.groups[i] for i in right}
-
-
-@given(_recipes(), st.integers(2, 80), st.integers(0, 10))
-@settings(max_examples=300, deadline=None)
-def test_a_support_with_classes_always_holds_two_of_them(recipe: _Recipe, support: int, seed: int) -> None:
-    assume(recipe.kind != "regression")
-    task = recipe.task()
-    left, _ = draw(task, np.random.default_rng(seed), support=support, query=8)
-    assert len(set(task.targets[left].tolist())) >= 2
-
-
-@given(_recipes(), st.integers(2, 80), st.integers(1, 40), st.integers(0, 10))
-@settings(max_examples=300, deadline=None)
-def test_a_task_without_groups_fills_the_support_unless_it_is_too_small(
-    recipe: _Recipe, support: int, query: int, seed: int
-) -> None:
-    assume(recipe.codes is None)
-    task = recipe.task()
-    left, right = draw(task, np.random.default_rng(seed), support=support, query=query)
-    n = len(task)
-    assert len(left) == min(support, n - min(query, n // 2))
-    assert len(right) == min(query, n - len(left))
-
-
-@given(st.lists(st.integers(1, 40), min_size=2, max_size=5), st.integers(2, 60), st.integers(0, 20))
-@settings(max_examples=300, deadline=None)
-def test_classes_are_in_the_support_in_proportion_with_one_of_each_at_least(
-    sizes: list[int], support: int, seed: int
-) -> None:
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    n = len(labels)
-    assume(n >= support + 4)
-    task = Task("t", "multiclass", np.arange(n), labels, classes=tuple("abcde"[: len(sizes)]))
-    left, _ = draw(task, np.random.default_rng(seed), support=support, query=4)
-    counts = np.bincount(labels[left], minlength=len(sizes))
-    assert counts.sum() == support
-    if support >= len(sizes):
-        assert counts.min() >= 1
-    # at most one case a class from its share, and what the smallest classes were given beyond theirs
-    assert (np.abs(counts - support * np.array(sizes) / n) <= len(sizes)).all()
-
-
-def test_a_balanced_task_gives_a_balanced_support() -> None:
-    task = _classes("t", [0, 1] * 50)
-    for seed in range(20):
-        left, _ = draw(task, np.random.default_rng(seed), support=16, query=8)
-        assert abs(int(task.targets[left].sum()) - 8) <= 1
-
-
-def test_an_unbalanced_task_gives_an_unbalanced_support() -> None:
-    task = _classes("t", [1] * 10 + [0] * 90)
-    shares = [
-        float(task.targets[draw(task, np.random.default_rng(seed), support=20, query=8)[0]].mean())
-        for seed in range(50)
-    ]
-    assert abs(np.mean(shares) - 0.1) < 0.02
-
-
-def test_every_case_is_drawn_into_support_and_query_alike() -> None:
-    task = _regression("t", 20)
-    seen = np.zeros((2, 20))
-    for seed in range(2000):
-        for side, positions in enumerate(draw(task, np.random.default_rng(seed), support=5, query=5)):
-            seen[side, positions] += 1
-    assert np.abs(seen / 2000 - 0.25).max() < 0.05  # 5 standard errors of a share of 1/4 in 2,000 draws
-
-
 def test_gather_pads_ragged_tasks_and_masks_the_padding() -> None:
-    collection = _collection([_regression("a", 30)])
+    collection = _collection([regression_task("a", 30)])
     batch = gather(collection, [np.array([5, 9, 250]), np.array([7])])
     assert batch.mask.tolist() == [[True, True, True], [True, False, False]]
     assert _cases(batch, 0) == [5, 9, 250]
@@ -177,11 +53,11 @@ def test_gather_pads_ragged_tasks_and_masks_the_padding() -> None:
 
 def test_gather_names_a_row_that_is_not_there() -> None:
     with pytest.raises(TaskError, match="outside 0 to 399"):
-        gather(_collection([_regression("a", 30)]), [np.array([400])])
+        gather(_collection([regression_task("a", 30)]), [np.array([400])])
 
 
 def test_labelled_gives_the_targets_of_the_cases_in_their_unit() -> None:
-    tasks = [_regression("a", 30), _regression("b", 20, seed=1)]
+    tasks = [regression_task("a", 30), regression_task("b", 20, seed=1)]
     batch = labelled(_collection(tasks), tasks, [np.array([3, 1]), np.array([19, 0, 4])])
     assert batch.kind == "regression"
     assert batch.n_classes is None
@@ -191,21 +67,21 @@ def test_labelled_gives_the_targets_of_the_cases_in_their_unit() -> None:
 
 
 def test_a_batch_of_different_numbers_of_classes_takes_the_largest() -> None:
-    tasks = [_classes("a", [0, 1, 2] * 4, n_classes=3), _classes("b", [0, 1, 2, 3] * 4, n_classes=4)]
+    tasks = [classes_task("a", [0, 1, 2] * 4, n_classes=3), classes_task("b", [0, 1, 2, 3] * 4, n_classes=4)]
     batch = labelled(_collection(tasks), tasks, [np.arange(3), np.arange(4)])
     assert batch.n_classes == 4
     assert batch.targets.dtype == torch.int64
 
 
 def test_tasks_of_two_kinds_do_not_fit_in_one_batch() -> None:
-    tasks = [_regression("a", 30), _classes("b", [0, 1] * 10)]
+    tasks = [regression_task("a", 30), classes_task("b", [0, 1] * 10)]
     with pytest.raises(TaskError, match="one kind, got binary, regression"):
         labelled(_collection(tasks), tasks, [np.arange(2), np.arange(2)])
 
 
 def _mixed() -> TaskCollection:
-    tasks = [_regression(f"r{i}", 18 + 11 * i, seed=i, groups=None if i % 2 else 6) for i in range(8)]
-    tasks += [_classes(f"c{i}", [0, 1, 1] * (8 + i)) for i in range(4)]
+    tasks = [regression_task(f"r{i}", 18 + 11 * i, seed=i, groups=None if i % 2 else 6) for i in range(8)]
+    tasks += [classes_task(f"c{i}", [0, 1, 1] * (8 + i)) for i in range(4)]
     return _collection(tasks)
 
 
@@ -262,7 +138,7 @@ def test_batches_of_the_sampler_hold_the_tasks_they_name() -> None:
 
 
 def test_a_regression_task_seen_as_binary_is_active_above_a_threshold_between_its_quantiles() -> None:
-    task = _regression("a", 100)
+    task = regression_task("a", 100)
     collection = _collection([task])
     plan = EpisodePlan(support=(16,), query=84, tasks_per_batch=1, binary_share=1.0)
     sampler = EpisodeSampler(collection, ["a"], plan, seed=0)
@@ -296,13 +172,13 @@ def test_a_regression_task_with_two_values_is_still_seen_in_two_classes() -> Non
 
 @pytest.mark.parametrize(("share", "kinds"), [(0.0, {"regression"}), (1.0, {"binary"})])
 def test_the_binary_share_decides_how_regression_tasks_are_seen(share: float, kinds: set[str]) -> None:
-    collection = _collection([_regression(f"r{i}", 40, seed=i) for i in range(3)])
+    collection = _collection([regression_task(f"r{i}", 40, seed=i) for i in range(3)])
     sampler = EpisodeSampler(collection, collection.names(), EpisodePlan(binary_share=share), seed=0)
     assert {sampler.batch(number).support.kind for number in range(20)} == kinds
 
 
 def test_larger_tasks_are_drawn_more_often_as_the_root_of_their_size() -> None:
-    collection = _collection([_regression("small", 36), _regression("large", 324, seed=1)])
+    collection = _collection([regression_task("small", 36), regression_task("large", 324, seed=1)])
     plan = EpisodePlan(support=(4,), query=4, tasks_per_batch=1)
     sampler = EpisodeSampler(collection, ["small", "large"], plan, seed=0)
     large = np.mean([int(sampler.batch(number).task_index[0]) for number in range(1000)])
@@ -312,10 +188,10 @@ def test_larger_tasks_are_drawn_more_often_as_the_root_of_their_size() -> None:
 def test_tasks_that_give_no_episode_are_left_out_and_named() -> None:
     collection = _collection(
         [
-            _regression("good", 40),
-            _regression("small", 10),
-            _classes("one class", [1] * 40),
-            _classes("two hospitals", [0, 1] * 20, groups=("a", "b") * 20),
+            regression_task("good", 40),
+            regression_task("small", 10),
+            classes_task("one class", [1] * 40),
+            classes_task("two hospitals", [0, 1] * 20, groups=("a", "b") * 20),
         ]
     )
     sampler = EpisodeSampler(collection, collection.names(), EpisodePlan(), seed=0)
@@ -333,12 +209,7 @@ def test_no_task_left_is_one_clear_sentence() -> None:
         match=r"^none of the 1 tasks gives an episode; for example 'small' has 10 cases, at least 16 are needed: "
         r"give larger tasks or lower min_cases$",
     ):
-        EpisodeSampler(_collection([_regression("small", 10)]), ["small"], EpisodePlan(), seed=0)
-
-
-def test_drawing_from_a_task_that_is_too_small_is_refused_by_name() -> None:
-    with pytest.raises(TaskError, match="task 'tiny' has 3 cases, at least 4 are needed"):
-        draw(_regression("tiny", 3), np.random.default_rng(0), support=4, query=4)
+        EpisodeSampler(_collection([regression_task("small", 10)]), ["small"], EpisodePlan(), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +235,7 @@ def test_fixed_episodes_are_the_same_every_time_and_hold_every_task_in_every_dra
 
 @pytest.mark.parametrize("sizes", [(4, 8), (4, 8, 12), (4, 8, 12, 16)])
 def test_fixed_episodes_meet_every_size_in_both_kinds(sizes: tuple[int, ...]) -> None:
-    collection = _collection([_regression("a", 60)])
+    collection = _collection([regression_task("a", 60)])
     plan = EpisodePlan(support=sizes, query=6, tasks_per_batch=3)
     batches = fixed_episodes(collection, ["a"], plan, seed=0, draws=2 * len(sizes))
     met = {(batch.support.kind, int(batch.support.counts()[0])) for batch in batches}
@@ -376,10 +247,10 @@ def test_the_fingerprint_changes_with_anything_that_changes_the_batches() -> Non
         collection = _collection(tasks)
         return EpisodeSampler(collection, collection.names(), plan, seed=seed).fingerprint()
 
-    base = [_regression("a", 40)]
+    base = [regression_task("a", 40)]
     other = Task("a", "regression", base[0].rows, base[0].targets + 1e-9)
     plan = EpisodePlan()
-    assert fingerprint(base, plan, 0) == fingerprint([_regression("a", 40)], plan, 0)
+    assert fingerprint(base, plan, 0) == fingerprint([regression_task("a", 40)], plan, 0)
     assert len({fingerprint(base, plan, 0), fingerprint([other], plan, 0), fingerprint(base, plan, 1)}) == 3
     assert fingerprint(base, EpisodePlan(query=31), 0) != fingerprint(base, plan, 0)
     changed = _collection(base)
@@ -389,9 +260,9 @@ def test_the_fingerprint_changes_with_anything_that_changes_the_batches() -> Non
 
 def test_with_tables_the_episodes_are_the_same_and_wide_blocks_that_are_mostly_zero_are_rows_of_a_table() -> None:
     rng = np.random.default_rng(0)
-    bits = torch.from_numpy((rng.random((_CASES, 300)) < 0.03).astype(np.uint8))
-    collection = _collection([_regression("a", 60), _regression("b", 40, seed=1)]).with_blocks(
-        {"bits": bits, "full": torch.ones(_CASES, 300, dtype=torch.uint8)}
+    bits = torch.from_numpy((rng.random((CASES, 300)) < 0.03).astype(np.uint8))
+    collection = _collection([regression_task("a", 60), regression_task("b", 40, seed=1)]).with_blocks(
+        {"bits": bits, "full": torch.ones(CASES, 300, dtype=torch.uint8)}
     )
     plain = EpisodeSampler(collection, ["a", "b"], EpisodePlan(support=(16, 32), query=20, tasks_per_batch=2), seed=3)
     sparse = plain.with_tables({"bits", "full", "row"})

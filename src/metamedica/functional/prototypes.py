@@ -55,7 +55,7 @@ def relative_squares(
     """
     centre = means.mean(1, keepdim=True)
     own = means - centre
-    return torch.baddbmm(own.square().sum(-1)[:, None], query - centre, own.mT, alpha=-2)
+    return (query - centre) @ (-2 * own).mT + own.square().sum(-1)[:, None]
 
 
 def regularised_gaussians(
