@@ -29,7 +29,6 @@ from metamedica.run import Run, duration
 from metamedica.schedule import TrainingSettings
 from metamedica.types import ClosedForm, EpisodeBatch, Learner, Progress
 from metamedica.validation import mean_log_likelihood
-from metamedica.validation import mean_log_likelihood
 
 __all__ = ["TrainingInterrupted", "TrainingResult", "TrainingSettings", "duration", "mean_log_likelihood", "train"]
 
@@ -196,8 +195,12 @@ def train(
                 learner.fit_prior(ready)
         score = mean_log_likelihood(learner, ready) if ready else None
         row = {"step": 1, "loss": None, "valid": score}
+        if watch is not None and score is not None:
+            watch(1, score)
         if progress is not None:
-            progress(1, 1, f"learned from {len(tasks)} tasks at once" + ("" if score is None else f", valid {score:.3f}"))
+            progress(
+                1, 1, f"learned from {len(tasks)} tasks at once" + ("" if score is None else f", valid {score:.3f}")
+            )
         return TrainingResult((row,), 1, 1, score, time.monotonic() - start)
     folder = None if checkpoints is None else CheckpointFolder(checkpoints)
     with joined() as ranks:

@@ -198,7 +198,8 @@ class RawEncoder(Encoder, ABC):
 
     def summary(self, features: Features) -> Float[Tensor, "*batch summary"]:
         """Return a few columns of size about 1 whose differences tell how far apart cases are; by default the raw vector."""
-        return self(features)
+        vectors: Tensor = self(features)
+        return vectors
 
 
 class Learner(nn.Module, ABC, Generic[State]):

@@ -13,21 +13,27 @@ so that fifty analogues of one series count for little more than one of them.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from torch import Tensor
+from torch.nn.functional import pad
 
+from metamedica.errors import TaskError
+from metamedica.functional.gaussian_process import signed_targets
 from metamedica.functional.kernels import rbf_kernel
-from metamedica.types import LabelledBatch
+from metamedica.types import LabelledBatch, RawEncoder, TaskKind
 
+MOST_SAMPLED = 64
+"""Cases of a task that say what its covariance is like."""
 OFFSET_VARIANCE = 1.0
 """B: prior variance of a task's own level, in standard units."""
+START_NOISE = 0.3
+"""Noise before anything was learned; the kernels share what is left of 1."""
 _LEAST_SHARE = 1e-3
-_START_NOISE = 0.3
 _SPREAD = 3.0
 _ROUNDING = 1e-6
 
@@ -69,7 +75,7 @@ def fit_own_covariance(
     """
     kernels, targets = kernels.double(), targets.double()
     count = kernels.shape[1]
-    start = torch.tensor([math.log((1 - _START_NOISE) / count)] * count + [math.log(_START_NOISE)]).double()
+    start = torch.tensor([math.log((1 - START_NOISE) / count)] * count + [math.log(START_NOISE)]).double()
     both = mask[:, :, None] & mask[:, None, :]
     eye = torch.eye(mask.shape[1], dtype=torch.float64)
 
@@ -102,7 +108,7 @@ def some_cases(task: LabelledBatch, most: int) -> LabelledBatch:
     if task.kind != "regression":
         labels = task.targets[0, order]
         rank = torch.zeros(n)
-        for label in labels.unique():
+        for label in torch.unique(labels):
             members = (labels == label).nonzero()[:, 0]
             rank[members] = (torch.arange(len(members)) + 0.5) / len(members)
             rank[members[0]] = 0.0
@@ -112,9 +118,10 @@ def some_cases(task: LabelledBatch, most: int) -> LabelledBatch:
 
 def spread_out(rows: Float[Tensor, "cases columns"], most: int) -> Float[Tensor, "some columns"]:
     """Return at most so many different rows, drawn by chance: the same ones whatever the order of the rows."""
-    different = rows.unique(dim=0)
+    different = torch.unique(rows, dim=0)
     order = torch.randperm(len(different), generator=torch.Generator().manual_seed(0))
-    return different[order[:most]]
+    some: Tensor = different[order[:most]]
+    return some
 
 
 def whiten(
@@ -124,7 +131,8 @@ def whiten(
     covariance = torch.einsum("c,cij->ij", own.weights, kernels.double()) + OFFSET_VARIANCE
     covariance.diagonal().add_(own.noise)
     cholesky = torch.linalg.cholesky(covariance)
-    return torch.linalg.solve_triangular(cholesky, values.double(), upper=False)
+    whitened: Tensor = torch.linalg.solve_triangular(cholesky, values.double(), upper=False)
+    return whitened
 
 
 def landmark_basis(landmarks: Float[Tensor, "landmarks summary"]) -> Float[Tensor, "landmarks rank"]:
@@ -134,7 +142,8 @@ def landmark_basis(landmarks: Float[Tensor, "landmarks summary"]) -> Float[Tenso
     """
     values, vectors = torch.linalg.eigh(rbf_kernel(landmarks, landmarks).double())
     kept = values > _ROUNDING * values[-1]
-    return vectors[:, kept] / values[kept].sqrt()
+    basis: Tensor = vectors[:, kept] / values[kept].sqrt()
+    return basis
 
 
 def ridge_over_tasks(
@@ -154,3 +163,86 @@ def ridge_over_tasks(
         moment.addmv_(design.mT, targets)
     solved: Tensor = torch.linalg.solve(gram, moment)
     return solved
+
+
+class Common(NamedTuple):
+    """What all tasks have in common: the covariance of what is a task's own, by kind, and the mean."""
+
+    own: dict[TaskKind, OwnCovariance]
+    mean: CommonMean
+
+
+class _Sample(NamedTuple):
+    """What a few cases of one task say of its covariance and of the features of m."""
+
+    kernels: Float[Tensor, "kernels n n"]
+    targets: Float[Tensor, " n"]
+    summary: Float[Tensor, "n summary"]
+    size: Float[Tensor, ""]
+    """Mean squared length of the flat features."""
+    width: int
+    """Number of the flat features."""
+
+
+def fit_common(
+    tasks: Iterable[LabelledBatch],
+    raw: RawEncoder,
+    kinds: Sequence[TaskKind],
+    *,
+    strength: float,
+    n_landmarks: int,
+    most_cases: int,
+) -> Common:
+    """Return what the tasks have in common. They are gone through twice; no more than one whole task is held at a time.
+
+    Args:
+        tasks: each a batch of one whole task without padding, standardised.
+        raw: `kernels` give the covariance, `flat` and `summary` the features of m.
+        kinds: of the tasks that count; m is learned from those of the first kind that occurs.
+        strength: inverse prior variance of m's weights, each of a feature of mean square 1.
+        n_landmarks: most cases at which the RBF part of m stands.
+        most_cases: a task with more is cut down to so many for learning m.
+
+    Raises:
+        TaskError: no task of these kinds.
+    """
+    samples: dict[TaskKind, list[_Sample]] = {kind: [] for kind in kinds}
+    for task in tasks:
+        if task.kind in samples:
+            samples[task.kind].append(_sample(some_cases(task, MOST_SAMPLED), raw))
+    own = {kind: _own_covariance(each) for kind, each in samples.items() if each}
+    if not own:
+        raise TaskError(f"no task is of kind {' or '.join(kinds)}; choose another learner")
+    taught = next(iter(own))
+    size = torch.stack([sample.size for sample in samples[taught]]).mean().sqrt().double()
+    landmarks = spread_out(torch.cat([sample.summary for sample in samples[taught]]), n_landmarks)
+    basis = landmark_basis(landmarks)
+
+    def whitened() -> Iterator[tuple[Tensor, Tensor]]:
+        for task in tasks:
+            if task.kind == taught:
+                batch = some_cases(task, most_cases)
+                features, targets = batch.features, signed_targets(batch)[0].double()
+                curved = rbf_kernel(raw.summary(features)[0], landmarks).double() @ basis
+                columns = torch.cat([raw.flat(features)[0].double() / size, curved, targets], dim=1)
+                found = whiten(own[taught], raw.kernels(features, features)[0], columns)
+                yield found[:, :-1], found[:, -1]
+
+    width = samples[taught][0].width
+    solved = ridge_over_tasks(whitened(), width + basis.shape[1], strength=strength)
+    return Common(own, CommonMean(solved[:width] / size, landmarks, basis @ solved[width:]))
+
+
+def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:
+    flat = raw.flat(batch.features)[0]
+    kernels, summary = raw.kernels(batch.features, batch.features)[0], raw.summary(batch.features)[0]
+    return _Sample(kernels, signed_targets(batch)[0, :, 0], summary, flat.square().sum(-1).mean(), int(flat.shape[-1]))
+
+
+def _own_covariance(samples: Sequence[_Sample]) -> OwnCovariance:
+    most = max(len(sample.targets) for sample in samples)
+    short = [most - len(sample.targets) for sample in samples]
+    kernels = [pad(sample.kernels, (0, less, 0, less)) for sample, less in zip(samples, short, strict=True)]
+    targets = [pad(sample.targets, (0, less)) for sample, less in zip(samples, short, strict=True)]
+    mask = [torch.arange(most) < most - less for less in short]
+    return fit_own_covariance(torch.stack(kernels), torch.stack(targets), torch.stack(mask))

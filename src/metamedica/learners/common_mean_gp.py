@@ -1,7 +1,7 @@
 """Gaussian process whose prior mean, covariance and noise are learned from all earlier tasks, in closed form."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
@@ -9,20 +9,8 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import pad
 
-from metamedica.errors import TaskError
-from metamedica.functional.common_mean import (
-    OFFSET_VARIANCE,
-    CommonMean,
-    OwnCovariance,
-    fit_own_covariance,
-    landmark_basis,
-    ridge_over_tasks,
-    some_cases,
-    spread_out,
-    whiten,
-)
+from metamedica.functional.common_mean import OFFSET_VARIANCE, START_NOISE, CommonMean, fit_common
 from metamedica.functional.gaussian_process import (
     Posterior,
     average_law,
@@ -32,7 +20,6 @@ from metamedica.functional.gaussian_process import (
     predict_from_covariance,
     signed_targets,
 )
-from metamedica.functional.kernels import rbf_kernel
 from metamedica.functional.process_learner import ProcessLearner
 from metamedica.types import (
     Between,
@@ -57,8 +44,6 @@ SCALES = (0.5, 1.0, 2.0)
 """Factors of the learned kernel weights that are averaged over."""
 NOISES = (0.4, 1.0, 2.5)
 """Factors of the learned noise that are averaged over."""
-MOST_SAMPLED = 64
-"""Cases of a task that say what its covariance is like."""
 _FITTED = ("weights", "noise", "linear", "landmarks", "landmark_weights")
 """Buffers whose sizes are known once tasks have been seen."""
 
@@ -103,6 +88,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         "n_landmarks": OneOf((100, 300, 1000)),
         "most_cases": None,
     }
+    cells: Tensor
     weights: Tensor
     noise: Tensor
     linear: Tensor
@@ -121,13 +107,16 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         cells = torch.tensor(list(product(LEANINGS, SCALES, NOISES)))
         self.register_buffer("cells", cells, persistent=False)
         self.register_buffer("log_prior", torch.full((len(KINDS), len(cells)), -math.log(len(cells))))
-        for name, shape in zip(_FITTED, ((2, 0), (2,), (0,), (0, 0), (0,)), strict=True):
-            self.register_buffer(name, torch.full(shape, 0.3))
+        self.register_buffer("weights", torch.zeros(len(KINDS), 0))
+        self.register_buffer("noise", torch.full((len(KINDS),), START_NOISE))
+        self.register_buffer("linear", torch.zeros(0))
+        self.register_buffer("landmarks", torch.zeros(0, 0))
+        self.register_buffer("landmark_weights", torch.zeros(0))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name in _FITTED:
+        for name in _FITTED:  # torch refuses another size
             if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], dtype=getattr(self, name).dtype))
+                setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _mean(self, features: Features) -> Float[Tensor, "*batch n"]:
@@ -145,7 +134,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         kernels = self.raw.kernels(left, right)
         weights = self.weights[KINDS.index(kind)]
         if len(weights) == 0:
-            weights = kernels.new_full((kernels.shape[-3],), (1 - 0.3) / kernels.shape[-3])
+            weights = kernels.new_full((kernels.shape[-3],), (1 - START_NOISE) / kernels.shape[-3])
         return torch.einsum("c,tcij->tij", weights, kernels), weights.sum()
 
     def adapt(self, support: LabelledBatch) -> CommonMeanState:
@@ -191,51 +180,14 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         Raises:
             TaskError: no task of a kind that the learner allows.
         """
-        samples: dict[TaskKind, list[LabelledBatch]] = {kind: [] for kind in KINDS}
-        for task in tasks:
-            if task.kind in self.kinds:
-                samples[task.kind].append(some_cases(task, MOST_SAMPLED))
-        taught = [kind for kind in KINDS if samples[kind]]
-        if not taught:
-            raise TaskError(f"got {len(tasks)} tasks and none is of kind {' or '.join(KINDS)}; choose another learner")
+        found = fit_common(
+            tasks, self.raw, KINDS, strength=self.strength, n_landmarks=self.n_landmarks, most_cases=self.most_cases
+        )
         like = self.log_prior
-        owns = {kind: self._own_covariance(samples[kind]) for kind in taught}
-        each = [owns.get(kind, owns[taught[0]]) for kind in KINDS]
-        self.weights = torch.stack([own.weights for own in each]).to(like)
-        self.noise = torch.stack([own.noise for own in each]).to(like)
-        chosen, own = taught[0], owns[taught[0]]
-        seen = [batch.features for batch in samples[chosen]]
-        size = torch.stack([self.raw.flat(features)[0].square().sum(-1).mean() for features in seen]).mean().sqrt()
-        landmarks = spread_out(torch.cat([self.raw.summary(features)[0] for features in seen]), self.n_landmarks)
-        basis = landmark_basis(landmarks)
-
-        def whitened() -> Iterator[tuple[Tensor, Tensor]]:
-            for task in tasks:
-                if task.kind == chosen:
-                    batch = some_cases(task, self.most_cases)
-                    features, targets = batch.features, signed_targets(batch)[0]
-                    curved = rbf_kernel(self.raw.summary(features)[0], landmarks).to(basis) @ basis
-                    columns = [self.raw.flat(features)[0].to(basis) / size.to(basis), curved, targets.to(basis)]
-                    found = whiten(own, self.raw.kernels(features, features)[0], torch.cat(columns, dim=1))
-                    yield found[:, :-1], found[:, -1]
-
-        width = self.raw.flat(seen[0]).shape[-1]
-        solved = ridge_over_tasks(whitened(), width + basis.shape[1], strength=self.strength)
-        self.linear = (solved[:width] / size.to(solved)).to(like)
-        self.landmarks = landmarks.to(like)
-        self.landmark_weights = (basis @ solved[width:]).to(like)
-
-    def _own_covariance(self, samples: Sequence[LabelledBatch]) -> OwnCovariance:
-        """Return kernel weights and noise that explain a few cases of every task best."""
-        most = max(int(batch.mask.shape[1]) for batch in samples)
-        kernels, targets, mask = [], [], []
-        for batch in samples:
-            n = int(batch.mask.shape[1])
-            found = self.raw.kernels(batch.features, batch.features)[0]
-            kernels.append(pad(found, (0, most - n, 0, most - n)))
-            targets.append(pad(signed_targets(batch)[0, :, 0], (0, most - n)))
-            mask.append(torch.arange(most) < n)
-        return fit_own_covariance(torch.stack(kernels), torch.stack(targets), torch.stack(mask))
+        owns = [found.own.get(kind, next(iter(found.own.values()))) for kind in KINDS]
+        self.weights = torch.stack([own.weights for own in owns]).to(like)
+        self.noise = torch.stack([own.noise for own in owns]).to(like)
+        self.linear, self.landmarks, self.landmark_weights = (part.to(like) for part in found.mean)
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Set the prior over cells of each kind to the one that maximises the query likelihood; the fewer tasks, the nearer to uniform."""
@@ -251,6 +203,4 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
                     evidence.append(state.posterior.log_weight - self.log_prior[at])
             n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in batches])))
             uniform = torch.full_like(self.log_prior[at], -math.log(self.log_prior.shape[1]))
-            self.log_prior[at] = fit_cell_prior(
-                torch.cat(evidence), torch.cat(scores), uniform, strength=1 / n_tasks
-            )
+            self.log_prior[at] = fit_cell_prior(torch.cat(evidence), torch.cat(scores), uniform, strength=1 / n_tasks)
