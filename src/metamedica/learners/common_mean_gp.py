@@ -66,8 +66,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
     fitted on meta-valid tasks, whose cases m has not seen. Nothing of the earlier cases is kept but m and its landmarks' summaries.
 
     Deviates: Leroy et al. share a mean over time, given at each instant, and find the covariances by EM; here m is a function of the
-    case with a Gaussian prior over its weights, its remaining uncertainty is left out, and a task's hyper-parameters are averaged over a
-    grid. Classes are learned by least squares on +1 / -1.
+    case with a Gaussian prior over its weights, the covariances are fitted once, before m, and a task's hyper-parameters are averaged
+    over a grid, which takes care of what m explains and of how uncertain it is. Classes are learned by least squares on +1 / -1.
 
     Args:
         raw: its `kernels` compare cases, its `flat` and `summary` describe them to m.
