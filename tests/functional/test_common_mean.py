@@ -91,11 +91,11 @@ def test_features_by_landmarks_give_the_kernel_back_at_the_landmarks() -> None:
 def test_the_mean_is_its_linear_part_and_its_bumps_over_any_leading_axes() -> None:
     rng = np.random.default_rng(3)
     linear, landmarks, weights = rng.normal(size=4), rng.normal(size=(5, 2)), rng.normal(size=5)
-    flat, summary = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 2))
+    raw, summary = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 2))
     squares = ((summary[:, :, None] - landmarks) ** 2).sum(-1)
-    want = flat @ linear + np.exp(-0.5 * squares / 2) @ weights
+    want = raw @ linear + np.exp(-0.5 * squares / 2) @ weights
     found = CommonMean(torch.tensor(linear), torch.tensor(landmarks), torch.tensor(weights))
-    np.testing.assert_allclose(found(torch.tensor(flat), torch.tensor(summary)).numpy(), want, atol=1e-12)
+    np.testing.assert_allclose(found(torch.tensor(raw), torch.tensor(summary)).numpy(), want, atol=1e-12)
 
 
 def test_a_large_task_is_cut_down_to_the_same_cases_each_time_in_the_shares_of_its_classes() -> None:

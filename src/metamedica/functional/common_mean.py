@@ -46,19 +46,19 @@ class OwnCovariance(NamedTuple):
 
 
 class CommonMean(NamedTuple):
-    """m(x) = flat(x) linear + k(summary(x), landmarks) weights, with k the RBF kernel of length 1 per column."""
+    """m(x) = raw(x) linear + k(summary(x), landmarks) weights, with k the RBF kernel of length 1 per column."""
 
-    linear: Float[Tensor, " flat"]
+    linear: Float[Tensor, " raw"]
     landmarks: Float[Tensor, "landmarks summary"]
     weights: Float[Tensor, " landmarks"]
 
     def __call__(
-        self, flat: Float[Tensor, "*batch n flat"], summary: Float[Tensor, "*batch n summary"]
+        self, raw: Float[Tensor, "*batch n raw"], summary: Float[Tensor, "*batch n summary"]
     ) -> Float[Tensor, "*batch n"]:
         """Return m of each case."""
         rows = summary.reshape(-1, summary.shape[-1])
         curved = rbf_kernel(rows, self.landmarks) @ self.weights
-        return flat @ self.linear + curved.reshape(summary.shape[:-1])
+        return raw @ self.linear + curved.reshape(summary.shape[:-1])
 
 
 def fit_own_covariance(
@@ -179,9 +179,9 @@ class _Sample(NamedTuple):
     targets: Float[Tensor, " n"]
     summary: Float[Tensor, "n summary"]
     size: Float[Tensor, ""]
-    """Mean squared length of the flat features."""
+    """Mean squared length of the raw vectors."""
     width: int
-    """Number of the flat features."""
+    """Length of the raw vectors."""
 
 
 def fit_common(
@@ -197,7 +197,7 @@ def fit_common(
 
     Args:
         tasks: each a batch of one whole task without padding, standardised.
-        raw: `kernels` give the covariance, `flat` and `summary` the features of m.
+        raw: `kernels` give the covariance, the raw vectors and `summary` the features of m.
         kinds: of the tasks that count; m is learned from those of the first kind that occurs.
         strength: inverse prior variance of m's weights, each of a feature of mean square 1.
         n_landmarks: most cases at which the RBF part of m stands.
@@ -224,7 +224,7 @@ def fit_common(
                 batch = some_cases(task, most_cases)
                 features, targets = batch.features, signed_targets(batch)[0].double()
                 curved = rbf_kernel(raw.summary(features)[0], landmarks).double() @ basis
-                columns = torch.cat([raw.flat(features)[0].double() / size, curved, targets], dim=1)
+                columns = torch.cat([raw(features)[0].double() / size, curved, targets], dim=1)
                 found = whiten(own[taught], raw.kernels(features, features)[0], columns)
                 yield found[:, :-1], found[:, -1]
 
@@ -234,9 +234,9 @@ def fit_common(
 
 
 def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:
-    flat = raw.flat(batch.features)[0]
+    vectors = raw(batch.features)[0]
     kernels, summary = raw.kernels(batch.features, batch.features)[0], raw.summary(batch.features)[0]
-    return _Sample(kernels, signed_targets(batch)[0, :, 0], summary, flat.square().sum(-1).mean(), int(flat.shape[-1]))
+    return _Sample(kernels, signed_targets(batch)[0, :, 0], summary, vectors.square().sum(-1).mean(), raw.dim)
 
 
 def _own_covariance(samples: Sequence[_Sample]) -> OwnCovariance:

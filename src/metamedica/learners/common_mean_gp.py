@@ -60,8 +60,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
     """Gaussian process y = b + a m(x) + g(x) + e: m is common to all tasks, g is the task's own, with the raw encoder's kernels.
 
     Three things are learned, all without gradient steps on a network. The weights of the kernels and the noise maximise the marginal
-    likelihood of the earlier tasks (one set a kind of task). The common mean m, linear in the raw encoder's flat features plus an RBF
-    on its summary, is the posterior mean given all targets of all earlier tasks (`functional/common_mean`). How far a task leans on m
+    likelihood of the earlier tasks (one set a kind of task). The common mean m, linear in the raw vector plus an RBF on its
+    summary, is the posterior mean given all targets of all earlier tasks (`functional/common_mean`). How far a task leans on m
     (a), and how its own scale and noise differ, is averaged over a grid by marginal likelihood, under a prior over the cells that is
     fitted on meta-valid tasks, whose cases m has not seen. Nothing of the earlier cases is kept but m and its landmarks' summaries.
 
@@ -70,7 +70,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
     over a grid, which takes care of what m explains and of how uncertain it is. Classes are learned by least squares on +1 / -1.
 
     Args:
-        raw: its `kernels` compare cases, its `flat` and `summary` describe them to m.
+        raw: its `kernels` compare cases, its vectors and its `summary` describe them to m.
         strength: inverse prior variance of m's weights, each of features of mean square 1.
         n_landmarks: most cases at which the RBF part of m stands.
         most_cases: a task with more is cut down to so many, by chance, for learning m.
@@ -121,11 +121,13 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
 
     def _mean(self, features: Features) -> Float[Tensor, "*batch n"]:
         """Return the common mean; 0 before anything was learned."""
-        flat = self.raw.flat(features)
+        vectors = self.raw(features)
         if len(self.linear) == 0:
-            return flat.new_zeros(flat.shape[:-1])
-        mean = CommonMean(self.linear, self.landmarks, self.landmark_weights)
-        return mean(flat, self.raw.summary(features))
+            return vectors.new_zeros(vectors.shape[:-1])
+        mean: Tensor = CommonMean(self.linear, self.landmarks, self.landmark_weights)(
+            vectors, self.raw.summary(features)
+        )
+        return mean
 
     def _signal(
         self, left: Features, right: Features, kind: TaskKind
@@ -134,7 +136,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         kernels = self.raw.kernels(left, right)
         weights = self.weights[KINDS.index(kind)]
         if len(weights) == 0:
-            weights = kernels.new_full((kernels.shape[-3],), (1 - START_NOISE) / kernels.shape[-3])
+            count = kernels.shape[-3]
+            weights = torch.full((count,), (1 - START_NOISE) / count, dtype=weights.dtype, device=weights.device)
         return torch.einsum("c,tcij->tij", weights, kernels), weights.sum()
 
     def adapt(self, support: LabelledBatch) -> CommonMeanState:
