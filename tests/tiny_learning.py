@@ -1,4 +1,4 @@
-"""Every learner that learns from tasks, on a small collection of vectors: what gradients are compared on."""
+"""Every learner that learns from tasks by gradient steps, on a small collection of vectors: what gradients are compared on."""
 
 import inspect
 from typing import Any
@@ -13,15 +13,17 @@ from metamedica.data.episodes import EpisodePlan, EpisodeSampler
 from metamedica.encoders.mlp import MLP
 from metamedica.outer_gradient import learned_parameters
 from metamedica.testing import SIZE, VectorRaw
-from metamedica.types import Learner, TaskKind
+from metamedica.types import ClosedForm, Learner, TaskKind
 
 N_TASKS = 7
 _CASES = 200
 
 
 def learns(name: str, kind: TaskKind) -> bool:
-    """Return whether meta-training of this learner on tasks of this kind exists."""
+    """Return whether meta-training of this learner by gradient steps on tasks of this kind exists."""
     made = registry.learner_class(name)
+    if issubclass(made, ClosedForm):
+        return False
     with_heads = "n_tasks" in inspect.signature(made).parameters  # one head per task: several classes share none
     return kind in made.kinds and learner(name).learns_from_tasks() and not (with_heads and kind == "multiclass")
 

@@ -16,6 +16,7 @@ from metamedica.errors import TaskError
 from metamedica.functional.targets import standardise_episodes
 from metamedica.types import (
     CaseBatch,
+    ClosedForm,
     Encoder,
     EpisodeBatch,
     Features,
@@ -236,6 +237,25 @@ class _Trial:
         new.load_state_dict(taught.state_dict())
         self.same(self.law_of(new), self.law_of(taught), "the state_dict does not carry all that it knows", exact=True)
 
+    def check_closed_form(self) -> None:
+        if not isinstance(self.learner, ClosedForm):
+            return
+        tasks = self.whole_tasks()
+        taught, again, new = _built(self.make), _built(self.make), _built(self.make, 1)
+        for learner, given in ((taught, tasks), (again, tasks[::-1])):
+            assert isinstance(learner, ClosedForm)
+            learner.fit_tasks(given)
+        found = self.law_of(taught)
+        self.expect(not torch.allclose(found, self.want), "fit_tasks teaches nothing")
+        self.same(self.law_of(again), found, "the order of the tasks in fit_tasks changes the law")
+        new.load_state_dict(taught.state_dict())
+        self.same(self.law_of(new), found, "the state_dict does not carry all that fit_tasks has taught", exact=True)
+
+    def whole_tasks(self) -> list[LabelledBatch]:
+        """Return a few tasks, each a batch of its own."""
+        others = [vector_episodes(self.kind, seed=seed) for seed in (2, 3)]
+        return [_rows(side.query, [task], axis=0) for side in others for task in range(N_TASKS)]
+
     def check_leave_one_out(self) -> None:
         if not isinstance(self.learner, LeaveOneOut):
             return
@@ -285,7 +305,7 @@ def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-10)
     Laws of the right size and finite; nothing written to the learner or its input; tasks, query cases, order of the support, padding
     and batching do not matter; the same without gradients, from the same seed, and from a `state_dict`; small supports are
     answered or refused with `TaskError`; leave-one-out in closed form equals refitting; meta-training has a gradient, and its loss is a
-    mean over tasks.
+    mean over tasks; a fit in closed form teaches, whatever the order of the tasks.
 
     Args:
         make: builds a new learner on vectors of length `SIZE`, for example `lambda: on_vectors(MyLearner)`.
@@ -301,7 +321,8 @@ def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-10)
             trial = _Trial(make, kind, tolerance)
             for check in [getattr(trial, one) for one in vars(_Trial) if one.startswith("check_")]:
                 check()
-            taught = (learner.learns_from_tasks() and trial.teaches()) or taught
+            steps = learner.learns_from_tasks() and not isinstance(learner, ClosedForm)
+            taught = (steps and trial.teaches()) or taught or isinstance(learner, ClosedForm)
             continue
         try:
             learner.adapt(vector_episodes(kind).support)

@@ -15,15 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
+
 from metamedica import fingerprints
 from metamedica.checkpoints import Checkpoint, CheckpointFolder
 from metamedica.data.episodes import EpisodeSampler
+from metamedica.data.whole_tasks import WholeTasks
 from metamedica.errors import InputError
+from metamedica.functional.targets import standardise_episodes
 from metamedica.interruption import TrainingInterrupted, interruptible
 from metamedica.ranks import Ranks, joined
 from metamedica.run import Run, duration
 from metamedica.schedule import TrainingSettings
-from metamedica.types import EpisodeBatch, Learner, Progress
+from metamedica.types import ClosedForm, EpisodeBatch, Learner, Progress
 from metamedica.validation import mean_log_likelihood
 
 __all__ = ["TrainingInterrupted", "TrainingResult", "TrainingSettings", "duration", "mean_log_likelihood", "train"]
@@ -153,7 +157,8 @@ def train(
     and all return with the same weights; the first one writes checkpoints and tells the progress.
 
     Where there are meta-valid episodes, `learner.fit_prior` is called with them at the end, once. A learner without parameters is
-    left as it is.
+    left as it is. One that is fitted in closed form (`types.ClosedForm`) sees every whole task once instead of steps, on the CPU, in
+    every process alike; it writes no checkpoint.
 
     Args:
         learner: on the device where it shall learn.
@@ -180,6 +185,23 @@ def train(
         raise InputError("resume was asked for without a checkpoint folder; give the folder")
     if not learner.learns_from_tasks():
         return TrainingResult()
+    if isinstance(learner, ClosedForm):
+        start = time.monotonic()
+        tasks = WholeTasks(sampler.collection, sampler.names, binary=sampler.plan.binary_share > 0)
+        with torch.no_grad():
+            learner.to("cpu").eval().fit_tasks(tasks)
+            ready = [standardise_episodes(batch) for batch in validation]
+            if ready:
+                learner.fit_prior(ready)
+        score = mean_log_likelihood(learner, ready) if ready else None
+        row = {"step": 1, "loss": None, "valid": score}
+        if watch is not None and score is not None:
+            watch(1, score)
+        if progress is not None:
+            progress(
+                1, 1, f"learned from {len(tasks)} tasks at once" + ("" if score is None else f", valid {score:.3f}")
+            )
+        return TrainingResult((row,), 1, 1, score, time.monotonic() - start)
     folder = None if checkpoints is None else CheckpointFolder(checkpoints)
     with joined() as ranks:
         run = Run(learner, sampler, validation, settings, ranks=ranks, progress=progress)

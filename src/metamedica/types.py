@@ -192,6 +192,11 @@ class RawEncoder(Encoder, ABC):
     def flat(self, features: Features) -> Float[Tensor, "*batch flat"]:
         """Return every block side by side, scaled for linear models and trees."""
 
+    def summary(self, features: Features) -> Float[Tensor, "*batch summary"]:
+        """Return a few columns of size about 1 whose differences tell how far apart cases are; by default the raw vector."""
+        vectors: Tensor = self(features)
+        return vectors
+
 
 class Learner(nn.Module, ABC, Generic[State]):
     """A method: meta-parameters and two pure functions of a batch of tasks.
@@ -236,7 +241,7 @@ class Learner(nn.Module, ABC, Generic[State]):
 
     def learns_from_tasks(self) -> bool:
         """Return whether earlier tasks change the method; false for a method that starts from scratch."""
-        return any(p.requires_grad for p in self.parameters())
+        return isinstance(self, ClosedForm) or any(p.requires_grad for p in self.parameters())
 
 
 @dataclass(frozen=True)
@@ -275,6 +280,24 @@ class LeaveOneOut(ABC):
         Args:
             support: of every task.
             state: what `adapt` returned for this support, where the caller has it already.
+        """
+
+
+class ClosedForm(ABC):
+    """What a learner adds when it is fitted on all earlier tasks at once, without gradient steps; its `meta_loss` is then only a score."""
+
+    @abstractmethod
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        """Fit everything that the meta-training tasks teach; `fit_prior` follows on meta-valid tasks.
+
+        The same tasks in another order give the same up to rounding.
+
+        Args:
+            tasks: each a batch of one whole task without padding, standardised; made when asked for, so that memory holds one. A
+                regression task may come a second time as a binary one.
+
+        Raises:
+            TaskError: no task of a kind that the learner allows.
         """
 
 

@@ -1,6 +1,6 @@
 """Every learner of the folder keeps the contract, and the contract notices a learner that does not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,7 +12,17 @@ from torch.distributions import Categorical, Normal
 from metamedica import registry
 from metamedica.errors import TaskError
 from metamedica.testing import N_TASKS, VectorRaw, check_learner, on_vectors, vector_episodes
-from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, Learner, LeaveOneOut, Paper, TaskKind
+from metamedica.types import (
+    CaseBatch,
+    ClosedForm,
+    EpisodeBatch,
+    LabelledBatch,
+    Law,
+    Learner,
+    LeaveOneOut,
+    Paper,
+    TaskKind,
+)
 
 SMALLER: Mapping[str, Mapping[str, Any]] = {"random_forest": {"trees": 3}, "fine_tune": {"steps": 4}}
 """Settings that make a learner cheap without changing what the contract sees."""
@@ -282,6 +292,48 @@ class SumsOverTasks(Neighbours):
         return super().meta_loss(episodes) * len(episodes.task_index)
 
 
+class Level(Neighbours, ClosedForm):
+    """Starts from the level that earlier tasks have taught, in closed form: it keeps the contract."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("level", torch.zeros(()))
+
+    def adapt(self, support: LabelledBatch) -> Weighed:
+        state = super().adapt(support)
+        return replace(state, values=state.values * (1 + self.level))
+
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        self.level = 0.1 + torch.stack([task.targets.double().square().mean() for task in tasks]).mean()
+
+
+class TeachesNothing(Level):
+    """Looks at no task."""
+
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        self.level = torch.zeros((), dtype=torch.float64)
+
+
+class FirstTaskOnly(Level):
+    """Looks at the first task."""
+
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        super().fit_tasks(tasks[:1])
+
+
+class ForgetsWhatItWasTaught(Level):
+    """Keeps what it learned out of its state_dict."""
+
+    taught = 0.0
+
+    def adapt(self, support: LabelledBatch) -> Weighed:
+        state = super().adapt(support)
+        return replace(state, values=state.values * (1 + self.taught))
+
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        self.taught = 0.5
+
+
 BROKEN: dict[Callable[[], Learner[Any]], str] = {
     WritesToSelf: "wrote to the learner",
     RemembersInAList: "wrote to the learner",
@@ -306,11 +358,15 @@ BROKEN: dict[Callable[[], Learner[Any]], str] = {
     LearnsNothing: "gradient of meta_loss is 0",
     RefusesToLearn: "meta_loss refuses",
     SumsOverTasks: "not the mean over tasks",
+    TeachesNothing: "fit_tasks teaches nothing",
+    FirstTaskOnly: "order of the tasks",
+    ForgetsWhatItWasTaught: "all that fit_tasks has taught",
 }
 
 
-def test_the_learner_that_the_broken_ones_are_made_of_keeps_the_contract() -> None:
+def test_the_learners_that_the_broken_ones_are_made_of_keep_the_contract() -> None:
     check_learner(Neighbours)
+    check_learner(Level)
 
 
 @pytest.mark.parametrize("made", BROKEN, ids=lambda made: made.__name__)

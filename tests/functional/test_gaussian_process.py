@@ -63,6 +63,19 @@ def test_every_cell_equals_the_textbook_formulas() -> None:
     np.testing.assert_allclose(posterior.log_weight[0].exp().numpy(), want, atol=1e-10)
 
 
+def test_a_prior_mean_is_a_shift_of_targets_and_predictions_in_each_cell() -> None:
+    kernels, targets, mask, _ = _problem()
+    n = targets.shape[1]
+    covariance = kernels[None, :, :n, :n] + 0.2 * torch.eye(n)
+    mean = torch.tensor(np.random.default_rng(5).normal(size=(1, 2, n)))
+    even = torch.zeros(2, dtype=torch.float64)
+    found = condition_on_covariance(covariance, targets, mask, even, mean=mean)
+    for cell in range(2):
+        shifted = targets - mean[:, cell, :, None]
+        alone = condition_on_covariance(covariance[:, cell : cell + 1], shifted, mask, even[:1])
+        torch.testing.assert_close(found.whitened[:, cell], alone.whitened[:, 0])
+
+
 def test_the_prior_over_cells_multiplies_their_evidence() -> None:
     kernels, targets, mask, grid = _problem()
     n = targets.shape[1]

@@ -64,6 +64,8 @@ def condition_on_covariance(
     targets: Float[Tensor, "tasks n outputs"],
     mask: Bool[Tensor, "tasks n"],
     log_prior: Float[Tensor, " cells"],
+    *,
+    mean: Float[Tensor, "tasks cells n"] | None = None,
 ) -> Posterior:
     """Return the posterior of each task in every cell, given what the targets' covariance is there (noise included).
 
@@ -74,11 +76,16 @@ def condition_on_covariance(
         targets: 0 where padded.
         mask: real cases.
         log_prior: of the cells; zero for one cell.
+        mean: of the targets of one output before anything is known; 0 where left out. Predictive means are then those of
+            `predict_from_covariance` plus the query cases' own.
     """
     both = (mask[:, :, None] & mask[:, None, :])[:, None]
     eye = torch.eye(mask.shape[1], dtype=covariance.dtype, device=covariance.device)
     cholesky = torch.linalg.cholesky(torch.where(both, covariance, eye))
-    whitened = torch.linalg.solve_triangular(cholesky, targets[:, None].expand(-1, len(log_prior), -1, -1), upper=False)
+    left = targets[:, None].expand(-1, len(log_prior), -1, -1)
+    if mean is not None:
+        left = left - mean.masked_fill(~mask[:, None], 0)[..., None]
+    whitened = torch.linalg.solve_triangular(cholesky, left, upper=False)
     return Posterior(cholesky, whitened, torch.log_softmax(_log_evidence(cholesky, whitened) + log_prior, dim=-1))
 
 
@@ -149,11 +156,11 @@ def leave_one_out(
     The weight of a cell without case i is its posterior weight divided by its density of case i, so the average is exact too.
     """
     tasks, cells, n, _ = posterior.whitened.shape
-    inverse = torch.cholesky_inverse(posterior.cholesky)
-    diagonal = inverse.diagonal(dim1=-2, dim2=-1)
+    diagonal = torch.cholesky_inverse(posterior.cholesky).diagonal(dim1=-2, dim2=-1)
     variance = 1 / diagonal
     given = targets[:, None]
-    mean = given - (inverse @ given) / diagonal[..., None]
+    surprise = torch.linalg.solve_triangular(posterior.cholesky.mT, posterior.whitened, upper=True)
+    mean = given - surprise / diagonal[..., None]
     hidden: Law = Normal(mean, variance.sqrt()[..., None], validate_args=False)
     density = hidden.log_prob(given).sum(-1)
     log_weight = torch.log_softmax(posterior.log_weight[:, :, None] - density, dim=1)

@@ -50,6 +50,12 @@ def test_flat_is_the_logarithm_of_counts_and_the_descriptors(molecules: Molecule
     assert torch.equal(flat[:, 2048:], features["descriptors"])
 
 
+def test_the_summary_is_the_descriptors_in_floating_point(molecules: Molecules) -> None:
+    raw, features = molecules.raw_encoder(), molecules.prepare(["CCCCO", "c1ccccc1"]).features
+    assert torch.equal(raw.summary(features), features["descriptors"])
+    assert raw.summary({**features, "descriptors": torch.ones(2, 22, dtype=torch.int16)}).dtype == torch.float32
+
+
 def test_leading_axes_and_precision_of_the_blocks_are_kept(molecules: Molecules) -> None:
     raw, features = molecules.raw_encoder(), molecules.prepare(["CCO", "CCC", "CCN", "CCF"]).features
     shaped = {name: block.double().reshape(2, 2, -1) for name, block in features.items()}

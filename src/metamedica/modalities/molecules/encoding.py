@@ -45,3 +45,8 @@ class FingerprintEncoder(RawEncoder):
         """Return `log(1 + counts)` and the descriptors side by side."""
         counts = self(features).log1p()
         return torch.cat([counts, features["descriptors"].to(counts.dtype)], dim=-1)
+
+    def summary(self, features: Features) -> Float[Tensor, "*batch descriptors"]:
+        """Return the descriptors."""
+        descriptors = features["descriptors"]
+        return descriptors if descriptors.is_floating_point() else descriptors.to(torch.get_default_dtype())

@@ -1,0 +1,60 @@
+"""Whole tasks one after the other, standardised: what learners are given that are fitted in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import overload
+
+import numpy as np
+
+from metamedica.data.collection import TaskCollection
+from metamedica.data.episodes import labelled
+from metamedica.data.task import Task
+from metamedica.functional.targets import scale_of, standardise
+from metamedica.types import LabelledBatch
+
+_LEAST_CASES = 4
+
+
+class WholeTasks(Sequence[LabelledBatch]):
+    """Tasks of a collection, each a batch of its own, gathered when asked for; nothing is kept.
+
+    Tasks with fewer than 4 cases, or with one target value only, are left out.
+
+    Args:
+        collection: raw units.
+        names: the tasks.
+        binary: whether regression tasks come a second time, after all others, as binary ones: 1 above their median.
+    """
+
+    def __init__(self, collection: TaskCollection, names: Sequence[str], *, binary: bool) -> None:
+        self.collection = collection
+        self.tasks = [task for task in (collection[name] for name in names) if _tells(task)]
+        if binary:
+            self.tasks += [_above_median(task) for task in self.tasks if task.kind == "regression"]
+        self.tasks = [task for task in self.tasks if _tells(task)]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    @overload
+    def __getitem__(self, at: int) -> LabelledBatch: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[LabelledBatch]: ...
+
+    def __getitem__(self, at: int | slice) -> LabelledBatch | list[LabelledBatch]:
+        """Return the task at this place, or the tasks of a slice."""
+        if isinstance(at, slice):
+            return [self[place] for place in range(len(self))[at]]
+        task = self.tasks[at]
+        batch = labelled(self.collection, [task], [np.arange(len(task))])
+        return standardise(batch, scale_of(batch))
+
+
+def _tells(task: Task) -> bool:
+    return len(task) >= _LEAST_CASES and bool((task.targets != task.targets[0]).any())
+
+
+def _above_median(task: Task) -> Task:
+    above = (task.targets > np.median(task.targets)).astype(np.int64)
+    return replace(task, kind="binary", targets=above, classes=("0", "1"), unit=None)

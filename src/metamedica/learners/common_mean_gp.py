@@ -1,0 +1,209 @@
+"""Gaussian process whose prior mean, covariance and noise are learned from all earlier tasks, in closed form."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metamedica.functional.common_mean import OFFSET_VARIANCE, START_NOISE, CommonMean, fit_common
+from metamedica.functional.gaussian_process import (
+    Posterior,
+    average_law,
+    cell_log_likelihood,
+    condition_on_covariance,
+    fit_cell_prior,
+    predict_from_covariance,
+    signed_targets,
+)
+from metamedica.functional.process_learner import ProcessLearner
+from metamedica.types import (
+    Between,
+    CaseBatch,
+    ClosedForm,
+    EpisodeBatch,
+    Features,
+    LabelledBatch,
+    Law,
+    OneOf,
+    Paper,
+    Ranges,
+    RawEncoder,
+    TaskKind,
+)
+
+KINDS: tuple[TaskKind, ...] = ("regression", "binary")
+"""Regression first: its targets say more than classes, so the common mean is learned from them where there are any."""
+LEANINGS = (0.0, 0.7, 1.4)
+"""Factors of the common mean that are averaged over; 0 is a task that has nothing in common with the earlier ones."""
+SCALES = (0.5, 1.0, 2.0)
+"""Factors of the learned kernel weights that are averaged over."""
+NOISES = (0.4, 1.0, 2.5)
+"""Factors of the learned noise that are averaged over."""
+_FITTED = ("weights", "noise", "linear", "landmarks", "landmark_weights")
+"""Buffers whose sizes are known once tasks have been seen."""
+
+
+@dataclass(frozen=True)
+class CommonMeanState:
+    """Per task: the support and the posterior in every cell (a leaning on the common mean, a scale, a noise)."""
+
+    batch: LabelledBatch
+    posterior: Posterior
+
+
+class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
+    """Gaussian process y = b + a m(x) + g(x) + e: m is common to all tasks, g is the task's own, with the raw encoder's kernels.
+
+    Three things are learned, all without gradient steps on a network. The weights of the kernels and the noise maximise the marginal
+    likelihood of the earlier tasks (one set a kind of task). The common mean m, linear in the raw vector plus an RBF on its
+    summary, is the posterior mean given all targets of all earlier tasks (`functional/common_mean`). How far a task leans on m
+    (a), and how its own scale and noise differ, is averaged over a grid by marginal likelihood, under a prior over the cells that is
+    fitted on meta-valid tasks, whose cases m has not seen. Nothing of the earlier cases is kept but m and its landmarks' summaries.
+
+    Deviates: Leroy et al. share a mean over time, given at each instant, and find the covariances by EM; here m is a function of the
+    case with a Gaussian prior over its weights, the covariances are fitted once, before m, and a task's hyper-parameters are averaged
+    over a grid, which takes care of what m explains and of how uncertain it is. Classes are learned by least squares on +1 / -1.
+
+    Args:
+        raw: its `kernels` compare cases, its vectors and its `summary` describe them to m.
+        strength: inverse prior variance of m's weights, each of features of mean square 1.
+        n_landmarks: most cases at which the RBF part of m stands.
+        most_cases: a task with more is cut down to so many, by chance, for learning m.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "MAGMA: inference and prediction using multi-task Gaussian processes",
+        "Leroy, Latouche, Guedj and Gey",
+        2022,
+        "doi:10.1007/s10994-022-06172-1",
+    )
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset(KINDS)
+    ranges: ClassVar[Ranges] = {
+        "strength": Between(1.0, 300.0, log=True),
+        "n_landmarks": OneOf((100, 300, 1000)),
+        "most_cases": None,
+    }
+    cells: Tensor
+    weights: Tensor
+    noise: Tensor
+    linear: Tensor
+    landmarks: Tensor
+    landmark_weights: Tensor
+    log_prior: Tensor
+
+    def __init__(
+        self, raw: RawEncoder, *, strength: float = 20.0, n_landmarks: int = 300, most_cases: int = 512
+    ) -> None:
+        super().__init__()
+        self.raw = raw
+        self.strength = strength
+        self.n_landmarks = n_landmarks
+        self.most_cases = most_cases
+        cells = torch.tensor(list(product(LEANINGS, SCALES, NOISES)))
+        self.register_buffer("cells", cells, persistent=False)
+        self.register_buffer("log_prior", torch.full((len(KINDS), len(cells)), -math.log(len(cells))))
+        self.register_buffer("weights", torch.zeros(len(KINDS), 0))
+        self.register_buffer("noise", torch.full((len(KINDS),), START_NOISE))
+        self.register_buffer("linear", torch.zeros(0))
+        self.register_buffer("landmarks", torch.zeros(0, 0))
+        self.register_buffer("landmark_weights", torch.zeros(0))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in _FITTED:  # torch refuses another size
+            if prefix + name in state_dict:
+                setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _mean(self, features: Features) -> Float[Tensor, "*batch n"]:
+        """Return the common mean; 0 before anything was learned."""
+        vectors = self.raw(features)
+        if len(self.linear) == 0:
+            return vectors.new_zeros(vectors.shape[:-1])
+        mean: Tensor = CommonMean(self.linear, self.landmarks, self.landmark_weights)(
+            vectors, self.raw.summary(features)
+        )
+        return mean
+
+    def _signal(
+        self, left: Features, right: Features, kind: TaskKind
+    ) -> tuple[Float[Tensor, "tasks n m"], Float[Tensor, ""]]:
+        """Return the covariance of g between cases at scale 1, and its variance."""
+        kernels = self.raw.kernels(left, right)
+        weights = self.weights[KINDS.index(kind)]
+        if len(weights) == 0:
+            count = kernels.shape[-3]
+            weights = torch.full((count,), (1 - START_NOISE) / count, dtype=weights.dtype, device=weights.device)
+        return torch.einsum("c,tcij->tij", weights, kernels), weights.sum()
+
+    def adapt(self, support: LabelledBatch) -> CommonMeanState:
+        """Return the posterior of each task given its support.
+
+        Raises:
+            TaskError: classes, and a support of one class only.
+        """
+        self.check_kind(support.kind)
+        kind = KINDS.index(support.kind)
+        targets = signed_targets(support)
+        signal, _ = self._signal(support.features, support.features, support.kind)
+        leaning, scale, noise = self.cells.to(signal.dtype)[..., None, None].unbind(1)
+        eye = torch.eye(signal.shape[-1], dtype=signal.dtype, device=signal.device)
+        covariance = scale * signal[:, None] + OFFSET_VARIANCE + noise * self.noise[kind] * eye
+        mean = leaning[..., 0] * self._mean(support.features)[:, None]
+        posterior = condition_on_covariance(covariance, targets, support.mask, self.log_prior[kind], mean=mean)
+        return CommonMeanState(support, posterior)
+
+    def _in_cells(
+        self, state: CommonMeanState, query: CaseBatch
+    ) -> tuple[Float[Tensor, "tasks cells m 1"], Float[Tensor, "tasks cells m"]]:
+        support = state.batch
+        signal, variance = self._signal(query.features, support.features, support.kind)
+        leaning, scale, noise = self.cells.to(signal.dtype)[..., None].unbind(1)
+        cross = scale[..., None] * signal[:, None] + OFFSET_VARIANCE
+        own = scale * variance + OFFSET_VARIANCE + noise * self.noise[KINDS.index(support.kind)]
+        mean, spread = predict_from_covariance(
+            state.posterior,
+            cross.masked_fill(~support.mask[:, None, None], 0),
+            own.expand(len(cross), -1, signal.shape[1]),
+        )
+        return mean + (leaning * self._mean(query.features)[:, None])[..., None], spread
+
+    def predict(self, state: CommonMeanState, query: CaseBatch) -> Law:
+        """Return the predictive law of each query case, averaged over cells."""
+        mean, variance = self._in_cells(state, query)
+        return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
+
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        """Fit kernel weights and noise of each kind, then the common mean.
+
+        Raises:
+            TaskError: no task of a kind that the learner allows.
+        """
+        found = fit_common(
+            tasks, self.raw, KINDS, strength=self.strength, n_landmarks=self.n_landmarks, most_cases=self.most_cases
+        )
+        like = self.log_prior
+        owns = [found.own.get(kind, next(iter(found.own.values()))) for kind in KINDS]
+        self.weights = torch.stack([own.weights for own in owns]).to(like)
+        self.noise = torch.stack([own.noise for own in owns]).to(like)
+        self.linear, self.landmarks, self.landmark_weights = (part.to(like) for part in found.mean)
+
+    def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
+        """Set the prior over cells of each kind to the one that maximises the query likelihood; the fewer tasks, the nearer to uniform."""
+        for at, kind in enumerate(KINDS):
+            batches = [batch for batch in episodes if batch.support.kind == kind]
+            if not batches:
+                continue
+            evidence, scores = [], []
+            with torch.no_grad():
+                for batch in batches:
+                    state = self.adapt(batch.support)
+                    scores.append(cell_log_likelihood(*self._in_cells(state, batch.query.cases), batch.query))
+                    evidence.append(state.posterior.log_weight - self.log_prior[at])
+            n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in batches])))
+            uniform = torch.full_like(self.log_prior[at], -math.log(self.log_prior.shape[1]))
+            self.log_prior[at] = fit_cell_prior(torch.cat(evidence), torch.cat(scores), uniform, strength=1 / n_tasks)

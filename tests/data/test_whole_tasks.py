@@ -1,0 +1,42 @@
+"""Whole tasks: every case once, standardised, and a second time as classes."""
+
+import numpy as np
+import pytest
+import torch
+
+from metamedica.data.collection import Task, TaskCollection
+from metamedica.data.whole_tasks import WholeTasks
+
+
+@pytest.fixture
+def collection() -> TaskCollection:
+    features = {"x": torch.arange(20, dtype=torch.float32)[:, None]}
+    rows = [np.arange(3, 12), np.arange(2), np.arange(6), np.arange(5, 15)]
+    targets = [np.arange(9.0) + 4, np.zeros(2), np.full(6, 7.0), (np.arange(10) > 6).astype(np.int64)]
+    tasks = {
+        "potency": Task("potency", "regression", rows[0], targets[0], unit="-log10 M"),
+        "small": Task("small", "regression", rows[1], targets[1]),
+        "flat": Task("flat", "regression", rows[2], targets[2]),
+        "toxic": Task("toxic", "binary", rows[3], targets[3], classes=("no", "yes")),
+    }
+    return TaskCollection("synthetic", [str(row) for row in range(20)], features=features, tasks=tasks)
+
+
+def test_each_task_comes_whole_and_standardised_and_what_says_nothing_is_left_out(collection: TaskCollection) -> None:
+    tasks = WholeTasks(collection, collection.names(), binary=False)
+    assert len(tasks) == 2
+    potency, toxic = tasks
+    assert torch.equal(potency.features["x"][0, :, 0], torch.arange(3.0, 12.0))
+    assert float(potency.targets.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(potency.targets.std()) == pytest.approx(1)
+    assert bool(potency.mask.all())
+    assert toxic.kind == "binary"
+    assert toxic.targets[0].tolist() == [0] * 7 + [1] * 3
+
+
+def test_regression_tasks_come_again_as_classes_about_their_median(collection: TaskCollection) -> None:
+    tasks = WholeTasks(collection, collection.names(), binary=True)
+    assert [task.kind for task in tasks] == ["regression", "binary", "binary"]
+    assert tasks[2].targets[0].tolist() == [0] * 5 + [1] * 4
+    assert tasks[2].n_classes == 2
+    assert [task.kind for task in tasks[1:]] == ["binary", "binary"]

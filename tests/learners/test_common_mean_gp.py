@@ -1,0 +1,146 @@
+"""The process with a common mean: exact before and after learning, near the best answer on tasks drawn from a known family."""
+
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from metamedica.errors import TaskError
+from metamedica.functional.common_mean import OFFSET_VARIANCE, START_NOISE
+from metamedica.learners.common_mean_gp import KINDS, LEANINGS, CommonMeanGP
+from metamedica.testing import VectorRaw, vector_batch, vector_episodes
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch
+
+NOISE, OWN = 0.1, 0.5
+SUPPORT, QUERY = 8, 40
+
+
+def _mean(x: Tensor) -> Tensor:
+    """What all tasks have in common: a slope and a bend."""
+    return 0.7 * x[..., 0] + torch.sin(2 * x[..., 1])
+
+
+def _tasks(count: int, seed: int, *, sign: float = 1.0, n: int = SUPPORT + QUERY) -> LabelledBatch:
+    """Tasks of the family: the common mean, a level and a smooth part of their own, noise."""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, n, 4, generator=random, dtype=torch.float64)
+    kernel = OWN * VectorRaw().similarity(x, x) + OFFSET_VARIANCE + NOISE * torch.eye(n)
+    drawn = torch.linalg.cholesky(kernel) @ torch.randn(count, n, 1, generator=random, dtype=torch.float64)
+    return vector_batch(x, sign * _mean(x) + drawn[..., 0])
+
+
+def _episodes(tasks: LabelledBatch) -> EpisodeBatch:
+    support, query = tasks.map(lambda v: v[:, :SUPPORT]), tasks.map(lambda v: v[:, SUPPORT:])
+    return EpisodeBatch(support, query, torch.arange(len(tasks.mask)))
+
+
+def _one_by_one(tasks: LabelledBatch) -> list[LabelledBatch]:
+    return [tasks.map(lambda v, at=at: v[at : at + 1]) for at in range(len(tasks.mask))]
+
+
+class Best(NamedTuple):
+    """The exact law of who knows the family."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def _best(episodes: EpisodeBatch) -> Best:
+    x, z = episodes.support.features["vector"], episodes.query.features["vector"]
+    similarity = VectorRaw().similarity
+    own = OWN * similarity(x, x) + OFFSET_VARIANCE + NOISE * torch.eye(SUPPORT)
+    cross = OWN * similarity(z, x) + OFFSET_VARIANCE
+    solved = torch.linalg.solve(own, cross.mT)
+    mean = _mean(z) + ((episodes.support.targets - _mean(x))[:, None] @ solved)[:, 0]
+    return Best(mean, OWN + OFFSET_VARIANCE + NOISE - (cross * solved.mT).sum(-1))
+
+
+def _log_likelihood(learner: CommonMeanGP, episodes: EpisodeBatch) -> float:
+    with torch.no_grad():
+        law = learner.predict(learner.adapt(episodes.support), episodes.query.cases)
+    return float(episodes.query.log_likelihood(law).mean())
+
+
+@pytest.fixture(scope="module")
+def taught() -> CommonMeanGP:
+    learner = CommonMeanGP(VectorRaw(), strength=0.05, n_landmarks=150).double()
+    learner.fit_tasks(_one_by_one(_tasks(150, 0)))
+    return learner
+
+
+def test_on_a_known_family_it_comes_near_the_law_of_who_knows_mean_and_covariance(taught: CommonMeanGP) -> None:
+    episodes = _episodes(_tasks(60, 1))
+    best = _best(episodes)
+    law = Normal(best.mean, best.variance.sqrt())
+    reach = float(episodes.query.log_likelihood(law).mean())
+    scratch = _log_likelihood(CommonMeanGP(VectorRaw()).double(), episodes)
+    found = _log_likelihood(taught, episodes)
+    taught_more = CommonMeanGP(VectorRaw(), strength=0.05, n_landmarks=150).double()
+    taught_more.load_state_dict(taught.state_dict())
+    taught_more.fit_prior([_episodes(_tasks(40, 2))])
+    assert found > scratch + 0.6 * (reach - scratch)
+    assert _log_likelihood(taught_more, episodes) > scratch + 0.75 * (reach - scratch)
+
+
+def test_the_learned_covariance_is_that_of_the_tasks_around_their_mean(taught: CommonMeanGP) -> None:
+    x = torch.randn(500, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = taught._mean({"vector": x})
+    assert float(torch.corrcoef(torch.stack([found, _mean(x)]))[0, 1]) > 0.95
+    assert float(taught.noise[KINDS.index("regression")]) == pytest.approx(NOISE, rel=0.5)
+
+
+def test_the_prior_leans_on_the_common_mean_where_unseen_tasks_share_it_and_not_where_they_do_not(
+    taught: CommonMeanGP,
+) -> None:
+    weight = {}
+    for sign in (1.0, -1.0):
+        learner = CommonMeanGP(VectorRaw(), strength=0.05, n_landmarks=150).double()
+        learner.load_state_dict(taught.state_dict())
+        learner.fit_prior([_episodes(_tasks(30, 4, sign=sign))])
+        weight[sign] = learner.log_prior[KINDS.index("regression")].exp().reshape(len(LEANINGS), -1).sum(1)
+    assert float(weight[1.0][0]) < 1 / 3 < float(weight[-1.0][0])
+    torch.testing.assert_close(weight[1.0].sum(), torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_before_learning_it_is_the_average_of_gaussian_processes_in_closed_form() -> None:
+    learner = CommonMeanGP(VectorRaw()).double()
+    episodes = vector_episodes("regression")
+    law = learner.predict(learner.adapt(episodes.support), episodes.query.cases)
+    x, y = episodes.support.features["vector"][0], episodes.support.targets[0]
+    z = episodes.query.features["vector"][0]
+    means, weights = [], []
+    for _, scale, noise in learner.cells.tolist():
+
+        def kernel(left: Tensor, right: Tensor, scale: float = scale) -> Tensor:
+            return (1 - START_NOISE) * scale * VectorRaw().similarity(left, right) + OFFSET_VARIANCE
+
+        covariance = kernel(x, x) + START_NOISE * noise * torch.eye(len(x))
+        means.append(kernel(z, x) @ torch.linalg.solve(covariance, y))
+        weights.append(-0.5 * y @ torch.linalg.solve(covariance, y) - 0.5 * torch.logdet(covariance))
+    want = (torch.softmax(torch.stack(weights), 0)[:, None] * torch.stack(means)).sum(0)
+    torch.testing.assert_close(law.mean[0], want, atol=1e-7, rtol=0)  # the factors are kept in single precision
+
+
+def test_classes_alone_teach_a_common_mean_too() -> None:
+    tasks = _tasks(60, 5)
+    classes = [
+        vector_batch(one.features["vector"], (one.targets > one.targets.median()).long(), n_classes=2)
+        for one in _one_by_one(tasks)
+    ]
+    learner = CommonMeanGP(VectorRaw(), strength=1.0).double()
+    learner.fit_tasks(classes)
+    x = torch.randn(1, 300, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    support = vector_batch(torch.zeros(1, 2, 4, dtype=torch.float64), torch.tensor([[0, 1]]), n_classes=2)
+    law = learner.predict(learner.adapt(support), CaseBatch({"vector": x}, torch.ones(1, 300, dtype=torch.bool)))
+    score = law.logits[0, :, 1] - law.logits[0, :, 0]
+    assert float(torch.corrcoef(torch.stack([score, _mean(x[0])]))[0, 1]) > 0.8
+    assert math.isclose(float(learner.noise[0]), float(learner.noise[1]))
+
+
+def test_tasks_of_several_classes_only_are_refused() -> None:
+    tasks = vector_episodes("multiclass").support
+    with pytest.raises(TaskError, match="no task is of kind regression or binary"):
+        CommonMeanGP(VectorRaw()).fit_tasks([tasks.map(lambda v: v[:1])])
