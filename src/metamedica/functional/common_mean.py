@@ -222,7 +222,7 @@ def fit_common(
         for task in tasks:
             if task.kind == taught:
                 batch = some_cases(task, most_cases)
-                features, targets = batch.features, signed_targets(batch)[0].double()
+                features, targets = batch.features, signed_targets(batch, torch.float64)[0]
                 curved = rbf_kernel(raw.summary(features)[0], landmarks).double() @ basis
                 columns = torch.cat([raw(features)[0].double() / size, curved, targets], dim=1)
                 found = whiten(own[taught], raw.kernels(features, features)[0], columns)
@@ -236,7 +236,9 @@ def fit_common(
 def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:
     vectors = raw(batch.features)[0]
     kernels, summary = raw.kernels(batch.features, batch.features)[0], raw.summary(batch.features)[0]
-    return _Sample(kernels, signed_targets(batch)[0, :, 0], summary, vectors.square().sum(-1).mean(), raw.dim)
+    return _Sample(
+        kernels, signed_targets(batch, vectors.dtype)[0, :, 0], summary, vectors.square().sum(-1).mean(), raw.dim
+    )
 
 
 def _own_covariance(samples: Sequence[_Sample]) -> OwnCovariance:

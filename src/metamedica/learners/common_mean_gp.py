@@ -121,7 +121,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
 
     def _mean(self, features: Features) -> Float[Tensor, "*batch n"]:
         """Return the common mean; 0 before anything was learned."""
-        vectors = self.raw(features)
+        vectors: Tensor = self.raw(features)
         if len(self.linear) == 0:
             return vectors.new_zeros(vectors.shape[:-1])
         mean: Tensor = CommonMean(self.linear, self.landmarks, self.landmark_weights)(
@@ -148,8 +148,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         """
         self.check_kind(support.kind)
         kind = KINDS.index(support.kind)
-        targets = signed_targets(support)
         signal, _ = self._signal(support.features, support.features, support.kind)
+        targets = signed_targets(support, signal.dtype)
         leaning, scale, noise = self.cells.to(signal.dtype)[..., None, None].unbind(1)
         eye = torch.eye(signal.shape[-1], dtype=signal.dtype, device=signal.device)
         covariance = scale * signal[:, None] + OFFSET_VARIANCE + noise * self.noise[kind] * eye
