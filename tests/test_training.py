@@ -293,6 +293,32 @@ def test_a_learner_without_parameters_is_left_as_it_is() -> None:
     assert _same(_weights(model), before)
 
 
+def test_a_learner_in_closed_form_sees_every_whole_task_once_and_its_prior_the_meta_valid_tasks() -> None:
+    told: list[str] = []
+    looks: list[tuple[int, float]] = []
+    learner = tiny.AtOnce()
+    sampler, validation = tiny.sampler(), tiny.validation()
+    result = train(
+        learner,
+        sampler,
+        validation,
+        FEW,
+        progress=lambda done, total, message: told.append(f"{done}/{total} {message}"),
+        watch=lambda step, best: looks.append((step, best)),
+    )
+    regression = [task for task in learner.seen if task.kind == "regression"]
+    assert len(regression) == len(sampler.names)
+    assert [task.targets.shape[1] for task in regression] == [len(sampler.collection[name]) for name in sampler.names]
+    assert len(learner.seen) == (2 if sampler.plan.binary_share > 0 else 1) * len(regression)
+    assert learner.prior.tolist() == [1.0, float(len(validation))]
+    score = mean_log_likelihood(learner, [standardise_episodes(batch) for batch in validation])
+    assert result.best_score == score
+    assert looks == [(1, score)]
+    assert result.history == ({"step": 1, "loss": None, "valid": score},)
+    assert told == [f"1/1 learned from {len(learner.seen)} tasks at once, valid {score:.3f}"]
+    assert not learner.training
+
+
 def test_training_neither_reads_nor_moves_the_global_generator() -> None:
     results = []
     for seed in (1, 2):

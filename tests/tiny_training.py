@@ -1,6 +1,7 @@
 """A collection and a learner small enough to be trained, killed and resumed many times in a test."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,17 @@ from metamedica.checkpoints import CheckpointFolder
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
 from metamedica.training import TrainingResult, TrainingSettings, train
-from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, Learner, Paper, Progress, TaskKind
+from metamedica.types import (
+    CaseBatch,
+    ClosedForm,
+    EpisodeBatch,
+    LabelledBatch,
+    Law,
+    Learner,
+    Paper,
+    Progress,
+    TaskKind,
+)
 
 SETTINGS = TrainingSettings(steps=30, learning_rate=0.01, validate_every=4, checkpoint_every=3, patience=50, seed=5)
 SHORT = TrainingSettings(steps=6, learning_rate=0.01, validate_every=2, checkpoint_every=2, patience=50, seed=5)
@@ -64,6 +75,18 @@ class Tiny(Learner[Tensor]):
 
     def fit_prior(self, episodes: list[EpisodeBatch]) -> None:
         self.prior.copy_(self.prior + torch.tensor([1.0, float(len(episodes))]))
+
+
+class AtOnce(Tiny, ClosedForm):
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[LabelledBatch] = []
+
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        assert not torch.is_grad_enabled()
+        self.seen = list(tasks)
 
 
 def learner(*, dropout: float = 0.2) -> Tiny:

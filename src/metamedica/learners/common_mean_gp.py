@@ -124,10 +124,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         vectors: Tensor = self.raw(features)
         if len(self.linear) == 0:
             return vectors.new_zeros(vectors.shape[:-1])
-        mean: Tensor = CommonMean(self.linear, self.landmarks, self.landmark_weights)(
-            vectors, self.raw.summary(features)
-        )
-        return mean
+        mean = CommonMean(self.linear, self.landmarks, self.landmark_weights)
+        return mean(vectors, self.raw.summary(features))
 
     def _signal(
         self, left: Features, right: Features, kind: TaskKind
