@@ -51,6 +51,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "deep_kernel_transfer": {"steps": 600},
     "adaptive_deep_kernel": {"steps": 600},
     "empirical_bayes_head": {"steps": 600},
+    "common_mean_gp": {"steps": 1},
 }
 """Budget of each learner that learns from tasks; everything else is the learner's default."""
 
