@@ -37,7 +37,7 @@ from metamedica.ranks import ALONE, Ranks, joined
 from metamedica.run import Run
 from metamedica.schedule import TrainingSettings
 from metamedica.testing import VectorRaw
-from metamedica.types import Learner, TaskKind
+from metamedica.types import ClosedForm, Learner, TaskKind
 
 TASKS = 16
 """Tasks a process and step."""
@@ -209,12 +209,12 @@ def gradient_errors(name: str, *, columns: int = 512, tasks: int = 8) -> dict[st
 
 
 def precision_table(*, quick: bool) -> dict[str, dict[str, float | None]]:
-    """Return the errors of each learner that learns from tasks."""
-    names = [
-        name
-        for name in (QUICK_LEARNERS if quick else registry.names("learners"))
-        if new_learner(name, columns=8, n_tasks=2).learns_from_tasks()
-    ]
+    """Return the errors of each learner that learns from tasks by gradient steps."""
+    names = []
+    for name in QUICK_LEARNERS if quick else registry.names("learners"):
+        learner = new_learner(name, columns=8, n_tasks=2)
+        if learner.learns_from_tasks() and not isinstance(learner, ClosedForm):
+            names.append(name)
     table = {}
     for name in names:
         table[name] = gradient_errors(name)
