@@ -19,6 +19,7 @@ from metamedica.data.collection import TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
 from metamedica.data.splits import split_by_task
 from metamedica.errors import BundleError, InputError, TaskError
+from metamedica.functional.case_effects import content_hash
 from metamedica.functional.targets import standardise_episodes
 from metamedica.precision import Precision
 from metamedica.predictors.guard import SCEPTICAL, Guard
@@ -26,7 +27,7 @@ from metamedica.predictors.method import Method
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.support import read_support
-from metamedica.predictors.trust import EarlierTasks, content_hash
+from metamedica.predictors.trust import EarlierTasks
 from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
 from metamedica.types import Learner, Modality, Progress, TaskKind

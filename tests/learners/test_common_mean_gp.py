@@ -140,6 +140,26 @@ def test_classes_alone_teach_a_common_mean_too() -> None:
     assert math.isclose(float(learner.noise[0]), float(learner.noise[1]))
 
 
+def test_a_case_that_earlier_tasks_measured_is_known_again_and_a_new_one_gets_the_common_mean() -> None:
+    random = torch.Generator().manual_seed(7)
+    x = torch.randn(80, 4, generator=random, dtype=torch.float64)
+    level = torch.randn(80, generator=random, dtype=torch.float64)
+    tasks = []
+    for _ in range(30):
+        some = torch.randperm(80, generator=random)[:50]
+        noise = 0.3 * torch.randn(50, generator=random, dtype=torch.float64)
+        tasks.append(vector_batch(x[None, some], (_mean(x[some]) + level[some] + noise)[None]))
+    learner, forgetful = (CommonMeanGP(VectorRaw(), most_known=most).double() for most in (80, 0))
+    for each in (learner, forgetful):
+        each.fit_tasks(tasks)
+    assert len(learner.known) == 80
+    assert len(forgetful.known) == 0
+    left = learner._mean({"vector": x}) - forgetful._mean({"vector": x})
+    found = forgetful._mean({"vector": x}) + left
+    assert float(torch.corrcoef(torch.stack([found, _mean(x) + level]))[0, 1]) > 0.95
+    torch.testing.assert_close(learner._mean({"vector": x + 0.01}), forgetful._mean({"vector": x + 0.01}))
+
+
 def test_tasks_of_several_classes_only_are_refused() -> None:
     tasks = vector_episodes("multiclass").support
     with pytest.raises(TaskError, match="no task is of kind regression or binary"):

@@ -134,7 +134,7 @@ def shared_with_training(judged: Judged, models: "Mapping[str, MetaLearner]") ->
     import numpy as np
     import torch
 
-    from metamedica.predictors.trust import content_hash
+    from metamedica.functional.case_effects import content_hash
 
     collection = judged.collection
     rows = torch.from_numpy(np.unique(np.concatenate([collection[name].rows for name in judged.names])))

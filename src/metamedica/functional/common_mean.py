@@ -13,16 +13,17 @@ so that fifty analogues of one series count for little more than one of them.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import pad
 
 from metamedica.errors import TaskError
+from metamedica.functional.case_effects import FEATURES, CaseEffects, Measured, around, content_hash
 from metamedica.functional.gaussian_process import signed_targets
 from metamedica.functional.kernels import rbf_kernel
 from metamedica.types import LabelledBatch, RawEncoder, TaskKind
@@ -166,10 +167,11 @@ def ridge_over_tasks(
 
 
 class Common(NamedTuple):
-    """What all tasks have in common: the covariance of what is a task's own, by kind, and the mean."""
+    """What all tasks have in common: the covariance of what is a task's own, by kind, the mean, and the levels of measured cases."""
 
     own: dict[TaskKind, OwnCovariance]
     mean: CommonMean
+    effects: CaseEffects
 
 
 class _Sample(NamedTuple):
@@ -192,16 +194,18 @@ def fit_common(
     strength: float,
     n_landmarks: int,
     most_cases: int,
+    most_known: int,
 ) -> Common:
-    """Return what the tasks have in common. They are gone through twice; no more than one whole task is held at a time.
+    """Return what the tasks have in common. They are gone through four times; no more than one whole task is held at a time.
 
     Args:
         tasks: each a batch of one whole task without padding, standardised.
-        raw: `kernels` give the covariance, the raw vectors and `summary` the features of m.
+        raw: `kernels` give the covariance, the raw vectors and `summary` the features of m, the raw vectors tell cases apart.
         kinds: of the tasks that count; m is learned from those of the first kind that occurs.
         strength: inverse prior variance of m's weights, each of a feature of mean square 1.
         n_landmarks: most cases at which the RBF part of m stands.
         most_cases: a task with more is cut down to so many for learning m.
+        most_known: cases whose own level is kept.
 
     Raises:
         TaskError: no task of these kinds.
@@ -217,20 +221,62 @@ def fit_common(
     size = torch.stack([sample.size for sample in samples[taught]]).mean().sqrt().double()
     landmarks = spread_out(torch.cat([sample.summary for sample in samples[taught]]), n_landmarks)
     basis = landmark_basis(landmarks)
+    width = samples[taught][0].width
+
+    def of_kind() -> Iterator[LabelledBatch]:
+        return (task for task in tasks if task.kind == taught)
+
+    def described(cases: LabelledBatch) -> Float[Tensor, "n columns"]:
+        features = cases.features
+        curved = rbf_kernel(raw.summary(features)[0], landmarks).double() @ basis
+        columns = [raw(features)[0].double() / size, curved, signed_targets(cases, torch.float64)[0]]
+        return whiten(own[taught], raw.kernels(features, features)[0], torch.cat(columns, dim=1))
+
+    cut = (described(some_cases(task, most_cases)) for task in of_kind())
+    solved = ridge_over_tasks(((each[:, :-1], each[:, -1]) for each in cut), width + basis.shape[1], strength=strength)
+    mean = CommonMean(solved[:width] / size, landmarks.double(), basis @ solved[width:])
+    return Common(own, mean, fit_effects(of_kind, raw, own[taught], mean, most_cases=most_cases, most_known=most_known))
+
+
+def fit_effects(
+    tasks: Callable[[], Iterable[LabelledBatch]],
+    raw: RawEncoder,
+    own: OwnCovariance,
+    mean: CommonMean,
+    *,
+    most_cases: int,
+    most_known: int,
+) -> CaseEffects:
+    """Return the levels of measured cases, and how far other tasks may believe them. The tasks are gone through twice.
+
+    Args:
+        tasks: called for one pass over tasks of one kind, each a batch of one whole task without padding, standardised.
+        raw: its vectors tell cases apart.
+        own: covariance of what is a task's own.
+        mean: common to all tasks.
+        most_cases: a task with more is cut down to so many for the two weights.
+        most_known: cases whose level is kept.
+    """
+
+    def residuals(task: LabelledBatch) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
+        vectors = raw(task.features)
+        expected = mean(vectors.double(), raw.summary(task.features).double())
+        return content_hash(vectors[0]), signed_targets(task, torch.float64)[0, :, 0] - expected[0]
+
+    seen = [around(*residuals(task)) for task in tasks()]
+    measured = Measured(seen)
+    if measured.ratio == 0:
+        return CaseEffects(measured.known[:0], measured.sums[:0])
 
     def whitened() -> Iterator[tuple[Tensor, Tensor]]:
-        for task in tasks:
-            if task.kind == taught:
-                batch = some_cases(task, most_cases)
-                features, targets = batch.features, signed_targets(batch, torch.float64)[0]
-                curved = rbf_kernel(raw.summary(features)[0], landmarks).double() @ basis
-                columns = torch.cat([raw(features)[0].double() / size, curved, targets], dim=1)
-                found = whiten(own[taught], raw.kernels(features, features)[0], columns)
-                yield found[:, :-1], found[:, -1]
+        for task, all_cases in zip(tasks(), seen, strict=True):
+            batch = some_cases(task, most_cases)
+            hashes, targets = residuals(batch)
+            columns = torch.cat([measured.without(all_cases, hashes), targets[:, None]], dim=1)
+            found = whiten(own, raw.kernels(batch.features, batch.features)[0], columns)
+            yield found[:, :-1], found[:, -1]
 
-    width = samples[taught][0].width
-    solved = ridge_over_tasks(whitened(), width + basis.shape[1], strength=strength)
-    return Common(own, CommonMean(solved[:width] / size, landmarks, basis @ solved[width:]))
+    return measured.effects(ridge_over_tasks(whitened(), FEATURES, strength=1.0), most=most_known)
 
 
 def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:

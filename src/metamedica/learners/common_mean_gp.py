@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metamedica.functional.case_effects import recalled
 from metamedica.functional.common_mean import OFFSET_VARIANCE, START_NOISE, CommonMean, fit_common
 from metamedica.functional.gaussian_process import (
     Posterior,
@@ -44,7 +45,7 @@ SCALES = (0.5, 1.0, 2.0)
 """Factors of the learned kernel weights that are averaged over."""
 NOISES = (0.4, 1.0, 2.5)
 """Factors of the learned noise that are averaged over."""
-_FITTED = ("weights", "noise", "linear", "landmarks", "landmark_weights")
+_FITTED = ("weights", "noise", "linear", "landmarks", "landmark_weights", "known", "effects")
 """Buffers whose sizes are known once tasks have been seen."""
 
 
@@ -57,13 +58,16 @@ class CommonMeanState:
 
 
 class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
-    """Gaussian process y = b + a m(x) + g(x) + e: m is common to all tasks, g is the task's own, with the raw encoder's kernels.
+    """Gaussian process y = b + a (m(x) + c) + g(x) + e: m is common to all tasks, c is the level of this very case in earlier tasks (0
+    for a new one), g is the task's own, with the raw encoder's kernels.
 
-    Three things are learned, all without gradient steps on a network. The weights of the kernels and the noise maximise the marginal
+    Four things are learned, all without gradient steps on a network. The weights of the kernels and the noise maximise the marginal
     likelihood of the earlier tasks (one set a kind of task). The common mean m, linear in the raw vector plus an RBF on its
-    summary, is the posterior mean given all targets of all earlier tasks (`functional/common_mean`). How far a task leans on m
-    (a), and how its own scale and noise differ, is averaged over a grid by marginal likelihood, under a prior over the cells that is
-    fitted on meta-valid tasks, whose cases m has not seen. Nothing of the earlier cases is kept but m and its landmarks' summaries.
+    summary, is the posterior mean given all targets of all earlier tasks (`functional/common_mean`). The level c is what the targets
+    of one case in several tasks have in common beyond m (`functional/case_effects`). How far a task leans on both (a), and how its own
+    scale and noise differ, is averaged over a grid by marginal likelihood, under a prior over the cells that is fitted on
+    meta-valid tasks, whose targets have taught neither. Of the earlier cases the learner keeps m, its landmarks' summaries, and c under a
+    hash of each case; `most_known=0` keeps no hash.
 
     Deviates: Leroy et al. share a mean over time, given at each instant, and find the covariances by EM; here m is a function of the
     case with a Gaussian prior over its weights, the covariances are fitted once, before m, and a task's hyper-parameters are averaged
@@ -74,6 +78,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         strength: inverse prior variance of m's weights, each of features of mean square 1.
         n_landmarks: most cases at which the RBF part of m stands.
         most_cases: a task with more is cut down to so many, by chance, for learning m.
+        most_known: cases whose c is kept, those with the largest.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -87,6 +92,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         "strength": Between(1.0, 300.0, log=True),
         "n_landmarks": OneOf((100, 300, 1000)),
         "most_cases": None,
+        "most_known": None,
     }
     cells: Tensor
     weights: Tensor
@@ -94,16 +100,25 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
     linear: Tensor
     landmarks: Tensor
     landmark_weights: Tensor
+    known: Tensor
+    effects: Tensor
     log_prior: Tensor
 
     def __init__(
-        self, raw: RawEncoder, *, strength: float = 20.0, n_landmarks: int = 300, most_cases: int = 512
+        self,
+        raw: RawEncoder,
+        *,
+        strength: float = 20.0,
+        n_landmarks: int = 300,
+        most_cases: int = 512,
+        most_known: int = 200_000,
     ) -> None:
         super().__init__()
         self.raw = raw
         self.strength = strength
         self.n_landmarks = n_landmarks
         self.most_cases = most_cases
+        self.most_known = most_known
         cells = torch.tensor(list(product(LEANINGS, SCALES, NOISES)))
         self.register_buffer("cells", cells, persistent=False)
         self.register_buffer("log_prior", torch.full((len(KINDS), len(cells)), -math.log(len(cells))))
@@ -112,6 +127,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         self.register_buffer("linear", torch.zeros(0))
         self.register_buffer("landmarks", torch.zeros(0, 0))
         self.register_buffer("landmark_weights", torch.zeros(0))
+        self.register_buffer("known", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("effects", torch.zeros(0))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name in _FITTED:  # torch refuses another size
@@ -120,12 +137,13 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _mean(self, features: Features) -> Float[Tensor, "*batch n"]:
-        """Return the common mean; 0 before anything was learned."""
+        """Return m + c; 0 before anything was learned."""
         vectors: Tensor = self.raw(features)
         if len(self.linear) == 0:
             return vectors.new_zeros(vectors.shape[:-1])
         mean = CommonMean(self.linear, self.landmarks, self.landmark_weights)
-        return mean(vectors, self.raw.summary(features))
+        expected = mean(vectors, self.raw.summary(features))
+        return expected + recalled(vectors, self.known, self.effects) if len(self.known) else expected
 
     def _signal(
         self, left: Features, right: Features, kind: TaskKind
@@ -182,13 +200,20 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
             TaskError: no task of a kind that the learner allows.
         """
         found = fit_common(
-            tasks, self.raw, KINDS, strength=self.strength, n_landmarks=self.n_landmarks, most_cases=self.most_cases
+            tasks,
+            self.raw,
+            KINDS,
+            strength=self.strength,
+            n_landmarks=self.n_landmarks,
+            most_cases=self.most_cases,
+            most_known=self.most_known,
         )
         like = self.log_prior
         owns = [found.own.get(kind, next(iter(found.own.values()))) for kind in KINDS]
         self.weights = torch.stack([own.weights for own in owns]).to(like)
         self.noise = torch.stack([own.noise for own in owns]).to(like)
         self.linear, self.landmarks, self.landmark_weights = (part.to(like) for part in found.mean)
+        self.known, self.effects = found.effects.known.to(like.device), found.effects.values.to(like)
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Set the prior over cells of each kind to the one that maximises the query likelihood; the fewer tasks, the nearer to uniform."""

@@ -8,19 +8,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from metamedica.functional.case_effects import content_hash
 from metamedica.types import LabelledBatch, RawEncoder
 
 NOTHING = 0.1
 PARTLY = 0.5
-
-
-def content_hash(rows: Float[Tensor, "*batch dim"]) -> Int64[Tensor, "*batch"]:
-    """Return a 64-bit hash of each row (values to a thousandth); equal rows have equal hashes on every machine."""
-    values = (rows.double() * 1000).round().to(torch.int64)
-    steps = torch.arange(1, rows.shape[-1] + 1, dtype=torch.int64)
-    mixed = steps * 0x2545F4914F6CDD1D
-    mixed = (mixed ^ (mixed >> 29)) * 0x1B873593CC9E2D51
-    return (values * mixed).sum(-1)
 
 
 @dataclass(frozen=True)

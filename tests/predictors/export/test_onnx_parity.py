@@ -8,6 +8,7 @@ from onnx import ModelProto
 
 from metamedica import registry
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
+from metamedica.learners.common_mean_gp import CommonMeanGP
 from metamedica.modalities.molecules.encoding import FingerprintEncoder
 from metamedica.predictors.export.file import answers, difference, onnx_model, run
 from metamedica.predictors.guard import Guard
@@ -69,6 +70,19 @@ def test_an_adapted_learner_says_the_same_in_onnxruntime(name: str, kind: TaskKi
         return
     cases = {block: values[0] for block, values in query.features.items()}
     agree(adapted, onnx_model(adapted, known), cases, scale=float(adapted.scale.scale[0]))
+
+
+def test_cases_that_earlier_tasks_measured_are_known_again_in_onnxruntime() -> None:
+    learner = CommonMeanGP(VectorRaw())
+    first = single(vector_episodes("regression").query)
+    learner.fit_tasks([first.with_targets(first.targets + 0.1 * shift) for shift in range(4)])
+    assert len(learner.known)
+    assert float(learner.effects.abs().max()) > 0.1
+    adapted = LearnerMethod(learner).adapt(single(vector_episodes("regression").support))
+    cases = torch.cat([first.features["vector"][0], 1 + first.features["vector"][0]])
+    model = onnx_model(adapted, {"vector": cases})
+    assert any(node.op_type == "LabelEncoder" for node in model.graph.node)
+    agree(adapted, model, {"vector": cases}, scale=float(adapted.scale.scale[0]))
 
 
 def test_every_refused_learner_exists_and_says_why() -> None:

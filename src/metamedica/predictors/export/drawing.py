@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 OPSET = 18
 """Of 2022: runtimes for Python, browsers, C++, Java and TensorFlow's converters know it."""
+CLASSICAL, CLASSICAL_OPSET = "ai.onnx.ml", 3
+"""Operators of classical machine learning; as widely known as those of OPSET."""
 CASES = "cases"
 """Name of the axis that has any length."""
 _IR_VERSION = 9
@@ -66,6 +68,17 @@ class Drawing:
             self.constants[name] = self.onnx.numpy_helper.from_array(values, name)
             self._made[key] = name
         return self._made[key]
+
+    def look_up(self, keys: str, known: Tensor, values: Tensor) -> str:
+        """Return, in single precision, the value of each whole number that is known, and 0 for every other."""
+        return self.add(
+            "LabelEncoder",
+            keys,
+            domain=CLASSICAL,
+            keys_int64s=known.tolist(),
+            values_floats=values.float().tolist(),
+            default_float=0.0,
+        )
 
     def numbers(self, *values: int) -> str:
         """Add a constant vector of whole numbers (axes, shapes)."""
@@ -127,13 +140,17 @@ class Drawing:
         )
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[helper.make_opsetid(*used) for used in self._operator_sets()],
             ir_version=_IR_VERSION,
             producer_name="metamedica",
         )
         helper.set_model_props(model, notes)
         self.onnx.checker.check_model(model, full_check=True)
         return model
+
+    def _operator_sets(self) -> list[tuple[str, int]]:
+        classical = any(node.domain == CLASSICAL for node in self.nodes)
+        return [("", OPSET), (CLASSICAL, CLASSICAL_OPSET)] if classical else [("", OPSET)]
 
     def _told(self, name: str, value: Value) -> Any:
         shape = [CASES if isinstance(size, Size) else size for size in value.shape]

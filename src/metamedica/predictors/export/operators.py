@@ -7,7 +7,7 @@ double precision. So is the MinMax kernel against a fixed support (`similarity`)
 from typing import TYPE_CHECKING
 
 from metamedica.errors import InputError
-from metamedica.predictors.export import arithmetic, shapes, similarity
+from metamedica.predictors.export import arithmetic, recall, shapes, similarity
 from metamedica.predictors.export.drawing import Drawing
 from metamedica.predictors.export.table import TABLE
 from metamedica.predictors.export.trace import Trace
@@ -15,7 +15,7 @@ from metamedica.predictors.export.trace import Trace
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-ROOMS = (arithmetic, shapes, similarity)
+ROOMS = (arithmetic, recall, shapes, similarity)
 """The modules that fill the table."""
 
 

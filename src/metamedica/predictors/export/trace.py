@@ -5,6 +5,7 @@ are sizes, `growth * cases + fixed`; anything else that differs means that the f
 can follow. So whatever depends on a task's support alone (prototypes, Cholesky factors, fitted weights) is a number in the end.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metamedica.errors import InputError
+from metamedica.functional.case_effects import recalled
 from metamedica.functional.kernels import minmax_and_tanimoto, minmax_kernel
 from metamedica.types import Features
 
-WHOLE: tuple[Callable[..., Any], ...] = (minmax_kernel, minmax_and_tanimoto)
+WHOLE: tuple[Callable[..., Any], ...] = (minmax_kernel, minmax_and_tanimoto, recalled)
 """Functions of ours that a trace has as one operator: inside they choose their way by the values."""
 _SAME = {"aten.detach.default", "aten.alias.default", "aten.clone.default", "aten.lift_fresh.default"}
 """Operators whose result is their input."""
@@ -121,7 +123,8 @@ class _Whole(TorchFunctionMode):
         finally:
             self.recorder.paused = False
         results = list(found) if isinstance(found, tuple) else [found]
-        self.recorder.calls.append(_Call(func.__name__, ["left", "right"], list(args), results, False))
+        names = list(inspect.signature(func).parameters)
+        self.recorder.calls.append(_Call(func.__name__, names, list(args), results, False))
         return found
 
 
