@@ -72,7 +72,17 @@ class FixedQuery(Protocol):
         self.sizes = tuple(sorted(sizes))
 
     def support(self, task: Task, shots: int, *, draw: int, seed: int) -> IntArray:
-        """Return `support_positions`."""
+        """Return `support_positions`.
+
+        Raises:
+            TaskError: as `support_positions`.
+            InputError: another size than those that are compared, some of whose cases would be in the query too.
+        """
+        if shots not in self.sizes:
+            sizes = ", ".join(map(str, self.sizes))
+            raise InputError(
+                f"got {shots} shots with a query that is fixed for {sizes}; name every size that is compared"
+            )
         return support_positions(task, shots, draw=draw, seed=seed)
 
     def query(self, task: Task, support: IntArray, *, draw: int, seed: int) -> Mask:
