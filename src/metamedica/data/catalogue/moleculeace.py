@@ -112,6 +112,7 @@ def cliffs(collection: TaskCollection) -> dict[str, NDArray[np.bool_]]:
     Raises:
         InputError: MoleculeACE is not installed, or not whole.
         FileFormatError: it is another release.
+        TaskError: a task that is none of the sets.
     """
     flags = TaskCollection.from_table(
         table(),
