@@ -34,7 +34,6 @@ def test_floating_blocks_keep_their_type_and_a_block_without_entries_is_a_table_
     empty = SparseTable.of(torch.zeros(3, 5))
     assert empty.longest == 0
     assert torch.equal(SparseRows(empty, torch.arange(4)).laid_out(), torch.zeros(4, 5))
-    assert SparseTable.of(block(0)).to(torch.float64).rows.dtype == np.float64
 
 
 def test_what_changes_a_batch_changes_where_the_rows_stand() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import readme
+from metamedica.data import catalogue
 
 ROOT = Path(__file__).parents[1]
 ENGLISH = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +30,16 @@ def test_both_languages_show_the_same_figures() -> None:
     numbers = [re.findall(r"^\|.*\|$", text, flags=re.M) for text in (ENGLISH, CHINESE)]
     figures = [[re.findall(r"\d[\d.]*", line) for line in lines if re.search(r"\.\d", line)] for lines in numbers]
     assert figures[0] == figures[1]
+
+
+def test_both_languages_name_the_same_public_collections_with_the_licence_that_the_catalogue_gives() -> None:
+    english, chinese = (
+        re.findall(r"^\| `([a-z0-9]+)` \| ([^|]+) \|$", text, flags=re.M) for text in (ENGLISH, CHINESE)
+    )
+    assert english == chinese
+    assert ("sider", catalogue.entry("sider").licence) in english
+    for name, licence in english:
+        assert licence == catalogue.entry(name).licence
 
 
 @pytest.mark.parametrize("language", readme.FILES)

@@ -58,10 +58,6 @@ class SparseTable:
         own = (self.values.numpy(), self.columns.numpy(), self.bounds.numpy())
         return csr_array(own, shape=(len(self.bounds) - 1, self.size))
 
-    def to(self, dtype: torch.dtype) -> "SparseTable":
-        """Return the table with values of another type."""
-        return SparseTable(self.values.to(dtype), self.columns, self.bounds, self.size, self.longest)
-
 
 @dataclass(frozen=True)
 class SparseRows:

@@ -44,8 +44,9 @@ class TrainingResult:
     """What training did; the learner itself holds the weights with the best meta-valid score.
 
     Args:
-        history: one row a look: step, mean training loss since the row before, meta-valid score (mean query log-likelihood per
-            case, in standard units for regression; None without meta-valid episodes). The same bits after any resume.
+        history: one row a look: step, mean training loss since the row before (None for a fit in closed form), meta-valid score (mean
+            query log-likelihood per case, in standard units for regression; None without meta-valid episodes). The same bits after any
+            resume.
         steps: steps taken.
         best_step: after which the returned weights stood; None where nothing was learned.
         best_score: their meta-valid score; None without meta-valid episodes.

@@ -1,6 +1,5 @@
 """The accuracy of few-shot molecules: cells that come back as they were, comparisons with a known answer, pages that hold every figure."""
 
-import importlib
 import json
 import tomllib
 from pathlib import Path
@@ -12,38 +11,32 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmark_modules import ROOT, load_benchmark
 from metamedica.data.collection import Task, TaskCollection
 
-ROOT = Path(__file__).parents[2]
 PUBLISHED = {path.stem: path for path in sorted((ROOT / "benchmarks" / "published" / "molecules").glob("*.toml"))}
-
-
-def _load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    pytest.importorskip("rdkit")
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return _load("accuracy", monkeypatch)
+    return load_benchmark("accuracy", monkeypatch)
 
 
 @pytest.fixture
 def cells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    module = _load("_cells", monkeypatch)
+    module = load_benchmark("_cells", monkeypatch)
     monkeypatch.setattr(module, "CELLS", tmp_path / "cells")
     return module
 
 
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return _load("_accuracy_tables", monkeypatch)
+    return load_benchmark("_accuracy_tables", monkeypatch)
 
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return _load("_accuracy_pages", monkeypatch)
+    return load_benchmark("_accuracy_pages", monkeypatch)
 
 
 def _cell(cells: ModuleType, setting: str, method: str, values: list[float], **more: Any) -> Any:
@@ -217,7 +210,7 @@ def test_every_published_figure_names_its_source_and_a_known_or_told_setting(
 @pytest.fixture
 def small(cells: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     """SIDER's setting with two generated tasks of 24 molecules, and 10 more to learn from."""
-    settings = _load("_settings", monkeypatch)
+    settings = load_benchmark("_settings", monkeypatch)
     rng = np.random.default_rng(0)
     counts = torch.tensor(rng.poisson(0.05, size=(60, 2048)), dtype=torch.uint8)
     features = {"counts": counts, "descriptors": torch.tensor(rng.normal(size=(60, 22)), dtype=torch.float32)}
@@ -271,7 +264,7 @@ def test_methods_are_asked_only_where_they_apply(bench: ModuleType, cells: Modul
 
 
 def test_the_usual_spread_is_that_of_earlier_tasks_of_the_same_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = _load("_settings", monkeypatch)
+    settings = load_benchmark("_settings", monkeypatch)
     values = {"a": [0.0, 2.0, 4.0], "b": [1.0, 1.0, 4.0], "c": [0.0, 50.0, 100.0], "d": [5.0, 6.0, 7.0]}
     units = {"a": "M", "b": "M", "c": "g", "d": "M"}
     tasks = {
@@ -288,7 +281,7 @@ def test_the_usual_spread_is_that_of_earlier_tasks_of_the_same_unit(monkeypatch:
 
 
 def test_mutants_of_a_kinase_are_of_its_gene(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = _load("_settings", monkeypatch)
+    settings = load_benchmark("_settings", monkeypatch)
     named = {
         "ABL1(F317I)p": "ABL1",
         "ABL1p": "ABL1",

@@ -1,7 +1,6 @@
 """The measurements themselves: what they rest on, how they judge, and that the committed split is what it says."""
 
 import ast
-import importlib
 import json
 import math
 from collections.abc import Sequence
@@ -15,39 +14,33 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmark_modules import ROOT, load_benchmark
 from metamedica.data.collection import TaskCollection
 from metamedica.data.splits import overlap_groups, rows_of, split_by_overlap
 from metamedica.reports.evaluation import Evaluation
 from metamedica.types import META_SPLITS, PreparedCases
 
-ROOT = Path(__file__).parents[2]
 SPLIT = ROOT / "benchmarks" / "chembl691_split.json"
-
-
-def _load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    pytest.importorskip("rdkit")
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture
 def molecules(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return _load("molecules", monkeypatch)
+    return load_benchmark("molecules", monkeypatch)
 
 
 @pytest.fixture
 def budgets(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return _load("_budgets", monkeypatch)
+    return load_benchmark("_budgets", monkeypatch)
 
 
 @pytest.fixture
 def record(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return _load("_record", monkeypatch)
+    return load_benchmark("_record", monkeypatch)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
 def test_every_benchmark_can_be_imported_and_says_its_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = _load(name, monkeypatch)
+    module = load_benchmark(name, monkeypatch)
     assert callable(module.main)
     assert f"python -m benchmarks.{name}" in (module.__doc__ or "") or "make " in (module.__doc__ or "")
 
@@ -86,7 +79,7 @@ def both() -> tuple[TaskCollection, TaskCollection]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Molecules, "prepare", as_written)
         patch.setattr(Molecules, "version", "as written")  # so that nothing else finds these in the cache
-        module = _load("chembl_split", patch)
+        module = load_benchmark("chembl_split", patch)
         tasks = module.load_split()
         patch.setattr(module, "load_split", lambda: tasks)
         return tasks, module.load_disjoint()
@@ -306,7 +299,7 @@ def test_the_budget_names_learners_that_exist_and_the_quick_ones_are_among_them(
 def test_the_shipped_model_was_made_with_the_settings_of_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from metamedica.meta_learner import MetaLearner
 
-    made = _load("make_chembl_potency", monkeypatch)
+    made = load_benchmark("make_chembl_potency", monkeypatch)
     shipped, wanted = MetaLearner.load("chembl-potency").get_params(), made.configured().get_params()
     assert {name: list(v) if isinstance(v, tuple) else v for name, v in shipped.items()} == {
         name: list(v) if isinstance(v, tuple) else v for name, v in wanted.items()

@@ -1,18 +1,16 @@
 """The measurement of meta-training at scale: its errors are those of the precisions, and its table holds every goal."""
 
-import importlib
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
+from benchmark_modules import load_benchmark
+
 
 @pytest.fixture
 def scaling(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    pytest.importorskip("rdkit")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
-    return importlib.import_module("benchmarks.scaling")
+    return load_benchmark("scaling", monkeypatch)
 
 
 def test_bf16_is_further_from_double_precision_than_float32_and_still_near(scaling: ModuleType) -> None:

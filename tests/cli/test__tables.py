@@ -106,6 +106,7 @@ def test_in_the_wide_form_every_other_column_can_be_a_task(tmp_path: Path) -> No
     [
         (TableOptions(targets="a,zz"), "no column 'zz'"),
         (TableOptions(task="zz"), "no column 'zz'"),
+        (TableOptions(targets="all", group="a", family="b"), "no column beside smiles, a, b; --targets wants"),
         (TableOptions(targets="a", task="b"), "name one form"),
         (TableOptions(), "--task"),
     ],

@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -65,10 +67,16 @@ def test_chembl691_has_the_known_number_of_targets_molecules_and_values() -> Non
     assert table["pxc50"].astype(float).between(4, 11).all()
 
 
-def test_without_the_mirror_chembl691_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted({*catalogue.names()} - {"freewilson", "moleculeace"}))
+def test_without_the_mirror_a_collection_says_what_to_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("METAMEDICA_DATA", raising=False)
-    with pytest.raises(InputError, match=r"METAMEDICA_DATA is not set; set it to a folder that holds molecules/"):
-        chembl691.load()
+    with pytest.raises(
+        InputError, match=rf"^{name} is read .*_DATA is not set; .* holds molecules/{name}/.* \(from http"
+    ):
+        catalogue.load(name)
+
+
+def test_an_absent_or_changed_file_of_chembl691_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("METAMEDICA_DATA", str(tmp_path))
     with pytest.raises(InputError, match=r"has no file molecules/chembl691/molecules\.csv\.gz; put it there"):
         chembl691.load()
@@ -99,16 +107,28 @@ def test_another_release_of_the_series_is_refused(monkeypatch: pytest.MonkeyPatc
         freewilson.load()
 
 
-def _mirror(monkeypatch: pytest.MonkeyPatch, root: Path, module: ModuleType, texts: list[str]) -> None:
-    """Make the mirror hold these texts as the module's files, in their order, and let it know them."""
+def test_an_absent_or_changed_file_of_moleculeace_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    installed = SimpleNamespace(version="9.9", locate_file=lambda name: tmp_path / name)
+    monkeypatch.setattr(moleculeace, "distribution", lambda name: installed)
+    first = next(iter(moleculeace.files()))
+    with pytest.raises(InputError, match=rf"installed MoleculeACE has no file {first}; install it again with: pip"):
+        moleculeace.table()
+    (tmp_path / first).parent.mkdir(parents=True)
+    (tmp_path / first).write_bytes(b"another file")
+    with pytest.raises(FileFormatError, match=rf"^{first} of MoleculeACE 9\.9 is not the known file .*==3\.0\.0$"):
+        moleculeace.table()
+
+
+def _mirror(monkeypatch: pytest.MonkeyPatch, root: Path, names: Iterable[str], texts: list[str]) -> dict[str, str]:
+    """Make the mirror hold these texts under these names, and return the SHA-256 of each."""
     known = {}
-    for name, text in zip(module.files(), texts, strict=True):
+    for name, text in zip(names, texts, strict=True):
         data = gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode()
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
         known[name] = hashlib.sha256(data).hexdigest()
-    monkeypatch.setattr(module, "_FILES", known)
     monkeypatch.setenv("METAMEDICA_DATA", str(root))
+    return known
 
 
 MOLECULES = """mol_id,smiles,a,b,c
@@ -125,9 +145,9 @@ TASKS = "task_index,task,split\n0,a,meta_test\n1,b,meta_train\n2,c,dropped\n"
 def test_a_wide_set_has_the_published_split_without_its_dropped_tasks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    _mirror(monkeypatch, tmp_path, tox21, [MOLECULES, TASKS])
-    assert list(tox21.table().columns) == ["smiles", "b", "a"]
-    tasks = tox21.load(n_jobs=1)
+    small = replace(tox21.SET, digests=_mirror(monkeypatch, tmp_path, tox21.files(), [MOLECULES, TASKS]))
+    assert list(small.table().columns) == ["smiles", "b", "a"]
+    tasks = small.load(n_jobs=1)
     assert tasks.split == {"b": "meta_train", "a": "meta_test"}
     assert {name: [tasks.canonical[row] for row in task.rows] for name, task in tasks.tasks.items()} == {
         "b": ["CCC", "CCCC"],  # CCO has two labels there, CCN none
@@ -146,15 +166,15 @@ def test_a_panel_joins_drugs_targets_and_pairs(
     drugs = "drug_index,drug_id,smiles\n7,x,CCO\n8,y,CCN\n9,z,OCC\n"
     targets = "target_index,target,sequence\n0,ABC1,MKV\n1,XYZ,MAA\n"
     pairs = f"drug_index,target_index,{value}\n7,1,5.5\n8,1,7\n8,0,6\n7,0,8\n9,0,9\n"
-    _mirror(monkeypatch, tmp_path, module, [drugs, targets, pairs])
-    tasks = module.load(n_jobs=1)
+    small = replace(module.PANEL, digests=_mirror(monkeypatch, tmp_path, module.files(), [drugs, targets, pairs]))
+    tasks = small.load(n_jobs=1)
     found = {
         name: dict(zip([tasks.canonical[row] for row in task.rows], task.targets.tolist(), strict=True))
         for name, task in tasks.tasks.items()
     }
     assert found == {"XYZ": {"CCO": 5.5, "CCN": 7.0}, "ABC1": {"CCN": 6.0, "CCO": 8.5}}
     assert tasks["XYZ"].unit == module.UNIT
-    assert module.sequences() == {"ABC1": "MKV", "XYZ": "MAA"}
+    assert small.sequences() == {"ABC1": "MKV", "XYZ": "MAA"}
 
 
 @pytest.mark.mirror

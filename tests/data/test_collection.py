@@ -331,7 +331,9 @@ def test_a_threshold_beyond_the_limits_is_moved_to_them(within: tuple[float, flo
     assert collection.binarised("median", within=within)["t"].targets.tolist() == (values > cut).astype(int).tolist()
 
 
-def test_limits_in_the_wrong_order_are_refused() -> None:
+def test_a_threshold_that_is_no_number_and_limits_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(InputError, match="got the threshold nan; give a number in the task's unit, or median"):
+        _collection().binarised(float("nan"))
     with pytest.raises(InputError, match=r"within \(9\.0, 5\.0\); give the lower one first"):
         _collection().binarised("median", within=(9.0, 5.0))
 

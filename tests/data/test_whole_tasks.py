@@ -40,3 +40,9 @@ def test_regression_tasks_come_again_as_classes_about_their_median(collection: T
     assert tasks[2].targets[0].tolist() == [0] * 5 + [1] * 4
     assert tasks[2].n_classes == 2
     assert [task.kind for task in tasks[1:]] == ["binary", "binary"]
+
+
+def test_a_task_whose_median_is_its_highest_value_comes_once() -> None:
+    capped = Task("capped", "regression", np.arange(5), np.array([1.0, 2, 2, 2, 2]))
+    one = TaskCollection("synthetic", list("abcde"), features={"x": torch.zeros(5, 1)}, tasks={"capped": capped})
+    assert [task.kind for task in WholeTasks(one, ["capped"], binary=True)] == ["regression"]

@@ -8,22 +8,8 @@ from metamedica.functional.gaussian_process import Grid, average_law, condition,
 from metamedica.functional.process_learner import NOISES
 from metamedica.learners.deep_kernel import WEIGHTS, DeepKernel
 from metamedica.learners.tanimoto_gp import TanimotoGP
-from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch, RawEncoder
-
-
-class Points(RawEncoder):
-    """Vectors compared by an RBF kernel."""
-
-    dim = 4
-
-    def forward(self, features: Features) -> Tensor:
-        return features["vector"]
-
-    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
-        return torch.exp(-0.5 * torch.cdist(left, right) ** 2)
-
-    def flat(self, features: Features) -> Tensor:
-        return features["vector"]
+from metamedica.testing import VectorRaw
+from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch
 
 
 class Linear(Encoder):
@@ -70,7 +56,7 @@ def _tasks(n: int, m: int, seed: int, *, signal: int = 0, count: int = 8) -> Epi
 
 def _learner(keep: list[int] | None = None) -> DeepKernel:
     torch.manual_seed(0)
-    return DeepKernel(Linear(keep), Points(), 8, feature_dropout=0.0).double()
+    return DeepKernel(Linear(keep), VectorRaw(4), 8, feature_dropout=0.0).double()
 
 
 def test_with_all_prior_on_the_raw_kernel_it_is_the_gaussian_process_from_scratch() -> None:
@@ -79,7 +65,7 @@ def test_with_all_prior_on_the_raw_kernel_it_is_the_gaussian_process_from_scratc
     n_noise = len(NOISES)
     learner.log_prior[n_noise:] = -torch.inf
     learner.log_prior[:n_noise] = -np.log(n_noise)
-    scratch = TanimotoGP(Points()).double()
+    scratch = TanimotoGP(VectorRaw(4)).double()
     scratch.noise = learner.noise[:n_noise]
     ours = learner.predict(learner.adapt(episodes.support), episodes.query.cases)
     theirs = scratch.predict(scratch.adapt(episodes.support), episodes.query.cases)
@@ -97,7 +83,7 @@ def test_one_cell_equals_the_exact_gaussian_process_with_that_kernel() -> None:
         x, z = episodes.support.features["vector"], episodes.query.features["vector"]
         embed = learner.embed({"vector": torch.cat([x, z], 1)})[0]
         points = torch.cat([x, z], 1)
-        raw = Points().similarity(points, points)[0]
+        raw = VectorRaw(4).similarity(points, points)[0]
         kernel = 0.5 * raw + 0.5 * raw * torch.exp(-0.5 * torch.cdist(embed, embed) ** 2 / 4)
         grid = Grid(torch.ones(1, 1, dtype=torch.float64), learner.noise[cell : cell + 1])
         posterior = condition(
@@ -156,7 +142,7 @@ def test_meta_training_learns_the_coordinate_that_matters() -> None:
 
 def test_feature_dropout_leaves_codes_as_they_are() -> None:
     torch.manual_seed(0)
-    learner = DeepKernel(Codes(), Points(), 8, feature_dropout=0.9).double().train()
+    learner = DeepKernel(Codes(), VectorRaw(4), 8, feature_dropout=0.9).double().train()
     features = {
         "vector": torch.ones(2, 5, 4, dtype=torch.float64),
         "kind": torch.tensor([1.0, 2, 3, 4, 5]).view(1, 5, 1),

@@ -4,27 +4,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.svm import SVR
-from torch import Tensor
 from torch.distributions import Normal
 
 from metamedica.errors import TaskError
 from metamedica.learners.support_vector_regression import SupportVectorRegression
-from metamedica.types import CaseBatch, Features, LabelledBatch, RawEncoder
-
-
-class Points(RawEncoder):
-    """Vectors compared by an RBF kernel, so that scikit-learn knows it too."""
-
-    dim = 3
-
-    def forward(self, features: Features) -> Tensor:
-        return features["vector"]
-
-    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
-        return torch.exp(-0.5 * torch.cdist(left, right) ** 2)
-
-    def flat(self, features: Features) -> Tensor:
-        return features["vector"]
+from metamedica.testing import VectorRaw
+from metamedica.types import CaseBatch, LabelledBatch
 
 
 def _cases(x: np.ndarray) -> CaseBatch:
@@ -44,7 +29,7 @@ def _data(n: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("cost", [0.3, 10.0])
 def test_with_one_cost_the_mean_is_scikit_learns(cost: float) -> None:
     x, y, z = _data()
-    learner = SupportVectorRegression(Points(), costs=(cost,))
+    learner = SupportVectorRegression(VectorRaw(3), costs=(cost,))
     law = learner.predict(learner.adapt(_support(x, y)), _cases(z))
     assert isinstance(law, Normal)
     expected = SVR(kernel="rbf", gamma=0.5, C=cost, epsilon=0.1).fit(x, y).predict(z)
@@ -64,8 +49,8 @@ def test_the_cost_with_the_least_error_on_hidden_folds_is_chosen_and_its_error_i
             total += float(((machine.predict(left[~known]) - right[~known]) ** 2).sum())
         squares[cost] = total
     best = min(squares, key=lambda cost: squares[cost])
-    both = SupportVectorRegression(Points(), costs=(0.3, 10.0)).adapt(_support(x, y))
-    alone = SupportVectorRegression(Points(), costs=(best,)).adapt(_support(x, y))
+    both = SupportVectorRegression(VectorRaw(3), costs=(0.3, 10.0)).adapt(_support(x, y))
+    alone = SupportVectorRegression(VectorRaw(3), costs=(best,)).adapt(_support(x, y))
     assert torch.equal(both.weight, alone.weight)
     assert float(both.variance) == pytest.approx((2 + squares[best]) / (2 + len(x)), abs=1e-3)
 
@@ -74,4 +59,4 @@ def test_classes_are_refused() -> None:
     x, _, _ = _data(4)
     batch = LabelledBatch(_cases(x), torch.tensor([[0, 1, 0, 1]]), "binary", 2)
     with pytest.raises(TaskError, match="cannot learn a binary task"):
-        SupportVectorRegression(Points()).adapt(batch)
+        SupportVectorRegression(VectorRaw(3)).adapt(batch)

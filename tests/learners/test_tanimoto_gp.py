@@ -4,27 +4,12 @@ import numpy as np
 import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.functional.gaussian_process import MEAN_VARIANCE
 from metamedica.learners.tanimoto_gp import TanimotoGP
-from metamedica.types import CaseBatch, Features, LabelledBatch, RawEncoder
-
-
-class Points(RawEncoder):
-    """Vectors compared by an RBF kernel, so that scikit-learn knows it too."""
-
-    dim = 3
-
-    def forward(self, features: Features) -> Tensor:
-        return features["vector"]
-
-    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
-        return torch.exp(-0.5 * torch.cdist(left, right) ** 2)
-
-    def flat(self, features: Features) -> Tensor:
-        return features["vector"]
+from metamedica.testing import VectorRaw
+from metamedica.types import CaseBatch, LabelledBatch
 
 
 def _data(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,7 +27,7 @@ def test_one_noise_value_gives_scikit_learns_gaussian_process() -> None:
     kernel = ConstantKernel(1 - noise, "fixed") * RBF(1.0, "fixed") + ConstantKernel(MEAN_VARIANCE, "fixed")
     known = GaussianProcessRegressor(kernel + WhiteKernel(noise, "fixed"), alpha=0, optimizer=None).fit(x, y)
     want_mean, want_std = known.predict(z, return_std=True)
-    ours = TanimotoGP(Points(), noises=(noise,)).double()
+    ours = TanimotoGP(VectorRaw(3), noises=(noise,)).double()
     law = ours.predict(ours.adapt(LabelledBatch(_cases(x), torch.tensor(y)[None], "regression")), _cases(z))
     assert isinstance(law, Normal)
     np.testing.assert_allclose(law.mean[0].numpy(), want_mean, atol=1e-9)
@@ -60,7 +45,7 @@ def test_several_noise_values_are_averaged_by_their_marginal_likelihood() -> Non
         evidence.append(known.log_marginal_likelihood_value_)
     weight = np.exp(evidence - np.max(evidence))
     want = np.average(means, axis=0, weights=weight)
-    ours = TanimotoGP(Points(), noises=noises)
+    ours = TanimotoGP(VectorRaw(3), noises=noises)
     ours.noise = torch.tensor(noises, dtype=torch.float64)
     law = ours.double().predict(ours.adapt(LabelledBatch(_cases(x), torch.tensor(y)[None], "regression")), _cases(z))
     np.testing.assert_allclose(law.mean[0].numpy(), want, atol=1e-9)
@@ -68,7 +53,7 @@ def test_several_noise_values_are_averaged_by_their_marginal_likelihood() -> Non
 
 def test_classes_follow_their_neighbours() -> None:
     x = np.array([[0.0, 0, 0], [0.1, 0, 0], [3, 0, 0], [3.1, 0, 0], [0, 4, 0], [0, 4.1, 0]])
-    learner = TanimotoGP(Points()).double()
+    learner = TanimotoGP(VectorRaw(3)).double()
     batch = LabelledBatch(_cases(x), torch.tensor([[0, 0, 1, 1, 2, 2]]), "multiclass", 3)
     law = learner.predict(learner.adapt(batch), _cases(x + 0.05))
     assert isinstance(law, Categorical)
@@ -76,4 +61,4 @@ def test_classes_follow_their_neighbours() -> None:
 
 
 def test_it_has_nothing_to_learn_from_earlier_tasks() -> None:
-    assert not TanimotoGP(Points()).learns_from_tasks()
+    assert not TanimotoGP(VectorRaw(3)).learns_from_tasks()

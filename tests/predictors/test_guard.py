@@ -5,29 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, TaskError
 from metamedica.learners.tanimoto_gp import TanimotoGP
 from metamedica.predictors.guard import CLIP, Guard, cohesion, held_out_log_likelihood, mix
 from metamedica.predictors.method import LearnerMethod
-from metamedica.types import CaseBatch, EpisodeBatch, Features, LabelledBatch, Law, Learner, Paper, RawEncoder
-
-
-class Points(RawEncoder):
-    """Vectors compared by an RBF kernel."""
-
-    dim = 2
-
-    def forward(self, features: Features) -> Tensor:
-        return features["vector"]
-
-    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
-        return torch.exp(-0.5 * torch.cdist(left, right) ** 2)
-
-    def flat(self, features: Features) -> Tensor:
-        return features["vector"]
+from metamedica.testing import VectorRaw
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, Learner, Paper
 
 
 class Oracle(Learner[LabelledBatch]):
@@ -58,12 +43,12 @@ def _regression(n: int, seed: int = 0, tasks: int = 1) -> LabelledBatch:
 
 
 def _guard(error: float) -> Guard:
-    raw = Points()
+    raw = VectorRaw(2)
     return Guard({"oracle": LearnerMethod(Oracle(error)), "tanimoto_gp": LearnerMethod(TanimotoGP(raw).double())}, raw)
 
 
 def _method(closed_form: bool) -> LearnerMethod:
-    learner = TanimotoGP(Points()).double()
+    learner = TanimotoGP(VectorRaw(2)).double()
     return LearnerMethod(learner if closed_form else Folded(learner))
 
 
@@ -161,7 +146,7 @@ def test_one_class_left_after_hiding_a_case_is_left_out_of_the_score() -> None:
     vector = torch.tensor(rng.normal(size=(1, 5, 2)))
     targets = torch.tensor([[1, 0, 0, 0, 0]])
     support = LabelledBatch(CaseBatch({"vector": vector}, torch.ones(1, 5, dtype=torch.bool)), targets, "binary", 2)
-    score = held_out_log_likelihood(LearnerMethod(TanimotoGP(Points()).double()), support)
+    score = held_out_log_likelihood(LearnerMethod(TanimotoGP(VectorRaw(2)).double()), support)
     assert torch.isfinite(score).all()
     assert float(score[0]) < 0
 
@@ -173,15 +158,15 @@ def test_a_pair_of_opposite_classes_scores_zero_for_every_candidate() -> None:
         "binary",
         2,
     )
-    assert held_out_log_likelihood(LearnerMethod(TanimotoGP(Points())), support).tolist() == [0.0]
+    assert held_out_log_likelihood(LearnerMethod(TanimotoGP(VectorRaw(2))), support).tolist() == [0.0]
 
 
 def test_cohesion_is_the_mean_similarity_of_different_cases() -> None:
     support = _regression(4)
     rows = support.features["vector"][0]
-    kernel = Points().similarity(rows, rows).numpy()
+    kernel = VectorRaw(2).similarity(rows, rows).numpy()
     want = kernel[~np.eye(4, dtype=bool)].mean()
-    assert float(cohesion(Points(), support)[0]) == pytest.approx(want)
+    assert float(cohesion(VectorRaw(2), support)[0]) == pytest.approx(want)
 
 
 def test_mixtures_of_classes_average_the_probabilities() -> None:
@@ -193,7 +178,7 @@ def test_mixtures_of_classes_average_the_probabilities() -> None:
 
 
 def test_a_gate_of_another_shape_and_a_single_candidate_are_refused() -> None:
-    raw = Points()
+    raw = VectorRaw(2)
     method = LearnerMethod(TanimotoGP(raw))
     with pytest.raises(TaskError, match="needs a learned one"):
         Guard({"tanimoto_gp": method}, raw)

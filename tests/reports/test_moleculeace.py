@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.splits import rows_of
-from metamedica.errors import InputError, TaskError
+from metamedica.errors import InputError
 from metamedica.reports.comparison import compare
 from metamedica.reports.judging import judge
 from metamedica.reports.protocols.moleculeace import MoleculeACE, folds, leave_out, target_of
@@ -56,10 +56,12 @@ def test_the_error_on_cliffs_is_that_of_the_flagged_compounds_of_the_query() -> 
 
 def test_flags_that_do_not_fit_their_task_are_refused() -> None:
     sets = _sets()
-    with pytest.raises(TaskError, match="the activity cliffs of task 'A1_Ki' are not known case by case"):
-        MoleculeACE({}).support(sets["A1_Ki"], 16, draw=0, seed=0)
-    with pytest.raises(TaskError, match="give one flag per case"):
+    with pytest.raises(InputError, match="the activity cliffs of task 'A1_Ki' are not known case by case"):
+        judge(MoleculeACE({}), {"quarter": off_by_a_quarter}, sets, shots=(16,), draws=1)
+    with pytest.raises(InputError, match="give one flag per case"):
         MoleculeACE({"A1_Ki": np.ones(3, dtype=bool)}).support(sets["A1_Ki"], 16, draw=0, seed=0)
+    with pytest.raises(InputError, match="task 'A1_Ki' is binary and this protocol judges values"):
+        MoleculeACE({}).support(sets.binarised("median")["A1_Ki"], 16, draw=0, seed=0)
 
 
 @given(st.sets(st.sampled_from([target_of(name) for name in NAMES]), min_size=1, max_size=4))
@@ -87,6 +89,12 @@ def test_targets_that_are_not_there_or_all_there_is_are_refused() -> None:
         leave_out(_sets(), ["Z9"])
     with pytest.raises(InputError, match="and 0 other targets"):
         leave_out(_sets(), [target_of(name) for name in NAMES])
+
+
+@pytest.mark.parametrize("valid", [0.0, -0.1, 0.6, float("nan")])
+def test_a_share_of_meta_valid_targets_that_cannot_be_is_refused(valid: float) -> None:
+    with pytest.raises(InputError, match=r"got valid=.*; give a share above 0 and up to 0\.5"):
+        leave_out(_sets(), ["A1"], valid=valid)
 
 
 @given(st.integers(2, 7), st.integers(0, 50))

@@ -46,7 +46,9 @@ def test_the_support_holds_k_of_each_class_and_the_query_all_the_rest(
 def test_a_class_too_small_and_a_regression_are_refused() -> None:
     with pytest.raises(TaskError, match="task 't' has 2 cases of a class; 2 of each need at least 3"):
         MoleculeNet().support(_task("t", range(6), [0, 0, 0, 0, 1, 1]), 2, draw=0, seed=0)
-    with pytest.raises(TaskError, match="takes K cases of each class; binarise it"):
+    with pytest.raises(TaskError, match="task 't' has 0 cases of a class; 1 of each need at least 2"):
+        MoleculeNet().support(_task("t", range(6), [1] * 6), 1, draw=0, seed=0)
+    with pytest.raises(InputError, match="takes K cases of each class; binarise it"):
         MoleculeNet().support(Task("t", "regression", np.arange(6), np.zeros(6)), 2, draw=0, seed=0)
 
 

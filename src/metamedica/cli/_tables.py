@@ -138,8 +138,9 @@ class TableOptions:
             many: whether several tasks are wanted, so that a column of tasks or several of targets must be named.
 
         Raises:
-            FileFormatError: the table cannot be read, or it is not clear which column is which.
+            FileFormatError: the table cannot be read, lacks a column, or it is not clear which column is which.
             TaskError: it is not clear what kind the targets are.
+            InputError: both forms of table were named, or none of them where several tasks are wanted.
         """
         from metamedica.data.tables import read_table
 
@@ -172,7 +173,7 @@ class TableOptions:
                 raise FileFormatError(
                     f"{file.name} has no column {absent[0]!r}; it has: {listed}"
                     if absent
-                    else f"{file.name} has no column but {case!r}"
+                    else f"{file.name} has no column beside {', '.join(taken)}; --targets wants a column a task: add them"
                 )
             target, target_columns = None, tuple(wide)
         else:

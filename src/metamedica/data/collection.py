@@ -284,7 +284,7 @@ class TaskCollection:
             within: lowest and highest threshold, in the tasks' unit: one beyond is moved there. None: anywhere.
 
         Raises:
-            InputError: a lowest threshold above the highest.
+            InputError: a threshold that is not a number, or a lowest one above the highest.
         """
         return self._with({name: task.binarised(threshold, within=within) for name, task in self.tasks.items()})
 

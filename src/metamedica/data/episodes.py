@@ -4,8 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ def gather(
     rows: Sequence[IntArray],
     *,
     width: int | None = None,
-    tables: Mapping[str, SparseTable] = MappingProxyType({}),
+    tables: Mapping[str, SparseTable] | None = None,
 ) -> CaseBatch:
     """Return the cases at `rows[t]` of each task t, padded to `width` (by default to the longest): blocks `[tasks, cases, size]`.
 
@@ -42,7 +41,7 @@ def gather(
         collection: where the cases are.
         rows: of each task.
         width: cases a task, with padding.
-        tables: of those blocks that shall stay rows of a table.
+        tables: block name -> the table of that block of the collection; blocks without one are tensors.
 
     Raises:
         TaskError: a row that the collection does not have.
@@ -57,7 +56,7 @@ def gather(
     flat = torch.from_numpy(index.reshape(-1))
     features = {}
     for name, block in collection.features.items():
-        if name in tables:
+        if tables is not None and name in tables:
             features[name] = as_block(SparseRows(tables[name], torch.from_numpy(np.where(mask, index + 1, 0))))
             continue
         values = block.index_select(0, flat)
@@ -154,7 +153,7 @@ class Roster:
     support: int
     query: int
     binary: bool
-    tables: Mapping[str, SparseTable] = field(default_factory=dict)
+    tables: Mapping[str, SparseTable] | None = None
 
     def __len__(self) -> int:
         """Return the number of tasks."""
@@ -236,7 +235,7 @@ class EpisodeSampler:
             )
         self.decks = [(kind, decks[kind]) for kind in sorted(decks)]
         self._weights = [np.sqrt([min(len(deck.task), _CAP) for deck in part]) for _, part in self.decks]
-        self._tables: dict[str, SparseTable] = {}
+        self._tables: dict[str, SparseTable] | None = None
 
     def with_tables(self, blocks: Collection[str]) -> "EpisodeSampler":
         """Return the same episodes, in which these blocks are rows of a table where they are mostly zero; others stay tensors."""

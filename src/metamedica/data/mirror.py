@@ -1,7 +1,7 @@
-"""Files of public collections in a local mirror: the folder that METAMEDICA_DATA points at."""
+"""Files of public collections, known by their SHA-256: in any folder, or in the local mirror that METAMEDICA_DATA points at."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from metamedica.errors import FileFormatError, InputError
@@ -28,12 +28,35 @@ def mirrored(name: str, files: Mapping[str, str], *, source: str) -> list[Path]:
             f"{name} is read from a local mirror and {VARIABLE} is not set; set it to a folder that holds "
             f"{' and '.join(files)} (from {source})"
         )
+    return known_files(
+        Path(root),
+        files,
+        absent=lambda file: f"{VARIABLE} has no file {file}; put it there (from {source})",
+        changed=lambda file: f"{file} under {VARIABLE} is not the known file (its SHA-256 differs); copy it again",
+    )
+
+
+def known_files(
+    folder: Path, files: Mapping[str, str], *, absent: Callable[[str], str], changed: Callable[[str], str]
+) -> list[Path]:
+    """Return where the files of a collection lie below a folder, in their order, each with the SHA-256 that it must have.
+
+    Args:
+        folder: above the files.
+        files: path below the folder -> SHA-256.
+        absent: path of a file -> what to say where it is not there.
+        changed: path of a file -> what to say where it is another one.
+
+    Raises:
+        InputError: a file is not there.
+        FileFormatError: a file is not the known one.
+    """
     found = []
     for file, digest in files.items():
-        path = Path(root) / file
+        path = folder / file
         if not path.is_file():
-            raise InputError(f"{VARIABLE} has no file {file}; put it there (from {source})")
+            raise InputError(absent(file))
         if sha256(path) != digest:
-            raise FileFormatError(f"{file} under {VARIABLE} is not the known file (its SHA-256 differs); copy it again")
+            raise FileFormatError(changed(file))
         found.append(path)
     return found

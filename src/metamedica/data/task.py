@@ -86,8 +86,10 @@ class Task:
             within: lowest and highest threshold: one beyond is moved there. None: anywhere.
 
         Raises:
-            InputError: a lowest threshold above the highest.
+            InputError: a threshold that is not a number, or a lowest one above the highest.
         """
+        if threshold != "median" and np.isnan(threshold):
+            raise InputError(f"got the threshold {threshold}; give a number in the task's unit, or median")
         low, high = within or (-np.inf, np.inf)
         if not low <= high:
             raise InputError(f"got thresholds within {within}; give the lower one first")

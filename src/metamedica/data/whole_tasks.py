@@ -1,18 +1,16 @@
 """Whole tasks one after the other, standardised: what learners are given that are fitted in closed form."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import overload
 
 import numpy as np
 
 from metamedica.data.collection import TaskCollection
+from metamedica.data.draws import LEAST_CASES, why_not_drawn
 from metamedica.data.episodes import labelled
 from metamedica.data.task import Task
 from metamedica.functional.targets import scale_of, standardise
 from metamedica.types import LabelledBatch
-
-_LEAST_CASES = 4
 
 
 class WholeTasks(Sequence[LabelledBatch]):
@@ -28,10 +26,10 @@ class WholeTasks(Sequence[LabelledBatch]):
 
     def __init__(self, collection: TaskCollection, names: Sequence[str], *, binary: bool) -> None:
         self.collection = collection
-        self.tasks = [task for task in (collection[name] for name in names) if _tells(task)]
+        tasks = [task for task in (collection[name] for name in names) if _tells(task)]
         if binary:
-            self.tasks += [_above_median(task) for task in self.tasks if task.kind == "regression"]
-        self.tasks = [task for task in self.tasks if _tells(task)]
+            tasks += [task.binarised("median") for task in tasks if task.kind == "regression"]
+        self.tasks = [task for task in tasks if _tells(task)]
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -52,9 +50,4 @@ class WholeTasks(Sequence[LabelledBatch]):
 
 
 def _tells(task: Task) -> bool:
-    return len(task) >= _LEAST_CASES and bool((task.targets != task.targets[0]).any())
-
-
-def _above_median(task: Task) -> Task:
-    above = (task.targets > np.median(task.targets)).astype(np.int64)
-    return replace(task, kind="binary", targets=above, classes=("0", "1"), unit=None)
+    return why_not_drawn(task, None, LEAST_CASES) is None

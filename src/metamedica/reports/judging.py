@@ -40,7 +40,8 @@ class Protocol(ABC):
         """Return the positions of a support within its task, a function of (seed, name of the task, draw).
 
         Raises:
-            TaskError: the task is too small for it.
+            TaskError: the task is too small for it; `judge` leaves it out at this size.
+            InputError: the protocol cannot judge the task at all; `judge` ends.
         """
 
     def query(self, task: Task, support: IntArray, *, draw: int, seed: int) -> Mask:
@@ -99,7 +100,7 @@ def judge(
 
     Raises:
         TaskError: no task, tasks of several kinds, or none that any method could be judged on.
-        InputError: no method, or shots or draws below 1.
+        InputError: no method, shots or draws below 1, or what `protocol.support` says of a task that it cannot judge.
     """
     if not methods or draws < 1 or not shots or min(shots) < 1:
         raise InputError(
@@ -120,7 +121,7 @@ def judge(
     for size in shots:
         for task in tasks:
             try:
-                protocol.support(task, size, draw=0, seed=seed)
+                supports = [protocol.support(task, size, draw=draw, seed=seed) for draw in range(draws)]
             except TaskError:
                 too_small[size] = too_small.get(size, 0) + 1
                 done += len(methods)
@@ -133,7 +134,7 @@ def judge(
                 found = _read_part(part)
                 if found is None:
                     try:
-                        made, pairs = _one_task(protocol, method, collection, task, shots=size, draws=draws, seed=seed)
+                        made, pairs = _one_task(protocol, method, collection, task, supports, shots=size, seed=seed)
                     except TaskError as error:
                         skipped[name] = str(error)
                         continue
@@ -144,14 +145,13 @@ def judge(
                 tables[name, size] = tables.get((name, size), np.zeros((_BINS, 3))) + np.array(found["bins"])
                 if progress is not None:
                     progress(done, total, f"{name} on {task.name}, {size} shots")
-    if not rows:
+    frame = pd.DataFrame([row for row in rows if row["method"] not in skipped])
+    if frame.empty:
         reason = (
             "; ".join(f"{name}: {why}" for name, why in skipped.items())
             or f"every task is too small for {min(shots)} shots"
         )
         raise TaskError(f"nothing could be evaluated: {reason}")
-    frame = pd.DataFrame(rows)
-    frame = frame[~frame["method"].isin(list(skipped))].reset_index(drop=True)
     about = {
         "name": protocol.name,
         "shots": list(shots),
@@ -162,7 +162,8 @@ def judge(
         **protocol.settings(),
     }
     (kind,) = kinds
-    return Evaluation(kind, frame, about, skipped, _reliability(tables) if kind == "binary" else pd.DataFrame())
+    whole = {key: table for key, table in tables.items() if key[0] not in skipped}
+    return Evaluation(kind, frame, about, skipped, _reliability(whole) if kind == "binary" else pd.DataFrame())
 
 
 def _one_task(
@@ -170,18 +171,19 @@ def _one_task(
     method: Method,
     collection: TaskCollection,
     task: Task,
+    supports: Sequence[IntArray],
     *,
     shots: int,
-    draws: int,
     seed: int,
 ) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
-    positions = [protocol.support(task, shots, draw=draw, seed=seed) for draw in range(draws)]
+    """Return a row a support, in the order of the draws; and for a binary task the probability and label of every query case."""
+    draws = len(supports)
     began = time.process_time()
     with torch.no_grad():
-        law = _laws(method, labelled(collection, [task] * draws, positions), collection, task)
+        law = _laws(method, labelled(collection, [task] * draws, supports), collection, task)
     seconds = (time.process_time() - began) / draws
     rows, pairs = [], []
-    for draw, support in enumerate(positions):
+    for draw, support in enumerate(supports):
         query = protocol.query(task, support, draw=draw, seed=seed)
         figures, score = _figures(law, draw, query, task)
         figures |= protocol.figures(task, query, score)

@@ -1,4 +1,4 @@
-"""One file a named public collection: NAME, SOURCE, LICENCE, ATTRIBUTION, `files()` and `load()`. The folder is the list."""
+"""One file a named public collection: NAME, SOURCE, LICENCE, ATTRIBUTION, `files()`, `table()` and `load()`. The folder is the list."""
 
 import importlib
 from dataclasses import dataclass

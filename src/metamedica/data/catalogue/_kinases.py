@@ -1,35 +1,78 @@
 """Kinase panels as DeepDTA lays them out: drugs, targets with their sequences, and one row a measured pair."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
+from metamedica.data.collection import TaskCollection
 from metamedica.data.mirror import mirrored
 from metamedica.data.tables import read_table
+from metamedica.types import Progress
 
 
-def table(name: str, files: Mapping[str, str], *, source: str, value: str) -> pd.DataFrame:
-    """Return one row a pair, as text: `smiles`, `target` (name of the kinase) and `value`.
+@dataclass(frozen=True)
+class Panel:
+    """One of these panels in the local mirror.
 
     Args:
         name: of the collection.
-        files: path below the mirror -> SHA-256 of drugs, targets and pairs.
-        source: where the files come from.
+        source: where its files come from.
+        digests: path below the mirror -> SHA-256 of drugs, targets and pairs.
         value: column of the measurement.
-
-    Raises:
-        InputError: METAMEDICA_DATA is not set, or has no such file.
-        FileFormatError: a file is not the known one.
+        unit: of the measurement.
     """
-    drugs, targets, pairs = (read_table(path) for path in mirrored(name, files, source=source))
-    smiles = pairs["drug_index"].map(drugs.set_index("drug_index")["smiles"])
-    target = pairs["target_index"].map(targets.set_index("target_index")["target"])
-    frame = pd.DataFrame({"smiles": smiles, "target": target, "value": pairs[value]})
-    frame.attrs["source"] = pairs.attrs["source"]
-    return frame
 
+    name: str
+    source: str
+    digests: Mapping[str, str]
+    value: str
+    unit: str
 
-def sequences(name: str, files: Mapping[str, str], *, source: str) -> dict[str, str]:
-    """Return kinase -> its amino acids, one letter each; errors as those of `table`."""
-    _, targets, _ = (read_table(path) for path in mirrored(name, files, source=source))
-    return dict(zip(targets["target"], targets["sequence"], strict=True))
+    def files(self) -> dict[str, str]:
+        """Return the path of each file that is read -> its SHA-256."""
+        return dict(self.digests)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a pair, as text: `smiles`, `target` (name of the kinase) and `value` (in the panel's unit).
+
+        Raises:
+            InputError: METAMEDICA_DATA is not set, or has no such file.
+            FileFormatError: a file is not the known one.
+        """
+        drugs, targets, pairs = (read_table(path) for path in mirrored(self.name, self.digests, source=self.source))
+        smiles = pairs["drug_index"].map(drugs.set_index("drug_index")["smiles"])
+        target = pairs["target_index"].map(targets.set_index("target_index")["target"])
+        frame = pd.DataFrame({"smiles": smiles, "target": target, "value": pairs[self.value]})
+        frame.attrs["source"] = pairs.attrs["source"]
+        return frame
+
+    def sequences(self) -> dict[str, str]:
+        """Return kinase -> its amino acids, one letter each; errors as those of `table`."""
+        _, path, _ = mirrored(self.name, self.digests, source=self.source)
+        targets = read_table(path)
+        return dict(zip(targets["target"], targets["sequence"], strict=True))
+
+    def load(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> TaskCollection:
+        """Return the kinases as regression tasks, without a meta-split.
+
+        Args:
+            n_jobs: worker processes of featurising; every core for None.
+            progress: called as `progress(done, total, message)`.
+
+        Raises:
+            InputError: METAMEDICA_DATA is not set, or has no such file.
+            FileFormatError: a file is not the known one.
+        """
+        return TaskCollection.from_table(
+            self.table(),
+            modality="molecules",
+            case="smiles",
+            target="value",
+            task="target",
+            kind="regression",
+            unit=self.unit,
+            duplicates="median",
+            n_jobs=n_jobs,
+            progress=progress,
+        )

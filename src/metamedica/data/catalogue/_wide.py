@@ -5,6 +5,7 @@ The split is that of PAR (Wang et al. 2021, NeurIPS; its code at commit 497b27f)
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -17,41 +18,65 @@ SPLIT_SOURCE = "https://github.com/tata1661/PAR-NeurIPS21 at commit 497b27f (the
 _SIDES: tuple[MetaSplit, ...] = ("meta_train", "meta_test")
 
 
-def table(name: str, files: Mapping[str, str], *, source: str) -> pd.DataFrame:
-    """Return one row a molecule, as text: `smiles` and a column for each task of the published split, meta-train first.
+@dataclass(frozen=True)
+class WideSet:
+    """One of these sets in the local mirror.
 
     Args:
         name: of the collection.
-        files: path below the mirror -> SHA-256 of the molecules, then of the tasks.
-        source: where the files come from.
-
-    Raises:
-        InputError: METAMEDICA_DATA is not set, or has no such file.
-        FileFormatError: a file is not the known one.
+        source: where its files come from.
+        digests: path below the mirror -> SHA-256 of the molecules, then of the tasks.
     """
-    molecules, tasks = (read_table(path) for path in mirrored(name, files, source=source))
-    split = tasks.set_index("task")["split"]
-    wanted = [task for side in _SIDES for task in split.index[split == side]]
-    frame = molecules[["smiles", *wanted]]
-    frame.attrs.update(source=molecules.attrs["source"], split={task: split[task] for task in wanted})
-    return frame
 
+    name: str
+    source: str
+    digests: Mapping[str, str]
 
-def collection(frame: pd.DataFrame, *, n_jobs: int | None = None, progress: Progress | None = None) -> TaskCollection:
-    """Return the tasks of such a table as binary tasks with the published split.
+    def files(self) -> dict[str, str]:
+        """Return the path of each file that is read -> its SHA-256."""
+        return dict(self.digests)
 
-    Molecules that cannot be read are left out; of repeated ones, those with differing labels too. Both are counted in `left_out`.
-    """
-    split: dict[str, MetaSplit] = frame.attrs["split"]
-    tasks = TaskCollection.from_table(
-        frame,
-        modality="molecules",
-        case="smiles",
-        targets=list(split),
-        kind="binary",
-        skip_invalid=True,
-        duplicates="median",
-        n_jobs=n_jobs,
-        progress=progress,
-    )
-    return tasks.with_split({task: side for task, side in split.items() if task in tasks.tasks})
+    def table(self) -> pd.DataFrame:
+        """Return one row a molecule, as text: `smiles` and a column for each task (0, 1 or empty), meta-train tasks first.
+
+        Tasks that the published split drops are left out.
+
+        Raises:
+            InputError: METAMEDICA_DATA is not set, or has no such file.
+            FileFormatError: a file is not the known one.
+        """
+        molecules, tasks = (read_table(path) for path in mirrored(self.name, self.digests, source=self.source))
+        split = tasks.set_index("task")["split"]
+        wanted = [task for side in _SIDES for task in split.index[split == side]]
+        frame = molecules[["smiles", *wanted]]
+        frame.attrs.update(source=molecules.attrs["source"], split={task: split[task] for task in wanted})
+        return frame
+
+    def load(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> TaskCollection:
+        """Return the tasks as binary tasks with the published split.
+
+        Molecules that cannot be read are left out; of repeated ones, those with differing labels too. Both are counted in
+        `left_out`.
+
+        Args:
+            n_jobs: worker processes of featurising; every core for None.
+            progress: called as `progress(done, total, message)`.
+
+        Raises:
+            InputError: METAMEDICA_DATA is not set, or has no such file.
+            FileFormatError: a file is not the known one.
+        """
+        frame = self.table()
+        split: dict[str, MetaSplit] = frame.attrs["split"]
+        tasks = TaskCollection.from_table(
+            frame,
+            modality="molecules",
+            case="smiles",
+            targets=list(split),
+            kind="binary",
+            skip_invalid=True,
+            duplicates="median",
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+        return tasks.with_split({task: side for task, side in split.items() if task in tasks.tasks})

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from metamedica.data.collection import TaskCollection
-from metamedica.errors import FileFormatError, InputError, MissingExtraError
-from metamedica.storage import sha256
+from metamedica.data.mirror import known_files
+from metamedica.errors import MissingExtraError
 from metamedica.types import Progress
 
 NAME = "freewilson"
@@ -71,16 +71,13 @@ def _paths() -> list[Path]:
         from rdkit import RDConfig, __version__
     except ImportError:
         raise MissingExtraError("rdkit", "molecules") from None
-    found = []
-    for name, digest in _FILES.items():
-        path = Path(RDConfig.RDContribDir) / name
-        if not path.is_file():
-            raise InputError(
-                f"rdkit {__version__} has no file Contrib/{name}; install rdkit 2025.3 to 2026.9, which has it"
-            )
-        if sha256(path) != digest:
-            raise FileFormatError(
-                f"Contrib/{name} of rdkit {__version__} is not the known file (its SHA-256 differs); install another release"
-            )
-        found.append(path)
-    return found
+    return known_files(
+        Path(RDConfig.RDContribDir),
+        _FILES,
+        absent=lambda file: (
+            f"rdkit {__version__} has no file Contrib/{file}; install rdkit 2025.3 to 2026.9, which has it"
+        ),
+        changed=lambda file: (
+            f"Contrib/{file} of rdkit {__version__} is not the known file (its SHA-256 differs); install another release"
+        ),
+    )

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metamedica.data.collection import TaskCollection
-from metamedica.errors import FileFormatError, InputError
-from metamedica.storage import sha256
+from metamedica.data.mirror import known_files
+from metamedica.errors import InputError
 from metamedica.types import Progress
 
 NAME = "moleculeace"
@@ -112,6 +112,7 @@ def cliffs(collection: TaskCollection) -> dict[str, NDArray[np.bool_]]:
     Raises:
         InputError: MoleculeACE is not installed, or not whole.
         FileFormatError: it is another release.
+        TaskError: a task that is none of the sets.
     """
     flags = TaskCollection.from_table(
         table(),
@@ -136,15 +137,13 @@ def _paths() -> dict[str, Path]:
         installed = distribution("MoleculeACE")
     except PackageNotFoundError:
         raise InputError(f"the MoleculeACE sets are not installed; install them with: {INSTALL}") from None
-    found = {}
-    for name, digest in files().items():
-        path = Path(str(installed.locate_file(name)))
-        if not path.is_file():
-            raise InputError(f"the installed MoleculeACE has no file {name}; install it again with: {INSTALL}")
-        if sha256(path) != digest:
-            raise FileFormatError(
-                f"{name} of MoleculeACE {installed.version} is not the known file (its SHA-256 differs); "
-                f"install the known one with: {INSTALL}"
-            )
-        found[path.stem] = path
-    return found
+    found = known_files(
+        Path(str(installed.locate_file(""))),
+        files(),
+        absent=lambda file: f"the installed MoleculeACE has no file {file}; install it again with: {INSTALL}",
+        changed=lambda file: (
+            f"{file} of MoleculeACE {installed.version} is not the known file (its SHA-256 differs); "
+            f"install the known one with: {INSTALL}"
+        ),
+    )
+    return {path.stem: path for path in found}

@@ -72,7 +72,17 @@ class FixedQuery(Protocol):
         self.sizes = tuple(sorted(sizes))
 
     def support(self, task: Task, shots: int, *, draw: int, seed: int) -> IntArray:
-        """Return `support_positions`."""
+        """Return `support_positions`.
+
+        Raises:
+            TaskError: as `support_positions`.
+            InputError: another size than those that are compared, some of whose cases would be in the query too.
+        """
+        if shots not in self.sizes:
+            sizes = ", ".join(map(str, self.sizes))
+            raise InputError(
+                f"got {shots} shots with a query that is fixed for {sizes}; name every size that is compared"
+            )
         return support_positions(task, shots, draw=draw, seed=seed)
 
     def query(self, task: Task, support: IntArray, *, draw: int, seed: int) -> Mask:
@@ -102,21 +112,12 @@ def evaluate(
     version: str = "",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Return how methods do on tasks of one kind.
+    """Return how methods do on tasks of one kind under `FSMol`.
 
-    Args:
-        methods: name -> method; a method that raises `TaskError` for the kind of task does not apply, and is named with its reason.
-        collection: raw units.
-        names: the tasks; None takes meta-test tasks where there is a split, all tasks otherwise.
-        shots: support sizes in total; a task too small for one is skipped there and counted.
-        draws: supports a task and size.
-        seed: decides the draws.
-        parts: folder for finished parts; a second run with the same settings goes on from them.
-        version: of the methods, part of a part's key: parts of another version are not used.
-        progress: called as `progress(done, total, message)`.
+    The arguments are those of `judging.judge`; `shots` counts cases in total.
 
     Raises:
-        TaskError: no task, or tasks of several kinds.
+        TaskError: no task, tasks of several kinds, or none that any method could be judged on.
         InputError: no method, shots below 2, or draws below 1.
     """
     if shots and min(shots) < 2:

@@ -47,14 +47,23 @@ def load(name: str) -> TaskCollection:
     Raises:
         InputError: another name.
     """
-    if name not in ("davis", "kiba"):
-        raise InputError(f"there is no kinase panel {name!r}; choose davis or kiba")
+    _check(name)
     return davis.load() if name == "davis" else kiba.load()
 
 
 def active(collection: TaskCollection, *, name: str) -> TaskCollection:
-    """Return the kinases of "davis" or "kiba" as binary tasks: 1 binds more strongly than the kinase's median."""
+    """Return the kinases of "davis" or "kiba" as binary tasks: 1 binds more strongly than the kinase's median.
+
+    Raises:
+        InputError: another name.
+    """
+    _check(name)
     return collection.binarised("median", within=DAVIS_WITHIN if name == "davis" else None)
+
+
+def _check(name: str) -> None:
+    if name not in ("davis", "kiba"):
+        raise InputError(f"there is no kinase panel {name!r}; choose davis or kiba")
 
 
 def without_kinases(earlier: TaskCollection, panel: TaskCollection) -> TaskCollection:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metamedica.data.catalogue import moleculeace
 from metamedica.data.collection import IntArray, Task, TaskCollection
 from metamedica.data.splits import molecule_disjoint
-from metamedica.errors import InputError, TaskError
+from metamedica.errors import InputError
 from metamedica.reports import metrics
 from metamedica.reports.judging import Mask, Protocol
 from metamedica.reports.protocols.fsmol import support_positions
@@ -41,10 +41,15 @@ class MoleculeACE(Protocol):
         """Return random positions.
 
         Raises:
-            TaskError: the task is too small, or its cliffs are not known.
+            TaskError: the task is too small.
+            InputError: its cliffs are not known, or it is no regression.
         """
+        if task.kind != "regression":
+            raise InputError(
+                f"task {task.name!r} is {task.kind} and this protocol judges values; give the sets as they are"
+            )
         if task.name not in self.cliffs or len(self.cliffs[task.name]) != len(task):
-            raise TaskError(
+            raise InputError(
                 f"the activity cliffs of task {task.name!r} are not known case by case; give one flag per case"
             )
         return support_positions(task, shots, draw=draw, seed=seed)
@@ -66,11 +71,13 @@ def leave_out(collection: TaskCollection, targets: Sequence[str], *, valid: floa
     Args:
         collection: sets named as in the catalogue.
         targets: such as "CHEMBL237", with both of its sets.
-        valid: share of the other targets whose sets are meta-valid; drawn evenly over their sorted names.
+        valid: share of the other targets whose sets are meta-valid, at most half; drawn evenly over their sorted names.
 
     Raises:
-        InputError: no set of these targets, or no other target.
+        InputError: no set of these targets, no other target, or a share outside 0 to 1/2.
     """
+    if not 0 < valid <= 0.5:
+        raise InputError(f"got valid={valid}; give a share above 0 and up to 0.5")
     test = [name for name in collection.names() if target_of(name) in targets]
     others = sorted({target_of(name) for name in collection.names()} - set(targets))
     if not test or not others:
@@ -78,7 +85,7 @@ def leave_out(collection: TaskCollection, targets: Sequence[str], *, valid: floa
             f"got the targets {', '.join(targets)} of a collection with {len(test)} sets of them and {len(others)} other "
             "targets; give targets of some of its sets"
         )
-    step = max(2, round(1 / valid))
+    step = round(1 / valid)
     selected = set(others[step - 1 :: step])
     side: dict[str, MetaSplit] = {
         name: "meta_test" if name in test else "meta_valid" if target_of(name) in selected else "meta_train"

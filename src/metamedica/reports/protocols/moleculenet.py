@@ -34,16 +34,17 @@ class MoleculeNet(Protocol):
         """Return the positions of `shots` cases of each class.
 
         Raises:
-            TaskError: the task has no classes, or a class has not one case more than `shots`.
+            TaskError: a class has not one case more than `shots`.
+            InputError: the task has no classes.
         """
-        if task.kind == "regression":
-            raise TaskError(
+        if task.classes is None:
+            raise InputError(
                 f"task {task.name!r} is a regression and this protocol takes K cases of each class; binarise it"
             )
         order = order_of(task, draw=draw, seed=seed)
         labels = task.targets[order]
         chosen = []
-        for label in np.unique(task.targets):
+        for label in range(len(task.classes)):
             members = order[labels == label]
             if len(members) <= shots:
                 raise TaskError(
