@@ -34,6 +34,7 @@ from benchmarks._record import PARTS, RESULTS, commit, machine, say
 from benchmarks._settings import SETTINGS, Setting, World, chosen
 from metamedica import registry
 from metamedica.data import catalogue
+from metamedica.data.collection import TaskCollection
 from metamedica.errors import MetamedicaError
 from metamedica.predictors.method import LearnerMethod
 from metamedica.reports.judging import DRAWS, judge
@@ -73,12 +74,12 @@ def measured(setting: Setting, method: str, *, draws: int = DRAWS, quick: bool =
         for number, world in enumerate(worlds):
             names = world.names[:QUICK_TASKS] if quick else world.names
             shots = setting.shots[-1:] if quick else setting.shots
-            learner, version = _learner(method, setting, world, quick=quick)
+            learner, judged, version = _learner(method, setting, world, quick=quick)
             scale = world.usual_scale()
             found = judge(
                 protocol_of,
                 {method: LearnerMethod(learner, usual_scale=scale)},
-                world.judged,
+                judged,
                 names=names,
                 shots=shots,
                 draws=draws,
@@ -102,13 +103,21 @@ def measured(setting: Setting, method: str, *, draws: int = DRAWS, quick: bool =
     return made
 
 
-def _learner(method: str, setting: Setting, world: World, *, quick: bool) -> tuple[Any, str]:
-    """Return the learner and the version of its parts: those of a method from scratch do not depend on the earlier tasks."""
+def _learner(method: str, setting: Setting, world: World, *, quick: bool) -> tuple[Any, TaskCollection, str]:
+    """Return the learner, the judged tasks with every block that it reads, and the version of its parts.
+
+    The parts of a method from scratch do not depend on the earlier tasks.
+    """
     if method in FROM_SCRATCH:
-        return registry.build_learner(method, registry.modality("molecules")), code_version(method, setting.file)
+        learner = registry.build_learner(method, registry.modality("molecules"))
+        return learner, world.judged, code_version(method, setting.file)
     steps = QUICK_STEPS if quick else None
     model = trained(method, world.earlier(), data=world.training, steps=steps)
-    return model.model_.learner, f"{version_of_cell(setting, method)} {world.training} {steps}"
+    return (
+        model.model_.learner,
+        model.readable(world.judged),
+        f"{version_of_cell(setting, method)} {world.training} {steps}",
+    )
 
 
 def _no_support(setting: Setting) -> pd.DataFrame:

@@ -48,9 +48,13 @@ def modality(name: str) -> Modality:
     return cast(Modality, _only_class("modalities", name, Modality)())
 
 
-def takes_encoder(learner: str) -> bool:
-    """Return whether the method learns an encoder."""
-    return "encoder" in inspect.signature(learner_class(learner).__init__).parameters
+GIVEN: tuple[str, ...] = ("encoder", "raw", "rich", "n_tasks")
+"""What a learner's constructor may name beside its hyper-parameters."""
+
+
+def takes(learner: str, given: str) -> bool:
+    """Return whether the method's constructor names one of `GIVEN`."""
+    return given in inspect.signature(learner_class(learner).__init__).parameters
 
 
 def build_learner(
@@ -62,7 +66,7 @@ def build_learner(
     n_tasks: int = 1,
     settings: dict[str, Any] | None = None,
 ) -> Learner[Any]:
-    """Return a new learner, given what its constructor names: `encoder`, `raw`, `n_tasks` and hyper-parameters.
+    """Return a new learner, given what its constructor names: of `GIVEN`, and hyper-parameters.
 
     Raises:
         InputError: a setting that the method does not have.
@@ -71,13 +75,15 @@ def build_learner(
     wanted = inspect.signature(made.__init__).parameters
     arguments: dict[str, Any] = dict(settings or {})
     for setting in arguments:
-        if setting not in wanted or setting in ("self", "encoder", "raw", "n_tasks"):
-            own = [w for w in wanted if w not in ("self", "encoder", "raw", "n_tasks")]
+        if setting not in wanted or setting in ("self", *GIVEN):
+            own = [w for w in wanted if w not in ("self", *GIVEN)]
             raise InputError(f"learner {name!r} has no setting {setting!r}; it has: {', '.join(own) or 'none'}")
     if "encoder" in wanted:
         arguments["encoder"] = kind_of_case.encoder(encoder, **(encoder_settings or {}))
     if "raw" in wanted:
         arguments["raw"] = kind_of_case.raw_encoder()
+    if "rich" in wanted:
+        arguments["rich"] = kind_of_case.rich_encoder()
     if "n_tasks" in wanted:
         arguments["n_tasks"] = n_tasks
     return made(**arguments)

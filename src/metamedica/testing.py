@@ -67,8 +67,13 @@ class VectorEncoder(Encoder):
 
 
 def on_vectors(made: Callable[..., Learner[Any]], *, settings: Mapping[str, Any] | None = None) -> Learner[Any]:
-    """Return a new learner of class `made`, given what its constructor names (`encoder`, `raw`, `n_tasks`) and `settings`."""
-    ours: dict[str, Callable[[], Any]] = {"encoder": VectorEncoder, "raw": VectorRaw, "n_tasks": lambda: N_TASKS}
+    """Return a new learner of class `made`, given what its constructor names (`registry.GIVEN`) and `settings`."""
+    ours: dict[str, Callable[[], Any]] = {
+        "encoder": VectorEncoder,
+        "raw": VectorRaw,
+        "rich": VectorRaw,
+        "n_tasks": lambda: N_TASKS,
+    }
     wanted = inspect.signature(made).parameters
     return made(**{name: value() for name, value in ours.items() if name in wanted}, **(settings or {}))
 

@@ -201,8 +201,8 @@ class RawEncoder(Encoder, ABC):
 class Learner(nn.Module, ABC, Generic[State]):
     """A method: meta-parameters and two pure functions of a batch of tasks.
 
-    A constructor names what it needs and nothing else: `encoder` (an `Encoder`, learned), `raw` (the modality's `RawEncoder`),
-    `n_tasks` (number of meta-training tasks), then its hyper-parameters by keyword with defaults. Regression targets arrive
+    A constructor names what it needs and nothing else: `encoder` (an `Encoder`, learned), `raw` (the modality's `RawEncoder`) or `rich`
+    (its `rich_encoder`), `n_tasks` (number of meta-training tasks), then its hyper-parameters by keyword with defaults. Regression targets arrive
     standardised per task (`functional/targets`), so that no learner needs to know units.
     """
 
@@ -309,8 +309,10 @@ class Modality(ABC):
     """Part of every cache key and saved model: changes whenever the same case would give other features."""
     from_scratch: ClassVar[tuple[str, ...]]
     """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
+    rich_blocks: ClassVar[tuple[str, ...]] = ()
+    """Names of the blocks that `rich_encoder` reads and `prepare` leaves out."""
     recipe: ClassVar[Mapping[str, str]] = {}
-    """Block name -> how `prepare` makes it, in a sentence, for whoever makes it elsewhere for an exported predictor."""
+    """Block name -> how it is made, in a sentence, for whoever makes it elsewhere for an exported predictor."""
 
     @abstractmethod
     def prepare(
@@ -344,6 +346,10 @@ class Modality(ABC):
     @abstractmethod
     def raw_encoder(self) -> RawEncoder:
         """Return the fixed encoder that from-scratch methods use."""
+
+    def rich_encoder(self) -> RawEncoder:
+        """Return a fixed encoder that compares cases in more ways, at more cost; by default `raw_encoder`."""
+        return self.raw_encoder()
 
     @abstractmethod
     def groups(self, canonical: Sequence[str]) -> list[str]:

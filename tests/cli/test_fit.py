@@ -169,30 +169,44 @@ def test_checkpoints_of_another_run_are_not_mixed_in(run: Run, refused: Run, ass
     assert not (tmp_path / "b").exists()
 
 
+def _used(run: Run, assays: Path, measured: Path, library: Path, folder: Path, *options: str) -> MetaLearner:
+    """Fit with these options, and have the commands and the library agree on what the model says; return the model."""
+    told = run("fit", assays, "--task", "assay", "--out", folder / "m", *options, "--json")
+    assert told.code == 0, told.err
+    told = run("adapt", measured, "--model", folder / "m", "--out", folder / "p", "--json")
+    assert told.code == 0, told.err
+    told = run("predict", library, "--predictor", folder / "p", "--out", folder / "p.csv", "--keep-order", "--json")
+    assert told.code == 0, told.err
+    told = run("evaluate", assays, "--task", "assay", "--model", folder / "m", "--split", "all", "--shots", 8,
+               "--draws", 1, "--baseline", "none", "--out", folder / "judged", "--json")  # fmt: skip
+    assert told.code == 0, told.err
+
+    table, cases = pd.read_csv(folder / "p.csv"), pd.read_csv(library)["smiles"].tolist()
+    known = pd.read_csv(measured)
+    model = MetaLearner.load(folder / "m")
+    again = model.adapt(known["smiles"].tolist(), known["pki"].tolist())
+    assert table["prediction"].tolist() == pytest.approx(again.predict(cases).tolist(), abs=1e-5)
+    assert Predictor.load(folder / "p").predict(cases[:3]).tolist() == pytest.approx(table["prediction"][:3].tolist())
+    alone = [float(again.predict([case])[0]) for case in cases[:3]]  # a graph is padded to the largest beside it
+    assert alone == pytest.approx(table["prediction"][:3].tolist(), abs=1e-4)
+    return model
+
+
+def test_a_learner_of_many_fingerprints_learns_adapts_predicts_and_is_judged_from_tables(
+    run: Run, assays: Path, measured: Path, library: Path, tmp_path: Path
+) -> None:
+    model = _used(run, assays, measured, library, tmp_path, "--learner", "common_mean_gp")
+    assert model.model_.learner.weights.shape[1] == 3 + len(model.model_.modality.rich_blocks)
+    assert len(model.model_.learner.known)
+
+
 def test_message_passing_learns_adapts_predicts_and_is_judged_from_tables(
     run: Run, assays: Path, measured: Path, library: Path, tmp_path: Path
 ) -> None:
-    told = run(
-        "fit", assays, "--task", "assay", "--out", tmp_path / "m", "--encoder", "message_passing",
-        "--encoder-set", "width=8", "--encoder-set", "depth=2", "--encoder-set", "dim=4", "--steps", 3, "--json",
+    model = _used(
+        run, assays, measured, library, tmp_path, "--encoder", "message_passing", "--encoder-set", "width=8",
+        "--encoder-set", "depth=2", "--encoder-set", "dim=4", "--steps", "3",
     )  # fmt: skip
-    assert told.code == 0, told.err
-    told = run("adapt", measured, "--model", tmp_path / "m", "--out", tmp_path / "p", "--json")
-    assert told.code == 0, told.err
-    told = run("predict", library, "--predictor", tmp_path / "p", "--out", tmp_path / "p.csv", "--keep-order", "--json")
-    assert told.code == 0, told.err
-    told = run("evaluate", assays, "--task", "assay", "--model", tmp_path / "m", "--split", "all", "--shots", 8,
-               "--draws", 1, "--baseline", "none", "--out", tmp_path / "judged", "--json")  # fmt: skip
-    assert told.code == 0, told.err
-
-    table, cases = pd.read_csv(tmp_path / "p.csv"), pd.read_csv(library)["smiles"].tolist()
-    known = pd.read_csv(measured)
-    model = MetaLearner.load(tmp_path / "m")
-    again = model.adapt(known["smiles"].tolist(), known["pki"].tolist())
-    assert table["prediction"].tolist() == pytest.approx(again.predict(cases).tolist(), abs=1e-5)
-    assert Predictor.load(tmp_path / "p").predict(cases[:3]).tolist() == pytest.approx(table["prediction"][:3].tolist())
-    alone = [float(again.predict([case])[0]) for case in cases[:3]]  # a graph is padded to the largest beside it
-    assert alone == pytest.approx(table["prediction"][:3].tolist(), abs=1e-4)
 
     trained = model.model_.learner.state_dict()
     with torch.random.fork_rng():

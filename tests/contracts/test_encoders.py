@@ -23,7 +23,7 @@ OFFERED: dict[str, Any] = {"blocks": {"vector": 4}, "atoms": ATOMS, "bonds": BON
 """What a constructor may ask of the cases; a new encoder that reads something else adds it here and to `_features`."""
 SMALL: dict[str, Any] = {"hidden": (6,), "dim": 5, "dropout": 0.3, "depth": 2, "groups": 2}
 CHEAP: dict[str, Any] = {"steps": 2, "layers": 1, "solver_steps": 3}
-LEARNERS = [name for name in registry.names("learners") if registry.takes_encoder(name)]
+LEARNERS = [name for name in registry.names("learners") if registry.takes(name, "encoder")]
 
 
 def _encoder(name: str) -> Encoder:

@@ -19,7 +19,7 @@ from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Learner, Ta
 
 SUPPORTS, QUERIES = (9, 6), (4, 5)
 CHEAP: dict[str, Any] = {"steps": 2, "layers": 1, "solver_steps": 2}
-LEARNERS = [name for name in registry.names("learners") if registry.takes_encoder(name)]
+LEARNERS = [name for name in registry.names("learners") if registry.takes(name, "encoder")]
 
 
 def _learner(name: str) -> Learner[Any]:

@@ -74,7 +74,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
     over a grid, which takes care of what m explains and of how uncertain it is. Classes are learned by least squares on +1 / -1.
 
     Args:
-        raw: its `kernels` compare cases, its vectors and its `summary` describe them to m.
+        rich: its `kernels` compare cases, its vectors and its `summary` describe them to m.
         strength: inverse prior variance of m's weights, each of features of mean square 1.
         n_landmarks: most cases at which the RBF part of m stands.
         most_cases: a task with more is cut down to so many, by chance, for learning m.
@@ -106,7 +106,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
 
     def __init__(
         self,
-        raw: RawEncoder,
+        rich: RawEncoder,
         *,
         strength: float = 20.0,
         n_landmarks: int = 300,
@@ -114,7 +114,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         most_known: int = 200_000,
     ) -> None:
         super().__init__()
-        self.raw = raw
+        self.rich = rich
         self.strength = strength
         self.n_landmarks = n_landmarks
         self.most_cases = most_cases
@@ -138,18 +138,18 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
 
     def _mean(self, features: Features) -> Float[Tensor, "*batch n"]:
         """Return m + c; 0 before anything was learned."""
-        vectors: Tensor = self.raw(features)
+        vectors: Tensor = self.rich(features)
         if len(self.linear) == 0:
             return vectors.new_zeros(vectors.shape[:-1])
         mean = CommonMean(self.linear, self.landmarks, self.landmark_weights)
-        expected = mean(vectors, self.raw.summary(features))
+        expected = mean(vectors, self.rich.summary(features))
         return expected + recalled(vectors, self.known, self.effects) if len(self.known) else expected
 
     def _signal(
         self, left: Features, right: Features, kind: TaskKind
     ) -> tuple[Float[Tensor, "tasks n m"], Float[Tensor, ""]]:
         """Return the covariance of g between cases at scale 1, and its variance."""
-        kernels = self.raw.kernels(left, right)
+        kernels = self.rich.kernels(left, right)
         weights = self.weights[KINDS.index(kind)]
         if len(weights) == 0:
             count = kernels.shape[-3]
@@ -201,7 +201,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
         """
         found = fit_common(
             tasks,
-            self.raw,
+            self.rich,
             KINDS,
             strength=self.strength,
             n_landmarks=self.n_landmarks,

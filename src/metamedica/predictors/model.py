@@ -43,7 +43,8 @@ class LearnerSpec:
 
     def extra_blocks(self, modality: Modality) -> tuple[str, ...]:
         """Return the names of the blocks that the learner's encoder reads beyond those of `modality.prepare`."""
-        return modality.extra_blocks(self.encoder) if registry.takes_encoder(self.learner) else ()
+        rich = modality.rich_blocks if registry.takes(self.learner, "rich") else ()
+        return (*rich, *(modality.extra_blocks(self.encoder) if registry.takes(self.learner, "encoder") else ()))
 
 
 class FittedModel:

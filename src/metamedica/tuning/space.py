@@ -22,7 +22,7 @@ TRAINING: Mapping[str, Between] = {
     "weight_decay": Between(1e-4, 1e-1, log=True),
 }
 """Of the meta-training, where there is one."""
-_GIVEN = ("self", "encoder", "raw", "n_tasks", "blocks", "atoms", "bonds")
+_GIVEN = ("self", *registry.GIVEN, "blocks", "atoms", "bonds")
 
 Choice: TypeAlias = Between | OneOf
 

@@ -3,6 +3,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from metamedica.modalities.molecules import Molecules
+from metamedica.modalities.molecules.featurise import MORE_FINGERPRINTS
 
 
 def test_similarity_is_rdkits_count_tanimoto(molecules: Molecules, series: list[str]) -> None:
@@ -40,6 +41,24 @@ def test_kernels_to_average_are_built_from_rdkits_tanimoto_and_the_descriptors(
     want = torch.stack([alike, alike * near, 0.75 * alike + 0.25 * near])
     torch.testing.assert_close(raw.kernels(features, features), want, atol=1e-5, rtol=0)
     assert torch.linalg.eigvalsh(raw.kernels(features, features).double()).min() > -1e-5
+
+
+def test_the_rich_kernels_are_the_same_similarity_of_every_fingerprint(molecules: Molecules, series: list[str]) -> None:
+    some = series[::60]
+    features = {**molecules.prepare(some).features, **molecules.more_fingerprints(some)}
+    plain, rich = molecules.raw_encoder(), molecules.rich_encoder()
+    found = rich.kernels(features, features)
+    torch.testing.assert_close(found[:2], plain.kernels(features, features)[:2])
+    near = torch.exp(-0.5 * torch.cdist(features["descriptors"], features["descriptors"]) ** 2 / 22)
+    torch.testing.assert_close(found[2], near, atol=1e-5, rtol=0)
+    for kernel, make in zip(found[3:], MORE_FINGERPRINTS.values(), strict=True):
+        counts = [make().GetCountFingerprint(Chem.MolFromSmiles(text)) for text in some]
+        bits = [set(each.GetNonzeroElements()) for each in counts]
+        for i in range(len(some)):
+            both = [len(bits[i] & other) / len(bits[i] | other) for other in bits]
+            want = (torch.tensor(DataStructs.BulkTanimotoSimilarity(counts[i], counts)) + torch.tensor(both)) / 2
+            torch.testing.assert_close(kernel[i], want.float(), atol=1e-5, rtol=0)
+    assert torch.linalg.eigvalsh(found.double()).min() > -1e-5
 
 
 def test_flat_is_the_logarithm_of_counts_and_the_descriptors(molecules: Molecules) -> None:

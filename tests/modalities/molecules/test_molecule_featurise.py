@@ -4,7 +4,14 @@ from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from rdkit.rdBase import BlockLogs
 
-from metamedica.modalities.molecules.featurise import CLIP, DESCRIPTORS, FINGERPRINT_SIZE, Featuriser
+from metamedica.modalities.molecules.featurise import (
+    CLIP,
+    DESCRIPTORS,
+    FINGERPRINT_SIZE,
+    MORE_FINGERPRINTS,
+    MORE_SIZE,
+    Featuriser,
+)
 
 SLOW = {"BertzCT", "CrippenClogP", "CrippenMR", "NumRotatableBonds", "NumHBA", "chi3n", "chi4n", "kappa3"}
 
@@ -32,6 +39,16 @@ def test_a_count_above_255_becomes_255_and_does_not_wrap() -> None:
     chain = counts(Chem.MolFromSmiles("C" * 450))
     assert chain.max() == 255
     assert (chain == 255).sum() >= 2  # the middle carbons at radius 0, 1 and 2
+
+
+@pytest.mark.parametrize("block", MORE_FINGERPRINTS)
+def test_further_fingerprints_are_rdkits_and_stop_at_255(block: str, series: list[str]) -> None:
+    featuriser, generator = Featuriser(), MORE_FINGERPRINTS[block]()
+    for text in [*series[::90], "C" * 450]:
+        molecule, out = Chem.MolFromSmiles(text), np.zeros(MORE_SIZE, np.uint8)
+        featuriser.more(block, molecule, out)
+        assert np.array_equal(out, np.minimum(generator.GetCountFingerprintAsNumPy(molecule), 255))
+    assert out.max() == 255
 
 
 @pytest.mark.parametrize("atoms", [85, 86, 120])

@@ -184,9 +184,31 @@ def test_only_an_encoder_of_graphs_reads_more_than_prepare_makes(molecules: Mole
     assert list(made) == ["atoms", "bonds"]
     assert all(torch.equal(block, want[name]) for name, block in made.items())
     with pytest.raises(
-        InputError, match="molecules have no block counts beside those of prepare; they have atoms, bonds"
+        InputError,
+        match="molecules have no block counts beside those of prepare; they have atoms, bonds, functional, torsions, atom_pairs, paths",
     ):
         molecules.blocks(["counts"], texts)
+
+
+def test_blocks_of_several_kinds_come_in_the_order_of_the_wish(molecules: Molecules, series: list[str]) -> None:
+    texts = molecules.prepare(series[::90]).canonical
+    made = molecules.blocks(["paths", "atoms", "torsions"], texts)
+    assert list(made) == ["paths", "atoms", "torsions"]
+    assert torch.equal(made["paths"], molecules.more_fingerprints(texts)["paths"])
+    assert torch.equal(made["atoms"], molecules.graphs(texts)["atoms"])
+
+
+def test_further_fingerprints_do_not_depend_on_the_number_of_workers(molecules: Molecules, series: list[str]) -> None:
+    texts = molecules.prepare(series[:600]).canonical
+    one, two = (molecules.more_fingerprints(texts, n_jobs=jobs) for jobs in (1, 2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert list(one) == list(molecules.rich_blocks)
+    with pytest.raises(CaseError, match=r"case 2 .* is no usable molecule"):
+        molecules.more_fingerprints(["CCO", "C(C"])
+
+
+def test_every_block_has_a_recipe(molecules: Molecules) -> None:
+    assert set(molecules.recipe) == {"counts", "descriptors", *molecules.rich_blocks}
 
 
 def test_progress_ends_at_the_number_of_distinct_texts(molecules: Molecules) -> None:

@@ -1,5 +1,6 @@
 """Standard molecule -> count fingerprint and descriptors. Deterministic, not learned. NumPy and RDKit only."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,37 @@ BY-SA 3.0) after clipping each column to its 0.5 and 99.5 percentiles. RDKit's n
 in square angstrom. Left out for their cost: BertzCT, Crippen logP and MR, rotatable bonds, NumHBA, chi2 and above,
 kappa2 and above."""
 
+MORE_SIZE = 1024
+MORE_FINGERPRINTS: dict[str, Callable[[], Any]] = {
+    "functional": lambda: rdFingerprintGenerator.GetMorganGenerator(
+        radius=2, fpSize=MORE_SIZE, atomInvariantsGenerator=rdFingerprintGenerator.GetMorganFeatureAtomInvGen()
+    ),
+    "torsions": lambda: rdFingerprintGenerator.GetTopologicalTorsionGenerator(fpSize=MORE_SIZE),
+    "atom_pairs": lambda: rdFingerprintGenerator.GetAtomPairGenerator(fpSize=MORE_SIZE),
+    "paths": lambda: rdFingerprintGenerator.GetRDKitFPGenerator(maxPath=5, fpSize=MORE_SIZE),
+}
+"""Block -> RDKit's generator. Functional classes of atoms as Rogers and Hahn 2010 (FCFP4); topological torsions, Nilakantan et al. 1987,
+J. Chem. Inf. Comput. Sci. 27, 82; atom pairs, Carhart et al. 1985, J. Chem. Inf. Comput. Sci. 25, 64; RDKit's paths of up to 5 bonds."""
+
 RECIPE = {
     "counts": f"counts of the Morgan fingerprint of radius {FINGERPRINT_RADIUS} folded to {FINGERPRINT_SIZE}, without chirality, at most 255 "
     "(RDKit: GetMorganGenerator(radius, fpSize).GetCountFingerprint), of the largest organic fragment in neutral form",
     "descriptors": "RDKit's rdMolDescriptors.Properties, in this order, each minus its centre, over its scale, clipped to "
     + f"+-{CLIP:g}: "
     + ", ".join(f"{name} ({centre:g}, {scale:g})" for name, (centre, scale) in DESCRIPTORS.items()),
+    **{
+        block: f"counts of {what} folded to {MORE_SIZE}, at most 255 (RDKit: {how}.GetCountFingerprint)"
+        for block, what, how in (
+            (
+                "functional",
+                "the Morgan fingerprint of radius 2 over functional classes of atoms",
+                "GetMorganGenerator(radius=2, fpSize=1024, atomInvariantsGenerator=GetMorganFeatureAtomInvGen())",
+            ),
+            ("torsions", "topological torsions", "GetTopologicalTorsionGenerator(fpSize=1024)"),
+            ("atom_pairs", "atom pairs", "GetAtomPairGenerator(fpSize=1024)"),
+            ("paths", "paths of up to 5 bonds", "GetRDKitFPGenerator(maxPath=5, fpSize=1024)"),
+        )
+    },
 }
 """Block -> how it is made, of the same molecule."""
 
@@ -63,6 +89,7 @@ class Featuriser:
         self._morgan: Any = rdFingerprintGenerator.GetMorganGenerator(
             radius=FINGERPRINT_RADIUS, fpSize=FINGERPRINT_SIZE
         )
+        self._more: dict[str, Any] = {}
         self._properties: Any = rdMolDescriptors.Properties(list(DESCRIPTORS))
 
     def counts(self, molecule: Chem.Mol, out: NDArray[np.uint8]) -> None:
@@ -75,6 +102,12 @@ class Featuriser:
         if molecule.GetNumAtoms() > _NO_OVERFLOW:
             np.minimum(counts, 255, out=counts)
         out[:] = counts
+
+    def more(self, block: str, molecule: Chem.Mol, out: NDArray[np.uint8]) -> None:
+        """Write the counts of one of `MORE_FINGERPRINTS` to `out` `[1024]`; those above 255 become 255."""
+        if block not in self._more:
+            self._more[block] = MORE_FINGERPRINTS[block]()
+        np.minimum(self._more[block].GetCountFingerprintAsNumPy(molecule), 255, out=out, casting="unsafe")
 
     def descriptors(self, molecule: Chem.Mol, out: NDArray[np.float32]) -> None:
         """Write the descriptors, centred, scaled and clipped to +-5, to `out` `[len(DESCRIPTORS)]`."""

@@ -10,11 +10,17 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 from rdkit.rdBase import BlockLogs
 
 from metamedica.errors import CaseError
-from metamedica.modalities.molecules.featurise import DESCRIPTORS, FINGERPRINT_SIZE, Featuriser
+from metamedica.modalities.molecules.featurise import (
+    DESCRIPTORS,
+    FINGERPRINT_SIZE,
+    MORE_FINGERPRINTS,
+    MORE_SIZE,
+    Featuriser,
+)
 from metamedica.modalities.molecules.graphs import graph_rows
 from metamedica.modalities.molecules.standardise import Standardiser
 
-Job = Literal["prepare", "counts", "scaffold", "graph", "block"]
+Job = Literal["prepare", "counts", "more", "scaffold", "graph", "block"]
 
 
 class Answer(NamedTuple):
@@ -45,8 +51,9 @@ class Workbench:
         """Do one job.
 
         `prepare`: SMILES -> canonical SMILES, arrays `counts` (uint8 `[n, 2048]`) and `descriptors` (float32).
-        `counts`: SMILES -> the counts alone. `scaffold`: SMILES -> Bemis-Murcko scaffold. `graph`: SMILES -> arrays
-        `atoms` and `bonds`, padded to the largest. `block`: MDL mol block -> SMILES.
+        `counts`: SMILES -> the counts alone. `more`: SMILES -> an array of each of `MORE_FINGERPRINTS` (uint8 `[n, 1024]`).
+        `scaffold`: SMILES -> Bemis-Murcko scaffold. `graph`: SMILES -> arrays `atoms` and `bonds`, padded to the largest.
+        `block`: MDL mol block -> SMILES.
         """
         arrays: dict[str, NDArray[Any]] = {}
         graphs: list[tuple[list[int], list[int]]] = [([], []) for _ in texts]
@@ -59,6 +66,8 @@ class Workbench:
             count_rows = arrays["counts"] = np.zeros((len(texts), FINGERPRINT_SIZE), np.uint8)
         if job == "prepare":
             descriptor_rows = arrays["descriptors"] = np.zeros((len(texts), len(DESCRIPTORS)), np.float32)
+        if job == "more":
+            arrays = {block: np.zeros((len(texts), MORE_SIZE), np.uint8) for block in MORE_FINGERPRINTS}
 
         def prepare(place: int, text: str) -> str:
             molecule = standard(text)
@@ -70,6 +79,12 @@ class Workbench:
             counts(standard(text), count_rows[place])
             return ""
 
+        def more(place: int, text: str) -> str:
+            molecule = standard(text)
+            for block, rows in arrays.items():
+                self._featuriser.more(block, molecule, rows[place])
+            return ""
+
         def graph(place: int, text: str) -> str:
             graphs[place] = graph_rows(standard(text))
             return ""
@@ -77,6 +92,7 @@ class Workbench:
         one: Callable[[int, str], str] = {
             "prepare": prepare,
             "counts": count,
+            "more": more,
             "scaffold": lambda place, text: scaffold(standard(text)),
             "graph": graph,
             "block": lambda place, text: _smiles_of_block(text),

@@ -13,8 +13,14 @@ from torch import Tensor
 from metamedica import registry
 from metamedica.errors import CaseError, InputError
 from metamedica.modalities.molecules import crew, drawing, reading
-from metamedica.modalities.molecules.encoding import FingerprintEncoder
-from metamedica.modalities.molecules.featurise import DESCRIPTORS, FINGERPRINT_SIZE, RECIPE
+from metamedica.modalities.molecules.encoding import FingerprintEncoder, ManyFingerprintsEncoder
+from metamedica.modalities.molecules.featurise import (
+    DESCRIPTORS,
+    FINGERPRINT_SIZE,
+    MORE_FINGERPRINTS,
+    MORE_SIZE,
+    RECIPE,
+)
 from metamedica.modalities.molecules.graphs import ATOM_CODES, BOND_CODES
 from metamedica.modalities.molecules.jobs import Job
 from metamedica.modalities.molecules.standardise import objection
@@ -48,6 +54,7 @@ class Molecules(Modality):
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("multi_kernel_gp",)
     recipe: ClassVar[Mapping[str, str]] = RECIPE
+    rich_blocks: ClassVar[tuple[str, ...]] = tuple(MORE_FINGERPRINTS)
 
     def __init__(self, limits: crew.Limits | None = None) -> None:
         self.limits = limits or crew.Limits()
@@ -183,19 +190,44 @@ class Molecules(Modality):
         n_jobs: int | None = None,
         progress: Progress | None = None,
     ) -> Features:
-        """Return those blocks of `graphs`.
+        """Return those blocks of `graphs` and of `more_fingerprints`.
 
         Raises:
             InputError: molecules have no such block.
             CaseError: a text is not a usable molecule.
         """
-        unknown = [name for name in names if name not in GRAPH]
+        every = (*GRAPH, *MORE_FINGERPRINTS)
+        unknown = [name for name in names if name not in every]
         if unknown:
             raise InputError(
-                f"molecules have no block {', '.join(unknown)} beside those of prepare; they have {', '.join(GRAPH)}"
+                f"molecules have no block {', '.join(unknown)} beside those of prepare; they have {', '.join(every)}"
             )
-        made = self.graphs(canonical, n_jobs=n_jobs, progress=progress)
+        made: Features = {}
+        for some, make in ((GRAPH, self.graphs), (MORE_FINGERPRINTS, self.more_fingerprints)):
+            if any(name in some for name in names):
+                made |= make(canonical, n_jobs=n_jobs, progress=progress)
         return {name: made[name] for name in names}
+
+    def more_fingerprints(
+        self, canonical: Sequence[str], *, n_jobs: int | None = None, progress: Progress | None = None
+    ) -> Features:
+        """Return the count fingerprints that `rich_encoder` compares standard molecules by, beside those of `prepare`.
+
+        Returns:
+            Blocks `functional`, `torsions`, `atom_pairs` and `paths` (uint8 `[cases, 1024]`), as `featurise.MORE_FINGERPRINTS` has them.
+
+        Raises:
+            CaseError: a text is not a usable molecule.
+        """
+        rows = {block: np.zeros((len(canonical), MORE_SIZE), np.uint8) for block in MORE_FINGERPRINTS}
+        for places, answer in self._usable("more", canonical, n_jobs, progress):
+            for block, part in answer.arrays.items():
+                rows[block][places] = part
+        return {block: torch.from_numpy(part) for block, part in rows.items()}
+
+    def rich_encoder(self) -> RawEncoder:
+        """Return the encoder that compares molecules by five fingerprints and their descriptors."""
+        return ManyFingerprintsEncoder(FINGERPRINT_SIZE)
 
     def raw_encoder(self) -> RawEncoder:
         """Return the encoder that passes count fingerprints on and compares them by the MinMax kernel."""
