@@ -24,6 +24,7 @@ NAMES = {
     "rmse": "RMSE",
     "cliff_rmse": "RMSE, cliffs",
     "coverage": "90 % coverage",
+    "trust": "trust",
 }
 
 

@@ -51,7 +51,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "deep_kernel_transfer": {"steps": 600},
     "adaptive_deep_kernel": {"steps": 600},
     "empirical_bayes_head": {"steps": 600},
-    "common_mean_gp": {"steps": 1},
+    "common_mean_gp": {"guard": True},
 }
 """Budget of each learner that learns from tasks; everything else is the learner's default."""
 
@@ -65,9 +65,11 @@ TABLE = (
     "maml",
     "first_order_maml",
 )
-"""Learners of the table, beside those from scratch; others by `--learners`."""
-OURS: str | None = None
-"""The method that the goals of `make bench-accuracy` judge; None while none is chosen."""
+"""Learners of the table, beside those from scratch and ours; others by `--method`."""
+LEARNED = "common_mean_gp"
+"""The learner behind the default."""
+DEFAULT = "default"
+"""What `metamedica adapt` does when no method is named: `LEARNED`, guarded by the modality's methods from scratch. The goals judge it."""
 _ENCODING = "modalities/molecules/encoding.py"
 _TRAINED = ("training.py", "predictors/method.py", "encoders/mlp.py", _ENCODING)
 
@@ -80,6 +82,8 @@ def code_version(learner: str, *more: str) -> str:
     if learner in FROM_SCRATCH:
         roots: tuple[str, ...] = ("predictors/method.py", "reports/protocols/fsmol.py", _ENCODING)
         return version_of(SOURCE, f"learners/{learner}.py", *roots, *more, settings=None)
+    if learner == DEFAULT:
+        return code_version(LEARNED, "predictors/guard.py", *more)
     return version_of(
         SOURCE, *_TRAINED, f"learners/{learner}.py", "reports/protocols/fsmol.py", *more, settings=_budget(learner)
     )
@@ -93,11 +97,12 @@ def trained(name: str, tasks: TaskCollection, *, data: str, steps: int | None = 
     """Return a learner fitted on the meta-train tasks, from a finished part where there is one.
 
     Args:
-        name: of the learner.
+        name: of the learner, or `DEFAULT`.
         tasks: with a meta-split.
         data: what the tasks are called, in the name of the part.
         steps: in place of the budget's.
     """
+    name = LEARNED if name == DEFAULT else name
     version = version_of(SOURCE, *_TRAINED, f"learners/{name}.py", settings=_budget(name))
     folder = PARTS / "models" / data / f"{name}-{version}-{steps or 'full'}"
     if (folder / "MANIFEST.json").is_file():

@@ -19,7 +19,7 @@ from metamedica.data.collection import TaskCollection
 from metamedica.data.splits import draw_meta_valid
 from metamedica.meta_learner import usual_scales
 from metamedica.reports.evaluation import LEADING
-from metamedica.reports.judging import Protocol
+from metamedica.reports.judging import TRUST, Protocol
 from metamedica.reports.protocols import fsmol, kinases, moleculeace, moleculenet
 from metamedica.storage import sha256
 from metamedica.types import MetaSplit, TaskKind
@@ -44,17 +44,21 @@ class World:
     judged: TaskCollection
     names: list[str]
 
+    def unit(self) -> str | None:
+        """Return the unit of the judged tasks; None for classes."""
+        (unit,) = {self.judged[name].unit for name in self.names}
+        return unit
+
     def usual_scale(self) -> float | None:
         """Return the standard deviation that earlier regression tasks of the judged tasks' unit have; None without such tasks.
 
         Every method may use it, those from scratch too, as they may in the product.
         """
-        units = {self.judged[name].unit for name in self.names}
-        if units == {None}:
+        unit = self.unit()
+        if unit is None:
             return None
-        (unit,) = units
         earlier = self.earlier()
-        return usual_scales(earlier, earlier.names("meta_train")).get(str(unit))
+        return usual_scales(earlier, earlier.names("meta_train")).get(unit)
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,8 @@ class Setting:
         return version_of(SOURCE, self.file, "data/splits.py", "data/reading.py", settings=told)
 
 
-_BINARY = ("delta_auprc", "roc_auc", "brier", "ece", "log_loss")
-_REGRESSION = ("r2", "spearman", "rmse", "coverage", "log_loss")
+_BINARY = ("delta_auprc", "roc_auc", "brier", "ece", "log_loss", TRUST)
+_REGRESSION = ("r2", "spearman", "rmse", "coverage", "log_loss", TRUST)
 assert (_BINARY[0], _REGRESSION[0]) == (LEADING["binary"], LEADING["regression"])
 
 
@@ -228,7 +232,10 @@ def _kinase_settings() -> list[Setting]:
 
 def _moleculenet_settings() -> list[Setting]:
     found = []
-    file, columns = "reports/protocols/moleculenet.py", (moleculenet.FIGURE, "delta_auprc", "brier", "ece", "log_loss")
+    file, columns = (
+        "reports/protocols/moleculenet.py",
+        (moleculenet.FIGURE, "delta_auprc", "brier", "ece", "log_loss", TRUST),
+    )
     rules = {"tox21": ("Tox21", "sum", 2), "sider": ("SIDER", "sum", 2), "muv": ("MUV", "mean", 1), "toxcast": ("ToxCast", "mean", 2)}  # fmt: skip
     for name, (title, rule, parts) in rules.items():
         dealt = (

@@ -28,7 +28,7 @@ import torch
 
 from benchmarks._accuracy_pages import PAGE, leaderboard, markdown
 from benchmarks._accuracy_tables import facts, goals
-from benchmarks._budgets import FROM_SCRATCH, STEPS, TABLE, code_version, trained
+from benchmarks._budgets import DEFAULT, FROM_SCRATCH, LEARNED, STEPS, TABLE, code_version, trained
 from benchmarks._cells import NO_SUPPORT, Cell, cell_of, every_cell, write_cell
 from benchmarks._record import PARTS, RESULTS, commit, machine, say
 from benchmarks._settings import SETTINGS, Setting, World, chosen
@@ -36,7 +36,7 @@ from metamedica import registry
 from metamedica.data import catalogue
 from metamedica.data.collection import TaskCollection
 from metamedica.errors import MetamedicaError
-from metamedica.predictors.method import LearnerMethod
+from metamedica.predictors.method import LearnerMethod, Method
 from metamedica.reports.judging import DRAWS, judge
 from metamedica.reports.protocols.moleculenet import no_support
 from metamedica.storage import replace_file
@@ -58,7 +58,7 @@ def applies(setting: Setting, method: str) -> bool:
     """Return whether the method knows tasks of this kind."""
     if method == NO_SUPPORT:
         return setting.no_support is not None
-    return setting.kind in registry.learner_class(method).kinds
+    return setting.kind in registry.learner_class(LEARNED if method == DEFAULT else method).kinds
 
 
 def measured(setting: Setting, method: str, *, draws: int = DRAWS, quick: bool = False) -> Cell:
@@ -74,17 +74,16 @@ def measured(setting: Setting, method: str, *, draws: int = DRAWS, quick: bool =
         for number, world in enumerate(worlds):
             names = world.names[:QUICK_TASKS] if quick else world.names
             shots = setting.shots[-1:] if quick else setting.shots
-            learner, judged, version = _learner(method, setting, world, quick=quick)
-            scale = world.usual_scale()
+            made, judged, version = _method(method, setting, world, quick=quick)
             found = judge(
                 protocol_of,
-                {method: LearnerMethod(learner, usual_scale=scale)},
+                {method: made},
                 judged,
                 names=names,
                 shots=shots,
                 draws=draws,
                 parts=_PARTS,
-                version=version if scale is None else f"{version} scale {scale:.6f}",
+                version=version,
                 progress=_progress(method),
             )
             found.rows["draw"] += number * draws
@@ -94,30 +93,30 @@ def measured(setting: Setting, method: str, *, draws: int = DRAWS, quick: bool =
                 skipped[size] = skipped.get(size, 0) + count
         frame = pd.concat(frames, ignore_index=True)
         protocol |= {"worlds": len(worlds), "tasks": len({name for world in worlds for name in world.names})}
-    made = Cell.of(
+    cell = Cell.of(
         setting, method, frame,
         version=version_of_cell(setting, method), protocol=protocol | {"tasks_too_small": skipped},
         minutes=(time.monotonic() - began) / 60,
     )  # fmt: skip
-    say(f"{setting.name}: {method} in {made.minutes:.1f} min")
-    return made
+    say(f"{setting.name}: {method} in {cell.minutes:.1f} min")
+    return cell
 
 
-def _learner(method: str, setting: Setting, world: World, *, quick: bool) -> tuple[Any, TaskCollection, str]:
-    """Return the learner, the judged tasks with every block that it reads, and the version of its parts.
+def _method(method: str, setting: Setting, world: World, *, quick: bool) -> tuple[Method, TaskCollection, str]:
+    """Return the method, the judged tasks with every block that it reads, and the version of its parts.
 
-    The parts of a method from scratch do not depend on the earlier tasks.
+    The parts of a method from scratch do not depend on the earlier tasks, except for what is usual among them.
     """
+    scale = world.usual_scale()
+    scaled = "" if scale is None else f" scale {scale:.6f}"
     if method in FROM_SCRATCH:
         learner = registry.build_learner(method, registry.modality("molecules"))
-        return learner, world.judged, code_version(method, setting.file)
+        return LearnerMethod(learner, usual_scale=scale), world.judged, code_version(method, setting.file) + scaled
     steps = QUICK_STEPS if quick else None
     model = trained(method, world.earlier(), data=world.training, steps=steps)
-    return (
-        model.model_.learner,
-        model.readable(world.judged),
-        f"{version_of_cell(setting, method)} {world.training} {steps}",
-    )
+    made = model.model_.method(setting.kind, unit=world.unit(), guard=method == DEFAULT)
+    version = f"{version_of_cell(setting, method)} {world.training} {steps}{scaled}"
+    return made, model.readable(world.judged), version
 
 
 def _no_support(setting: Setting) -> pd.DataFrame:
@@ -193,8 +192,8 @@ def quick() -> None:
 def known_methods(names: str | None) -> list[str]:
     """Return the methods of these names, separated by commas; those of the table for None, or end with one sentence."""
     if names is None:
-        return [*FROM_SCRATCH, NO_SUPPORT, *TABLE]
-    known = [*FROM_SCRATCH, NO_SUPPORT, *dict.fromkeys((*TABLE, *STEPS, *registry.names("learners")))]
+        return [*FROM_SCRATCH, NO_SUPPORT, DEFAULT, LEARNED, *TABLE]
+    known = [*FROM_SCRATCH, NO_SUPPORT, DEFAULT, *dict.fromkeys((*TABLE, *STEPS, *registry.names("learners")))]
     for name in names.split(","):
         if name not in known:
             raise SystemExit(f"there is no method {name!r}; choose from: {', '.join(dict.fromkeys(known))}")

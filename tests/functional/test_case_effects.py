@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metamedica.functional.case_effects import Around, Measured, around, content_hash, recalled
+from metamedica.functional.case_effects import (
+    HASH_UNITS,
+    Around,
+    Measured,
+    around,
+    content_hash,
+    hash_steps,
+    recalled,
+)
 
 DOUBLE = torch.float64
 
@@ -33,6 +41,14 @@ def test_equal_rows_are_known_again_and_others_are_not() -> None:
     known, order = hashes[:2].sort()
     values = torch.tensor([0.5, -2.0])[order]
     torch.testing.assert_close(recalled(rows[None], known, values), torch.tensor([[0.5, -2.0, 0.0]]))
+
+
+def test_the_hash_is_a_sum_over_columns_that_wraps_around() -> None:
+    rows = 40 * torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0)).relu()
+    values = (rows.double() * HASH_UNITS).round().long()
+    want = [[sum(int(v) * int(s) for v, s in zip(row, hash_steps(7), strict=True)) for row in some] for some in values]
+    wrapped = [[(each + 2**63) % 2**64 - 2**63 for each in some] for some in want]
+    assert content_hash(rows).tolist() == wrapped
 
 
 def test_the_ratio_of_variances_is_found_again() -> None:

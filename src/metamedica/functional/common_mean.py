@@ -174,6 +174,21 @@ class Common(NamedTuple):
     effects: CaseEffects
 
 
+def standard_targets(task: LabelledBatch) -> Float[Tensor, " n"]:
+    """Return the targets of one task in double precision; those of classes (+1 / -1) with mean 0 and variance 1.
+
+    In tasks with few positives a positive then says more than a negative, and what is learned fits a support with as many of
+    one class as of the other, whose targets have that variance too.
+
+    Raises:
+        TaskError: a task with classes whose cases are of one class only.
+    """
+    targets: Tensor = signed_targets(task, torch.float64)[0, :, 0]
+    if task.kind == "regression":
+        return targets
+    return (targets - targets.mean()) / targets.std(correction=0)
+
+
 class _Sample(NamedTuple):
     """What a few cases of one task say of its covariance and of the features of m."""
 
@@ -229,7 +244,7 @@ def fit_common(
     def described(cases: LabelledBatch) -> Float[Tensor, "n columns"]:
         features = cases.features
         curved = rbf_kernel(raw.summary(features)[0], landmarks).double() @ basis
-        columns = [raw(features)[0].double() / size, curved, signed_targets(cases, torch.float64)[0]]
+        columns = [raw(features)[0].double() / size, curved, standard_targets(cases)[:, None]]
         return whiten(own[taught], raw.kernels(features, features)[0], torch.cat(columns, dim=1))
 
     cut = (described(some_cases(task, most_cases)) for task in of_kind())
@@ -261,7 +276,7 @@ def fit_effects(
     def residuals(task: LabelledBatch) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
         vectors = raw(task.features)
         expected = mean(vectors.double(), raw.summary(task.features).double())
-        return content_hash(vectors[0]), signed_targets(task, torch.float64)[0, :, 0] - expected[0]
+        return content_hash(vectors[0]), standard_targets(task) - expected[0]
 
     seen = [around(*residuals(task)) for task in tasks()]
     measured = Measured(seen)
@@ -282,9 +297,7 @@ def fit_effects(
 def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:
     vectors = raw(batch.features)[0]
     kernels, summary = raw.kernels(batch.features, batch.features)[0], raw.summary(batch.features)[0]
-    return _Sample(
-        kernels, signed_targets(batch, vectors.dtype)[0, :, 0], summary, vectors.square().sum(-1).mean(), raw.dim
-    )
+    return _Sample(kernels, standard_targets(batch).to(vectors), summary, vectors.square().sum(-1).mean(), raw.dim)
 
 
 def _own_covariance(samples: Sequence[_Sample]) -> OwnCovariance:

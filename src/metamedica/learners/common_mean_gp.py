@@ -39,9 +39,9 @@ from metamedica.types import (
 
 KINDS: tuple[TaskKind, ...] = ("regression", "binary")
 """Regression first: its targets say more than classes, so the common mean is learned from them where there are any."""
-LEANINGS = (0.0, 0.7, 1.4)
+LEANINGS = (0.0, 0.7, 1.4, 2.8)
 """Factors of the common mean that are averaged over; 0 is a task that has nothing in common with the earlier ones."""
-SCALES = (0.5, 1.0, 2.0)
+SCALES = (0.25, 0.5, 1.0, 2.0)
 """Factors of the learned kernel weights that are averaged over."""
 NOISES = (0.4, 1.0, 2.5)
 """Factors of the learned noise that are averaged over."""

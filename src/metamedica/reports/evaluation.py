@@ -26,7 +26,7 @@ class Evaluation:
 
     Args:
         kind: of every task.
-        rows: `method`, `task`, `shots`, `draw`, `seconds`, `query` (number of cases), and the kind's figures.
+        rows: `method`, `task`, `shots`, `draw`, `seconds`, `query` (number of cases), the kind's figures, and `trust` for guarded methods.
         protocol: name, seed, shots, draws and what was skipped, for the footer.
         skipped: method -> why it does not apply.
         reliability: one row per method, support size and bin: `probability`, `frequency`, `cases` (binary only; empty otherwise).

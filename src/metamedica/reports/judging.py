@@ -6,6 +6,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -18,12 +19,17 @@ from torch.distributions import Categorical, Normal
 from metamedica.data.collection import IntArray, Task, TaskCollection
 from metamedica.data.episodes import gather, labelled
 from metamedica.errors import InputError, TaskError
+from metamedica.predictors.guard import AdaptedMixture
+from metamedica.predictors.method import Adapted
+from metamedica.predictors.method import Method as AdaptingMethod
 from metamedica.reports import metrics
 from metamedica.reports.evaluation import Evaluation
 from metamedica.storage import replace_file
 from metamedica.types import CaseBatch, LabelledBatch, Law, Progress, TaskKind
 
-Method: TypeAlias = Callable[[LabelledBatch, CaseBatch], Law]
+Method: TypeAlias = AdaptingMethod | Callable[[LabelledBatch, CaseBatch], Law]
+TRUST = "trust"
+"""The figure of a guarded method: how far it leans on what was learned from earlier tasks, 0 to 1."""
 Mask: TypeAlias = NDArray[np.bool_]
 DRAWS = 10
 _CHUNK = 2048
@@ -88,7 +94,8 @@ def judge(
 
     Args:
         protocol: supports and queries.
-        methods: name -> method; a method that raises `TaskError` for the kind of task does not apply, and is named with its reason.
+        methods: name -> method, or a function of support and query that returns the law; one that raises `TaskError` for the kind of
+            task does not apply, and is named with its reason.
         collection: raw units.
         shots: support sizes as the protocol counts them; a task too small for one is skipped there and counted.
         names: the tasks; None takes meta-test tasks where there is a split, all tasks otherwise.
@@ -180,13 +187,16 @@ def _one_task(
     draws = len(supports)
     began = time.process_time()
     with torch.no_grad():
-        law = _laws(method, labelled(collection, [task] * draws, supports), collection, task)
+        adapted = _adapted(method, labelled(collection, [task] * draws, supports))
+        law = _laws(adapted, draws, collection, task)
     seconds = (time.process_time() - began) / draws
     rows, pairs = [], []
     for draw, support in enumerate(supports):
         query = protocol.query(task, support, draw=draw, seed=seed)
         figures, score = _figures(law, draw, query, task)
         figures |= protocol.figures(task, query, score)
+        if isinstance(adapted, AdaptedMixture):
+            figures[TRUST] = float(adapted.weighed.weights[draw, 0])
         rows.append(
             {"task": task.name, "shots": shots, "draw": draw, "query": int(query.sum()), **figures, "seconds": seconds}
         )
@@ -195,14 +205,29 @@ def _one_task(
     return rows, pairs
 
 
-def _laws(method: Method, support: LabelledBatch, collection: TaskCollection, task: Task) -> Law:
+@dataclass(frozen=True)
+class _Function:
+    """A function of support and query as what knows its support."""
+
+    method: Callable[[LabelledBatch, CaseBatch], Law]
+    support: LabelledBatch
+
+    def predict(self, query: CaseBatch) -> Law:
+        return self.method(self.support, query)
+
+
+def _adapted(method: Method, support: LabelledBatch) -> Adapted:
+    return method.adapt(support) if isinstance(method, AdaptingMethod) else _Function(method, support)
+
+
+def _laws(adapted: Adapted, draws: int, collection: TaskCollection, task: Task) -> Law:
     """Return the law of every case of the task under every draw; the query goes through in chunks, so memory is bounded."""
     laws = []
     for start in range(0, len(task), _CHUNK):
         rows = task.rows[start : start + _CHUNK]
         one = gather(collection, [rows])
-        query = one.map(lambda block: block.expand(support.cases.n_tasks, *block.shape[1:]))
-        laws.append(method(support, query))
+        query = one.map(lambda block: block.expand(draws, *block.shape[1:]))
+        laws.append(adapted.predict(query))
     if all(isinstance(law, Categorical) for law in laws):
         return Categorical(
             logits=torch.cat([law.logits for law in laws if isinstance(law, Categorical)], dim=1), validate_args=False
