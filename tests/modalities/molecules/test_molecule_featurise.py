@@ -9,6 +9,7 @@ from metamedica.modalities.molecules.featurise import (
     DESCRIPTORS,
     FINGERPRINT_SIZE,
     MORE_FINGERPRINTS,
+    MORE_MOST,
     MORE_SIZE,
     Featuriser,
 )
@@ -42,13 +43,13 @@ def test_a_count_above_255_becomes_255_and_does_not_wrap() -> None:
 
 
 @pytest.mark.parametrize("block", MORE_FINGERPRINTS)
-def test_further_fingerprints_are_rdkits_and_stop_at_255(block: str, series: list[str]) -> None:
+def test_further_fingerprints_are_rdkits_and_stop_at_seven(block: str, series: list[str]) -> None:
     featuriser, generator = Featuriser(), MORE_FINGERPRINTS[block]()
     for text in [*series[::90], "C" * 450]:
         molecule, out = Chem.MolFromSmiles(text), np.zeros(MORE_SIZE, np.uint8)
         featuriser.more(block, molecule, out)
-        assert np.array_equal(out, np.minimum(generator.GetCountFingerprintAsNumPy(molecule), 255))
-    assert out.max() == 255
+        assert np.array_equal(out, np.minimum(generator.GetCountFingerprintAsNumPy(molecule), 7))
+    assert out.max() == MORE_MOST == 7
 
 
 @pytest.mark.parametrize("atoms", [85, 86, 120])

@@ -42,6 +42,8 @@ in square angstrom. Left out for their cost: BertzCT, Crippen logP and MR, rotat
 kappa2 and above."""
 
 MORE_SIZE = 1024
+MORE_MOST = 7
+"""Counts above it become it: on meta-train targets of chembl691 that changes nothing, and a similarity takes a step a level."""
 MORE_FINGERPRINTS: dict[str, Callable[[], Any]] = {
     "functional": lambda: rdFingerprintGenerator.GetMorganGenerator(
         radius=2, fpSize=MORE_SIZE, atomInvariantsGenerator=rdFingerprintGenerator.GetMorganFeatureAtomInvGen()
@@ -60,7 +62,7 @@ RECIPE = {
     + f"+-{CLIP:g}: "
     + ", ".join(f"{name} ({centre:g}, {scale:g})" for name, (centre, scale) in DESCRIPTORS.items()),
     **{
-        block: f"counts of {what} folded to {MORE_SIZE}, at most 255 (RDKit: {how}.GetCountFingerprint)"
+        block: f"counts of {what} folded to {MORE_SIZE}, at most {MORE_MOST} (RDKit: {how}.GetCountFingerprint)"
         for block, what, how in (
             (
                 "functional",
@@ -104,10 +106,10 @@ class Featuriser:
         out[:] = counts
 
     def more(self, block: str, molecule: Chem.Mol, out: NDArray[np.uint8]) -> None:
-        """Write the counts of one of `MORE_FINGERPRINTS` to `out` `[1024]`; those above 255 become 255."""
+        """Write the counts of one of `MORE_FINGERPRINTS` to `out` `[1024]`; those above 7 become 7."""
         if block not in self._more:
             self._more[block] = MORE_FINGERPRINTS[block]()
-        np.minimum(self._more[block].GetCountFingerprintAsNumPy(molecule), 255, out=out, casting="unsafe")
+        np.minimum(self._more[block].GetCountFingerprintAsNumPy(molecule), MORE_MOST, out=out, casting="unsafe")
 
     def descriptors(self, molecule: Chem.Mol, out: NDArray[np.float32]) -> None:
         """Write the descriptors, centred, scaled and clipped to +-5, to `out` `[len(DESCRIPTORS)]`."""
