@@ -141,6 +141,19 @@ def test_a_gate_fitted_on_tasks_where_the_learner_is_bad_closes() -> None:
     assert likelihood(fitted) >= likelihood(plain) - 1e-3  # moment matching and the gate's penalty cost a little
 
 
+def test_many_tasks_may_move_a_gate_further_than_few() -> None:
+    guard = _guard(0.0)
+
+    def fitted(tasks: int) -> float:
+        batch = _regression(40, seed=5, tasks=tasks)
+        support, query = batch.map(lambda v: v[:, :8]), batch.map(lambda v: v[:, 8:])
+        moved = guard.fitted([EpisodeBatch(support, query, torch.arange(tasks))]).gate
+        return float((moved - guard.gate).norm())
+
+    few, many = fitted(2), fitted(40)
+    assert 0 < few < many
+
+
 def test_one_class_left_after_hiding_a_case_is_left_out_of_the_score() -> None:
     rng = np.random.default_rng(0)
     vector = torch.tensor(rng.normal(size=(1, 5, 2)))
