@@ -14,6 +14,7 @@ import pytest
 
 from metamedica.data import catalogue
 from metamedica.data.catalogue import chembl691, davis, freewilson, kiba, moleculeace, tox21, toxcast
+from metamedica.data.collection import TaskCollection
 from metamedica.errors import FileFormatError, InputError
 
 pytest.importorskip("rdkit")
@@ -196,4 +197,8 @@ def test_a_compound_has_a_cliff_where_any_of_its_rows_has(monkeypatch: pytest.Mo
     tasks = moleculeace.load(n_jobs=1)
     flags = moleculeace.cliffs(tasks)
     assert {name: each.tolist() for name, each in flags.items()} == {"s_Ki": [True, False], "t_Ki": [True]}
+    strange = replace(tasks["t_Ki"], rows=tasks["s_Ki"].rows[:1])
+    moved = TaskCollection(tasks.modality, tasks.canonical, features=tasks.features, tasks={"t_Ki": strange})
+    with pytest.raises(InputError, match="1 of the 1 compounds of task 't_Ki' are not in the MoleculeACE set"):
+        moleculeace.cliffs(moved)
     assert tasks["s_Ki"].targets.tolist() == [5.5, 7.0]

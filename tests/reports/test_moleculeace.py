@@ -54,6 +54,14 @@ def test_the_error_on_cliffs_is_that_of_the_flagged_compounds_of_the_query() -> 
     assert pair.mean == pytest.approx(0.75)  # lower is better
 
 
+def test_finished_parts_of_other_flags_have_another_key() -> None:
+    flags = {"A1_Ki": np.array([True, False, True]), "B2_Ki": np.array([False])}
+    key = MoleculeACE(flags).settings()
+    assert key == MoleculeACE(dict(reversed(flags.items()))).settings()
+    for other in ({**flags, "B2_Ki": np.array([True])}, {"A1_Ki": flags["A1_Ki"]}, {}):
+        assert MoleculeACE(other).settings() != key
+
+
 def test_flags_that_do_not_fit_their_task_are_refused() -> None:
     sets = _sets()
     with pytest.raises(InputError, match="the activity cliffs of task 'A1_Ki' are not known case by case"):
@@ -76,6 +84,7 @@ def test_left_out_targets_lose_no_compound_and_the_others_hold_none_of_theirs(ta
         assert not own & set(rows_of(apart, apart.names(side)))
         assert not targets & {target_of(name) for name in apart.names(side)}
     assert apart.names("meta_train")
+    assert apart.names("meta_valid")
 
 
 def test_a_target_with_two_sets_is_left_out_with_both_and_some_others_select() -> None:
@@ -85,9 +94,11 @@ def test_a_target_with_two_sets_is_left_out_with_both_and_some_others_select() -
 
 
 def test_targets_that_are_not_there_or_all_there_is_are_refused() -> None:
-    with pytest.raises(InputError, match="got the targets Z9 of a collection with 0 sets of them"):
-        leave_out(_sets(), ["Z9"])
-    with pytest.raises(InputError, match="and 0 other targets"):
+    with pytest.raises(InputError, match="the collection has no set of Z9; give targets of some of its sets"):
+        leave_out(_sets(), ["A1", "Z9"])
+    with pytest.raises(InputError, match="no set of no target"):
+        leave_out(_sets(), [])
+    with pytest.raises(InputError, match="there are 0 others, and one to learn from and one to select on are wanted"):
         leave_out(_sets(), [target_of(name) for name in NAMES])
 
 

@@ -113,6 +113,7 @@ def cliffs(collection: TaskCollection) -> dict[str, NDArray[np.bool_]]:
         InputError: MoleculeACE is not installed, or not whole.
         FileFormatError: it is another release.
         TaskError: a task that is none of the sets.
+        InputError: a compound that its set does not hold.
     """
     flags = TaskCollection.from_table(
         table(),
@@ -128,6 +129,11 @@ def cliffs(collection: TaskCollection) -> dict[str, NDArray[np.bool_]]:
     for name, task in collection.tasks.items():
         marked = flags[name]
         has = {flags.canonical[row]: value > 0 for row, value in zip(marked.rows, marked.targets, strict=True)}
+        strange = sum(collection.canonical[row] not in has for row in task.rows)
+        if strange:
+            raise InputError(
+                f"{strange} of the {len(task)} compounds of task {name!r} are not in the MoleculeACE set; give the collection as `load` returned it"
+            )
         found[name] = np.array([has[collection.canonical[row]] for row in task.rows], dtype=bool)
     return found
 

@@ -5,8 +5,9 @@ among them that have an activity cliff. Its target is left out of what is learne
 compound that they hold.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,13 @@ class MoleculeACE(Protocol):
 
     def __init__(self, cliffs: Mapping[str, Mask]) -> None:
         self.cliffs = cliffs
+
+    def settings(self) -> dict[str, Any]:
+        """Return a hash of the flags, so that no finished part of others is used."""
+        digest = hashlib.sha256()
+        for name, flags in sorted(self.cliffs.items()):
+            digest.update(f"{name}\0{len(flags)}\0".encode() + np.packbits(flags).tobytes())
+        return {"cliffs": digest.hexdigest()[:12]}
 
     def support(self, task: Task, shots: int, *, draw: int, seed: int) -> IntArray:
         """Return random positions.
@@ -71,21 +79,27 @@ def leave_out(collection: TaskCollection, targets: Sequence[str], *, valid: floa
     Args:
         collection: sets named as in the catalogue.
         targets: such as "CHEMBL237", with both of its sets.
-        valid: share of the other targets whose sets are meta-valid, at most half; drawn evenly over their sorted names.
+        valid: share of the other targets whose sets are meta-valid, at most half; drawn evenly over their sorted names, one at least.
 
     Raises:
-        InputError: no set of these targets, no other target, or a share outside 0 to 1/2.
+        InputError: a target without a set, fewer than two others, or a share outside 0 to 1/2.
     """
     if not 0 < valid <= 0.5:
         raise InputError(f"got valid={valid}; give a share above 0 and up to 0.5")
-    test = [name for name in collection.names() if target_of(name) in targets]
-    others = sorted({target_of(name) for name in collection.names()} - set(targets))
-    if not test or not others:
+    known = {target_of(name) for name in collection.names()}
+    unknown = sorted(set(targets) - known)
+    if unknown or not targets:
         raise InputError(
-            f"got the targets {', '.join(targets)} of a collection with {len(test)} sets of them and {len(others)} other "
-            "targets; give targets of some of its sets"
+            f"the collection has no set of {', '.join(unknown) or 'no target'}; give targets of some of its sets"
         )
-    step = round(1 / valid)
+    test = [name for name in collection.names() if target_of(name) in targets]
+    others = sorted(known - set(targets))
+    if len(others) < 2:
+        raise InputError(
+            f"without the targets {', '.join(targets)} there are {len(others)} others, and one to learn from and one to select on are wanted; "
+            "leave out fewer"
+        )
+    step = min(round(1 / valid), len(others))
     selected = set(others[step - 1 :: step])
     side: dict[str, MetaSplit] = {
         name: "meta_test" if name in test else "meta_valid" if target_of(name) in selected else "meta_train"
