@@ -9,7 +9,8 @@ from onnx import ModelProto
 from metamedica import registry
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.learners.common_mean_gp import CommonMeanGP
-from metamedica.modalities.molecules.encoding import FingerprintEncoder
+from metamedica.modalities.molecules.encoding import FingerprintEncoder, ManyFingerprintsEncoder
+from metamedica.modalities.molecules.featurise import MORE_FINGERPRINTS
 from metamedica.predictors.export.file import answers, difference, onnx_model, run
 from metamedica.predictors.guard import Guard
 from metamedica.predictors.method import Adapted, LearnerMethod
@@ -117,6 +118,22 @@ def test_count_kernels_are_exact_for_few_and_for_many_labelled_cases(name: str, 
     adapted = LearnerMethod(learner).adapt(LabelledBatch(batch, targets, "regression"))
     cases = _counts(9, 1)
     cases["counts"][0] = 0
+    agree(adapted, onnx_model(adapted, known), cases, scale=float(adapted.scale.scale[0]))
+
+
+@pytest.mark.parametrize("n", [2, 40])
+def test_every_fingerprint_of_the_rich_kernels_is_exact(n: int) -> None:
+    def features(count: int, seed: int) -> Features:
+        more = {block: _counts(count, seed + at, 48)["counts"] for at, block in enumerate(MORE_FINGERPRINTS, start=10)}
+        return {**_counts(count, seed), **more}
+
+    known, cases = features(n, 0), features(9, 1)
+    targets = torch.linspace(-1, 1, n)[None]
+    batch = CaseBatch({block: values[None] for block, values in known.items()}, torch.ones(1, n, dtype=torch.bool))
+    adapted = LearnerMethod(CommonMeanGP(ManyFingerprintsEncoder(64))).adapt(
+        LabelledBatch(batch, targets, "regression")
+    )
+    cases["paths"][0] = 0
     agree(adapted, onnx_model(adapted, known), cases, scale=float(adapted.scale.scale[0]))
 
 
