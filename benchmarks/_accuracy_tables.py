@@ -15,6 +15,8 @@ from metamedica.reports.evaluation import Evaluation
 from metamedica.reports.judging import TRUST
 
 REFERENCE = "tanimoto_gp"
+EMBEDDING = "deep_kernel"
+"""Multitask embedding with a Gaussian process on top."""
 HARM = 0.03
 """A task is harmed where a method's ΔAUPRC is this much below the reference's."""
 NO_SUPPORT_ROWS = {"tox21": 0.855, "sider": 0.844, "muv": 0.498, "toxcast": 0.773}
@@ -25,6 +27,8 @@ LEAST_TASKS = 20
 GAINS = (
     ("chembl691-unseen", 16, REFERENCE, 0.010),
     ("chembl691-unseen", 64, REFERENCE, 0.008),
+    ("chembl691-seen", 16, EMBEDDING, 0.020),
+    ("chembl691-seen", 64, EMBEDDING, 0.015),
     ("chembl691-unseen-regression", 16, "best", 0.03),
     ("chembl691-unseen-regression", 64, "best", 0.03),
     ("chembl691-seen-regression", 16, "best", 0.03),
@@ -36,8 +40,6 @@ GAINS = (
 )
 """Setting, support size, compared with what, and the gain to reach, with an interval clear of 0."""
 LEVELS = (
-    ("chembl691-seen", 16, 0.269),
-    ("chembl691-seen", 64, 0.345),
     ("davis", 16, 0.70),
     ("kiba", 16, 0.76),
     ("davis-among", 16, 0.80),
@@ -48,6 +50,7 @@ LEVELS = (
     ("toxcast", 10, 0.80),
 )
 """Setting, support size and the mean of the leading figure to reach."""
+AGAINST = {REFERENCE: "against_reference", EMBEDDING: "against_embedding", "best": "against_best"}
 Facts = dict[str, dict[str, Any]]
 
 
@@ -91,6 +94,7 @@ def _lines(setting: Setting, evaluation: Evaluation, shots: int) -> list[dict[st
                 "tasks": int(row.tasks),
                 "figures": means,
                 "against_reference": _against(evaluation, setting, str(row.method), REFERENCE, shots),
+                "against_embedding": _against(evaluation, setting, str(row.method), EMBEDDING, shots),
                 "against_best": _against(evaluation, setting, str(row.method), best, shots),
                 "harmed": _harmed(evaluation, str(row.method), shots),
                 "trust_and_gain": _trust_and_gain(evaluation, str(row.method), best, shots),
@@ -202,7 +206,7 @@ def goals(told: Facts) -> list[dict[str, Any]]:
             )
     for name, shots, against, wanted in GAINS:
         line = line_of(told, name, shots, DEFAULT)
-        gain = line and line["against_reference" if against == REFERENCE else "against_best"]
+        gain = line and line[AGAINST[against]]
         if gain:
             what = f"{name}, {shots}: gain over {gain['baseline']}, {SETTINGS[name].figure}"
             made = goal(what, wanted, gain["mean"], gain["interval"])

@@ -154,6 +154,20 @@ def test_the_goals_judge_the_method_that_ships_and_the_rows_without_support(
     assert all(each["met"] for each in tables.goals(told) if each["name"].startswith(tuple(harm)))
 
 
+def test_the_goal_with_molecules_seen_elsewhere_is_a_gain_over_the_embedding(
+    cells: ModuleType, tables: ModuleType
+) -> None:
+    base = np.linspace(0.1, 0.5, 30)
+    own = [
+        _cell(cells, "chembl691-seen", name, (base + more).tolist())
+        for name, more in (("tanimoto_gp", 0.0), ("deep_kernel", 0.01), ("default", 0.026))
+    ]
+    met = {each["name"]: (each["value"], each["met"]) for each in tables.goals(tables.facts(own))}
+    told = "chembl691-seen, {}: gain over deep_kernel, delta_auprc"
+    assert met[told.format(16)] == (pytest.approx(0.016), False)
+    assert met[told.format(64)] == (pytest.approx(0.016), True)
+
+
 def test_a_default_below_a_baseline_and_a_trust_that_knows_nothing_miss_their_goals(
     cells: ModuleType, tables: ModuleType
 ) -> None:
