@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._accuracy_tables import HARM, REFERENCE, Facts, line_of
+from benchmarks._budgets import DEFAULT, LEARNED
 from benchmarks._cells import NO_SUPPORT
 from benchmarks._settings import SETTINGS
 from metamedica.reports.evaluation import LOWER_IS_BETTER
@@ -139,6 +140,8 @@ def leaderboard(told: Facts, *, stale: Sequence[str]) -> str:
         "methods that adapt to the task's labels. 16, 32, 64, 128: labels in total; 1+1 and 10+10: labels of each class.",
         "`no_support` adapts to nothing: it ranks a molecule by its own labels in the earlier tasks, which a new compound does not",
         "have.",
+        f"`{DEFAULT}` is `{LEARNED}` guarded by the modality's methods from scratch, fitted on each setting's own earlier tasks; the model",
+        "`chembl-potency` that comes with the package is another one, whose figures stand in its card.",
         *(["", f"Stale, their code or data has changed since: {'; '.join(stale)}."] if stale else []),
     ]
     for heading, names, files in GROUPS:
