@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from metamedica import registry
 from metamedica.data.cache import extra_blocks
 from metamedica.data.collection import TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
@@ -154,7 +153,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             TaskError: too few tasks or cases to learn from.
             TrainingError: the loss is not finite, or the run was interrupted.
         """
-        modality = registry.modality(tasks.modality)
+        modality = tasks.reader()
         if not tasks.split:
             tasks = split_by_task(tasks, fractions=(0.9, 0.1, 0.0), seed=self.seed)
         names, valid = tasks.names("meta_train"), tasks.names("meta_valid")
@@ -277,7 +276,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
     def adapt(
         self,
-        cases: Sequence[str],
+        cases: Any,
         targets: Sequence[Any] | NDArray[Any],
         *,
         kind: TaskKind | None = None,
@@ -287,7 +286,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         """Return a predictor for the task that these labelled cases come from; the model stays as it was.
 
         Args:
-            cases: the labelled raw cases (16 to 64 are usual).
+            cases: the labelled raw cases (16 to 64 are usual); of tables a data frame, whose further columns are learned from these cases alone.
             targets: one each: numbers for regression, labels for classes.
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
             unit: of regression targets; where earlier tasks had this unit, their usual spread steadies the scale of a small support.
@@ -297,7 +296,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             CaseError: a case cannot be read, or has different targets in two places.
             TaskError: a target is missing or not of its kind, fewer than 2 cases, or one class only.
         """
-        model = self._fitted()
+        model = self._fitted().with_own(cases)
         support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
         return Predictor(model, support, guard=self.guard)
 
@@ -345,7 +344,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
 
 def _readable(tasks: TaskCollection, spec: LearnerSpec, progress: Progress | None) -> TaskCollection:
-    modality = registry.modality(tasks.modality)
+    modality = tasks.reader()
     names = [name for name in spec.extra_blocks(modality) if name not in tasks.features]
     return tasks.with_blocks(extra_blocks(modality, names, tasks.canonical, progress=progress)) if names else tasks
 

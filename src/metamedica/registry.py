@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from typing import Any, cast
 
 from metamedica.errors import InputError
@@ -43,9 +44,18 @@ def encoder_class(name: str) -> type[Encoder]:
     return _only_class("encoders", name, Encoder)
 
 
-def modality(name: str) -> Modality:
-    """Return the modality of `modalities/<name>`."""
-    return cast(Modality, _only_class("modalities", name, Modality)())
+def modality(name: str, settings: Mapping[str, Any] | None = None) -> Modality:
+    """Return the modality of `modalities/<name>`, with the settings that `Modality.settings` returned.
+
+    Raises:
+        InputError: an unknown name, or settings that it does not have.
+    """
+    made = _only_class("modalities", name, Modality)
+    known = inspect.signature(made).parameters
+    for setting in settings or {}:
+        if setting not in known:
+            raise InputError(f"the modality {name!r} has no setting {setting!r}; leave it out")
+    return cast(Modality, made(**(settings or {})))
 
 
 GIVEN: tuple[str, ...] = ("encoder", "raw", "rich", "n_tasks")

@@ -262,12 +262,14 @@ class PreparedCases:
         canonical: one canonical text per distinct case.
         features: blocks `[distinct cases, size]`.
         problems: the raw cases that cannot be used, in input order.
+        remarks: what was read otherwise than it stands there, and how; position -1 where it is about all cases.
     """
 
     row: list[int]
     canonical: list[str]
     features: Features
     problems: list[CaseProblem] = field(default_factory=list)
+    remarks: list[CaseProblem] = field(default_factory=list)
 
 
 class LeaveOneOut(ABC):
@@ -302,7 +304,11 @@ class ClosedForm(ABC):
 
 
 class Modality(ABC):
-    """One kind of case: how to read, check, featurise, encode and draw it. One file or folder in `modalities/`."""
+    """One kind of case: how to read, check, featurise, encode and draw it. One file or folder in `modalities/`.
+
+    Without arguments a constructor gives the modality before it has seen a case; with those that `settings` names, as it reads the cases of one
+    collection (for tables: their columns).
+    """
 
     name: ClassVar[str]
     version: ClassVar[str]
@@ -311,14 +317,43 @@ class Modality(ABC):
     """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
     rich_blocks: ClassVar[tuple[str, ...]] = ()
     """Names of the blocks that `rich_encoder` reads and `prepare` leaves out."""
+    distinct: ClassVar[bool] = True
+    """Whether cases of equal content are one case (a molecule) or each its own (two patients)."""
     recipe: ClassVar[Mapping[str, str]] = {}
     """Block name -> how it is made, in a sentence, for whoever makes it elsewhere for an exported predictor."""
 
+    def settings(self) -> dict[str, Any]:
+        """Return what the constructor needs to read cases as this one does, as a JSON value; by default nothing."""
+        return {}
+
+    def fitted(self, cases: Any, *, source: str = "the table") -> "Modality":
+        """Return the modality as it reads such raw cases; by default unchanged, for it knows all it needs.
+
+        Args:
+            cases: raw, as `prepare` takes them.
+            source: named in errors.
+
+        Raises:
+            InputError: it cannot tell how to read them.
+        """
+        return self
+
+    def with_own(self, cases: Any, *, source: str = "the table") -> "Modality":
+        """Return the modality that also reads what only these cases of one task have (further columns); by default unchanged."""
+        return self
+
+    def leaks(self, cases: Any, labels: Sequence[int]) -> list[str]:
+        """Return the names of the parts of a case that tell two classes apart without error, as the label itself would; by default none.
+
+        Args:
+            cases: raw, as `prepare` takes them.
+            labels: class 0 or 1 of each.
+        """
+        return []
+
     @abstractmethod
-    def prepare(
-        self, cases: Sequence[str], *, n_jobs: int | None = None, progress: Progress | None = None
-    ) -> PreparedCases:
-        """Read, check, standardise and featurise raw cases; the same distinct case is featurised once."""
+    def prepare(self, cases: Any, *, n_jobs: int | None = None, progress: Progress | None = None) -> PreparedCases:
+        """Read, check, standardise and featurise raw cases (texts; for tables rows); where cases are `distinct`, each is featurised once."""
 
     @abstractmethod
     def encoder(self, name: str, **settings: Any) -> Encoder:

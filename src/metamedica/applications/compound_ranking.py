@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch.distributions import Normal
 
-from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.episodes import gather, labelled
 from metamedica.errors import TaskError
@@ -140,8 +139,7 @@ def run_scene(
         )
     fitted = model.model_
     scratch = {
-        METHODS[each]: LearnerMethod(LearnerSpec(each, fitted.spec.encoder).build(registry.modality(tasks.modality)))
-        for each in methods
+        METHODS[each]: LearnerMethod(LearnerSpec(each, fitted.spec.encoder).build(tasks.reader())) for each in methods
     }
     rows: list[dict[str, Any]] = []
     trust: list[dict[str, float]] = []

@@ -78,6 +78,7 @@ def _kind_of(frame: "pd.DataFrame", columns: Sequence[str], source: str) -> Kind
     """
     import numpy as np
 
+    from metamedica.cells import MISSING, numbers, texts
     from metamedica.data import labels
     from metamedica.predictors.support import infer_kind
 
@@ -85,8 +86,8 @@ def _kind_of(frame: "pd.DataFrame", columns: Sequence[str], source: str) -> Kind
     numeric = measured = 0
     odd: tuple[int, str, str] | None = None
     for column in columns:
-        cells = labels.texts(frame[column], missing=labels.MISSING)
-        values = labels.numbers(cells)
+        cells = texts(frame[column], missing=MISSING)
+        values = numbers(cells)
         text = np.flatnonzero(np.isinf(values))
         kept += cells.texts
         measured += int((cells.codes >= 0).sum())

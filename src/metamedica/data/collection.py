@@ -15,7 +15,7 @@ from metamedica.data.measurements import Duplicates
 from metamedica.data.reading import Columns, read_tasks
 from metamedica.data.task import IntArray, TargetArray, Task
 from metamedica.errors import BundleError, InputError, TaskError
-from metamedica.types import META_SPLITS, Features, MetaSplit, Progress, TaskKind
+from metamedica.types import META_SPLITS, Features, MetaSplit, Modality, Progress, TaskKind
 
 __all__ = ["IntArray", "TargetArray", "Task", "TaskCollection"]
 
@@ -34,6 +34,8 @@ class TaskCollection:
         tasks: by name.
         split: task name -> meta-split; empty when none was drawn.
         left_out: what was left out on the way here -> how many.
+        settings: of the modality, as it read these cases (`Modality.settings`).
+        remarks: cells that were read otherwise than they stand in the table, and how.
 
     Raises:
         TaskError: the parts do not fit together.
@@ -48,8 +50,12 @@ class TaskCollection:
         tasks: Mapping[str, Task],
         split: Mapping[str, MetaSplit] | None = None,
         left_out: Mapping[str, int] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        remarks: Sequence[str] = (),
     ) -> None:
         self.modality = modality
+        self.remarks = list(remarks)
+        self.settings = dict(settings or {})
         self.canonical = canonical if isinstance(canonical, list) else list(canonical)
         self.features = features
         self.tasks = dict(tasks)
@@ -83,7 +89,7 @@ class TaskCollection:
         table: str | Path | DataFrame,
         *,
         modality: str,
-        case: str,
+        case: str | Sequence[str],
         kind: TaskKind,
         target: str | None = None,
         task: str | None = None,
@@ -93,6 +99,7 @@ class TaskCollection:
         family: str | None = None,
         split: str | None = None,
         positive: str | None = None,
+        schema: Mapping[str, Any] | None = None,
         skip_invalid: bool = False,
         duplicates: Duplicates = "error",
         name: str | None = None,
@@ -108,7 +115,7 @@ class TaskCollection:
         Args:
             table: a file (`data/tables.read_table`) or a data frame.
             modality: name of the modality that reads the cases.
-            case: column of the raw cases.
+            case: column of the raw cases; several columns where a case is a row of them.
             kind: of all tasks of the table.
             target: column of the targets (long form).
             task: column of the task names (long form); None where the table is one task.
@@ -119,6 +126,7 @@ class TaskCollection:
             split: column of meta_train, meta_valid, meta_test (or train, valid, test), one a task (long form).
             positive: the label that is class 1 of a binary task; not needed for 0/1, false/true, no/yes,
                 inactive/active, negative/positive in any case of letters.
+            schema: what the columns of such cases hold (`modalities/tables/schema.py`), those that are declared; the others are inferred.
             skip_invalid: leave out cases that cannot be read, instead of stopping.
             duplicates: what to do when one task has a case twice with different targets: "error" stops; "mean" and
                 "median" merge numbers, and leave a case with different labels out. Equal targets are always merged.
@@ -136,11 +144,20 @@ class TaskCollection:
         """
         read = read_tasks(
             table,
-            Columns(case, target, task, None if targets is None else tuple(targets), group, family, split),
+            Columns(
+                case if isinstance(case, str) else tuple(case),
+                target,
+                task,
+                None if targets is None else tuple(targets),
+                group,
+                family,
+                split,
+            ),
             modality=modality,
             kind=kind,
             unit=unit,
             positive=positive,
+            schema=schema,
             name=name,
             skip_invalid=skip_invalid,
             duplicates=duplicates,
@@ -155,7 +172,13 @@ class TaskCollection:
             tasks={each.name: each for each in read.tasks},
             split=read.split,
             left_out=read.left_out,
+            settings=read.settings,
+            remarks=read.remarks,
         )
+
+    def reader(self) -> Modality:
+        """Return the modality as it read these cases."""
+        return registry.modality(self.modality, self.settings)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -204,14 +227,7 @@ class TaskCollection:
         Raises:
             TaskError: an unknown task or split.
         """
-        return TaskCollection(
-            self.modality,
-            self.canonical,
-            features=self.features,
-            tasks=self.tasks,
-            split=split,
-            left_out=self.left_out,
-        )
+        return self._changed(split=split)
 
     def with_blocks(self, blocks: Features) -> "TaskCollection":
         """Return the collection with these blocks `[cases, size]` beside its own.
@@ -219,14 +235,7 @@ class TaskCollection:
         Raises:
             TaskError: a block has not one row per case.
         """
-        return TaskCollection(
-            self.modality,
-            self.canonical,
-            features={**self.features, **blocks},
-            tasks=self.tasks,
-            split=self.split,
-            left_out=self.left_out,
-        )
+        return self._changed(features={**self.features, **blocks})
 
     def without_rows(
         self, rows: Iterable[int] | NDArray[np.int64], *, tasks: Iterable[str], note: str = "removed values"
@@ -292,13 +301,26 @@ class TaskCollection:
         counts = dict(self.left_out)
         for what, count in (left_out or {}).items():
             counts[what] = counts.get(what, 0) + count
+        split = {name: split for name, split in self.split.items() if name in tasks}
+        return self._changed(tasks=tasks, split=split, left_out=counts)
+
+    def _changed(
+        self,
+        *,
+        features: Features | None = None,
+        tasks: Mapping[str, Task] | None = None,
+        split: Mapping[str, MetaSplit] | None = None,
+        left_out: Mapping[str, int] | None = None,
+    ) -> "TaskCollection":
         return TaskCollection(
             self.modality,
             self.canonical,
-            features=self.features,
-            tasks=tasks,
-            split={name: split for name, split in self.split.items() if name in tasks},
-            left_out=counts,
+            features=self.features if features is None else features,
+            tasks=self.tasks if tasks is None else tasks,
+            split=self.split if split is None else split,
+            left_out=self.left_out if left_out is None else left_out,
+            settings=self.settings,
+            remarks=self.remarks,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -326,6 +348,8 @@ class TaskCollection:
         document = {
             "modality": self.modality,
             "version": _version(self.modality),
+            "settings": self.settings,
+            "remarks": self.remarks,
             "tasks": about,
             "split": self.split,
             "left_out": self.left_out,
@@ -364,6 +388,8 @@ class TaskCollection:
                 tasks=tasks,
                 split=about["split"],
                 left_out=about["left_out"],
+                settings=about.get("settings"),
+                remarks=about.get("remarks", ()),
             )
         except (KeyError, TypeError, TaskError) as error:
             raise BundleError(f"{folder} is not a whole collection ({error}); make it again from its table") from None

@@ -1,19 +1,12 @@
-"""Cells -> texts, numbers and class labels, a whole column at a time."""
+"""Texts -> class labels and the order of classes."""
 
 import re
-from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
+from metamedica.cells import NUMBER
 from metamedica.errors import TaskError
 from metamedica.types import TaskKind
-
-IntArray = NDArray[np.int64]
-
-MISSING = frozenset({"", "nan", "<na>", "na", "n/a", "#n/a", "null"})
-"""Texts, in lower case, that say that nothing was measured. "none" is not among them: it can be a label."""
 
 NEGATIVE_POSITIVE = (
     ("0", "1"),
@@ -25,53 +18,6 @@ NEGATIVE_POSITIVE = (
 """Pairs of labels, in lower case, whose positive one is clear."""
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
-
-class Texts(NamedTuple):
-    """A column as texts.
-
-    Args:
-        codes: int64 `[rows]`, the position of each row's text in `texts`; -1 where the cell is missing.
-        texts: the distinct texts, stripped, in order of appearance.
-    """
-
-    codes: IntArray
-    texts: list[str]
-
-    def of(self, row: int | np.int64) -> str:
-        """Return the text of a row; "" where it is missing."""
-        return self.texts[self.codes[row]] if self.codes[row] >= 0 else ""
-
-
-def as_text(value: Any) -> str:
-    """Return a cell as stripped text; 1, 1.0 and True are all "1"."""
-    if isinstance(value, bool | np.bool_):
-        return str(int(value))
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def texts(column: "pd.Series[Any]", *, missing: frozenset[str] = MISSING) -> Texts:
-    """Return a column as texts.
-
-    Args:
-        column: cells of any type.
-        missing: texts, in lower case, that count as a missing cell, besides None and NaN.
-    """
-    codes, uniques = pd.factorize(column, use_na_sentinel=True)
-    found = [as_text(value) for value in uniques]
-    place: dict[str, int] = {}
-    again = [-1 if text.lower() in missing else place.setdefault(text, len(place)) for text in found]
-    remap = np.array([*again, -1], dtype=np.int64)  # code -1 takes the last entry
-    return Texts(remap[codes], list(place))
-
-
-def numbers(column: Texts) -> NDArray[np.float64]:
-    """Return a column as numbers `[rows]`: NaN where the cell is missing, infinity where it holds no finite number."""
-    values = [float(text) if _NUMBER.fullmatch(text) else np.inf for text in column.texts]
-    return np.array([*values, np.nan], dtype=np.float64)[column.codes]
 
 
 def class_label(text: str) -> str:
@@ -126,7 +72,7 @@ def classes_of(
 
 
 def _natural(label: str) -> tuple[float, str]:
-    return (float(label) if _NUMBER.fullmatch(label) else np.inf, label)
+    return (float(label) if NUMBER.fullmatch(label) else np.inf, label)
 
 
 def _listed(labels: list[str]) -> str:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.splits import membership, rows_of
 from metamedica.errors import InputError
@@ -152,7 +151,7 @@ class LeakageReport:
 
 def case_groups(collection: TaskCollection) -> list[str]:
     """Return the group (the scaffold of a molecule) of every case of the collection, from its modality."""
-    return registry.modality(collection.modality).groups(collection.canonical)
+    return collection.reader().groups(collection.canonical)
 
 
 def leakage_report(collection: TaskCollection, *, groups: Sequence[str] | None = None) -> LeakageReport:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metamedica.cells import Texts, as_text, texts
 from metamedica.data import labels
-from metamedica.data.labels import Texts
 from metamedica.data.task import IntArray, Task
 from metamedica.errors import CaseError, TaskError
 from metamedica.types import META_SPLITS, MetaSplit, TaskKind
@@ -33,7 +33,7 @@ class Source:
         return f"row {self.frame.index[int(position)]}"
 
     def texts(self, column: str, *, missing: frozenset[str] = frozenset({""})) -> Texts:
-        return labels.texts(self.frame[column], missing=missing)
+        return texts(self.frame[column], missing=missing)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def classes_of_tasks(
     source: Source, values: Values, kind: TaskKind, positive: str | None
 ) -> tuple[list[tuple[str, ...]], Values]:
     """Return the classes of each task, and the values as class indices."""
-    wanted = None if positive is None else labels.class_label(labels.as_text(positive))
+    wanted = None if positive is None else labels.class_label(as_text(positive))
     every = [values.texts[int(code)] for code in np.unique(values.value)]
     if wanted is not None and wanted not in every:
         raise TaskError(f"{source.name} has no label {wanted!r}; the positive one is one of: {', '.join(every[:10])}")
@@ -139,7 +139,7 @@ def _conflict(
     classes: list[tuple[str, ...]] | None,
 ) -> str:
     one, two = (int(values.at[entry]) for entry in pair)
-    texts = dict.fromkeys(labels.as_text(source.frame[column].iloc[at])[:60] for at in (one, two))
+    texts = dict.fromkeys(as_text(source.frame[column].iloc[at])[:60] for at in (one, two))
     shown = []
     for entry in pair:
         value, task = values.value[entry], values.task[entry]

@@ -1,20 +1,23 @@
 """Tables of measurements -> tasks over distinct, featurised cases. A row a measurement, or a column a task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from metamedica import registry
-from metamedica.data import labels, measurements
+from metamedica.cells import MISSING, numbers
+from metamedica.data import labels, measurements, rows
 from metamedica.data.cache import featurised
 from metamedica.data.measurements import Duplicates, Source, Values, in_all
 from metamedica.data.tables import read_table
 from metamedica.data.task import IntArray, Task
 from metamedica.errors import CaseError, FileFormatError, InputError, TaskError
-from metamedica.types import Features, MetaSplit, PreparedCases, Progress, TaskKind
+from metamedica.types import Features, MetaSplit, Modality, PreparedCases, Progress, TaskKind
 
 _SHOWN = 3
 
@@ -25,10 +28,10 @@ class Columns:
     task).
 
     Raises:
-        InputError: neither or both of `target` and `targets`, or a column that the wide form does not have.
+        InputError: neither or both of `target` and `targets`, a column that the wide form does not have, or a case column with another role.
     """
 
-    case: str
+    case: str | tuple[str, ...]
     target: str | None = None
     task: str | None = None
     targets: tuple[str, ...] | None = None
@@ -46,10 +49,25 @@ class Columns:
                 if getattr(self, what) is not None:
                     raise InputError(f"a table with a column a task has no {what} column; leave {what} out")
 
+        for name in self.roles():
+            if not isinstance(self.case, str) and name in self.case:
+                raise InputError(
+                    f"the column {name!r} is named as part of the cases and has another role; take it out of the case columns"
+                )
+
+    @property
+    def of_case(self) -> tuple[str, ...]:
+        """Names of the columns that a case is made of."""
+        return (self.case,) if isinstance(self.case, str) else self.case
+
+    def roles(self) -> list[str]:
+        """Return the names of the columns that say something about a case and are no part of it."""
+        every = [self.target, self.task, *(self.targets or ()), self.group, self.family, self.split]
+        return [name for name in every if name is not None]
+
     def named(self) -> list[str]:
         """Return the names of all columns that are used."""
-        every = [self.case, self.target, self.task, *(self.targets or ()), self.group, self.family, self.split]
-        return [name for name in every if name is not None]
+        return [*self.of_case, *self.roles()]
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,8 @@ class ReadTasks:
     tasks: list[Task]
     split: dict[str, MetaSplit] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def read_tasks(
@@ -71,6 +91,7 @@ def read_tasks(
     kind: TaskKind,
     unit: str | None = None,
     positive: str | None = None,
+    schema: Mapping[str, Any] | None = None,
     name: str | None = None,
     skip_invalid: bool = False,
     duplicates: Duplicates = "error",
@@ -89,14 +110,24 @@ def read_tasks(
     _check(source, columns)
     left_out: dict[str, int] = {}
     values = _measured(source, columns, kind, name or columns.target or "", left_out)
-    values, row, prepared = _cases(
-        source, columns.case, values, modality, skip_invalid, left_out, n_jobs=n_jobs, cache=cache, progress=progress
-    )
+    remarks: list[str] = []
+    reader = registry.modality(modality, None if schema is None else {"schema": schema})
+    if reader.distinct:
+        values, row, prepared = _cases(
+            source, columns.case, values, reader, skip_invalid, left_out, n_jobs=n_jobs, cache=cache, progress=progress
+        )
+    else:
+        reader = rows.described(source, columns, values, reader)
+        values, row, prepared, remarks = rows.cases(
+            source, columns, values, reader, skip_invalid, left_out, progress=progress
+        )
     classes: list[tuple[str, ...]] | None = None
     if kind != "regression":
         classes, values = measurements.classes_of_tasks(source, values, kind, positive)
+    if kind == "binary" and not reader.distinct:
+        rows.check_leaks(source, columns, values, reader)
     groups = None if columns.group is None else measurements.groups(source, columns.group, values, row)
-    values, row = measurements.merged(source, columns.case, values, row, duplicates, classes, left_out)
+    values, row = measurements.merged(source, ", ".join(columns.of_case), values, row, duplicates, classes, left_out)
     family = None if columns.family is None else measurements.per_task(source, columns.family, values)
     split = {} if columns.split is None else measurements.split(source, columns.split, values)
     tasks = measurements.tasks(values, row, kind, unit, classes, groups, family, left_out)
@@ -104,7 +135,7 @@ def read_tasks(
         raise TaskError(f"{source.name} has no task with cases of two classes; give cases of both")
     kept = {task.name for task in tasks}
     split = {name: side for name, side in split.items() if name in kept}
-    return ReadTasks(prepared.canonical, prepared.features, tasks, split, left_out)
+    return ReadTasks(prepared.canonical, prepared.features, tasks, split, left_out, reader.settings(), remarks)
 
 
 def _check(source: Source, columns: Columns) -> None:
@@ -154,8 +185,8 @@ def _column(
     cells = source.frame[column]
     if kind == "regression":
         plain = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
-        texts = None if plain else source.texts(column, missing=labels.MISSING)
-        value = cells.to_numpy(np.float64, na_value=np.nan) if texts is None else labels.numbers(texts)
+        texts = None if plain else source.texts(column, missing=MISSING)
+        value = cells.to_numpy(np.float64, na_value=np.nan) if texts is None else numbers(texts)
         wrong = np.flatnonzero(np.isinf(value))
         if len(wrong):
             at = int(wrong[0])
@@ -165,7 +196,7 @@ def _column(
                 f"{in_all(len(wrong), 'cell')}; mend it, or leave it empty where nothing was measured{_hint(came)}"
             )
         return value, []
-    texts = source.texts(column, missing=labels.MISSING)
+    texts = source.texts(column, missing=MISSING)
     codes = [known.setdefault(labels.class_label(text), len(known)) for text in texts.texts]
     return np.array([*codes, np.nan], np.float64)[texts.codes], list(known)
 
@@ -180,9 +211,9 @@ def _hint(came: str) -> str:
 
 def _cases(
     source: Source,
-    column: str,
+    column: str | tuple[str, ...],
     values: Values,
-    modality: str,
+    reader: Modality,
     skip_invalid: bool,
     left_out: dict[str, int],
     *,
@@ -191,12 +222,14 @@ def _cases(
     progress: Progress | None,
 ) -> tuple[Values, IntArray, PreparedCases]:
     """Return the values whose case can be read, the row of each in the prepared cases, and these."""
+    if not isinstance(column, str):
+        raise InputError(f"a case of {reader.name} stands in one column and {len(column)} were named; name the one")
     cells = source.texts(column)
     used = cells.codes[values.at]  # the empty text, code -1, is a case that the modality refuses
     texts = sorted({cells.texts[code] if code >= 0 else "" for code in np.unique(used)})
     place = {text: number for number, text in enumerate(texts)}
     place_of = np.array([*(place.get(text, -1) for text in cells.texts), place.get("", -1)], np.int64)
-    prepared = featurised(registry.modality(modality), texts, n_jobs=n_jobs, cache=cache, progress=progress)
+    prepared = featurised(reader, texts, n_jobs=n_jobs, cache=cache, progress=progress)
     number = place_of[used]
     row = np.array(prepared.row, np.int64)[number]
     if prepared.problems:
@@ -218,6 +251,6 @@ def _cases(
         if not len(row):
             raise CaseError(
                 f"{source.name}, column {column!r}: none of {len(texts):,} cases can be read, the first because of: "
-                f"{prepared.problems[0].reason}; name the column that holds {modality}"
+                f"{prepared.problems[0].reason}; name the column that holds {reader.name}"
             )
     return values, row, prepared

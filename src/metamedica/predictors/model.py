@@ -85,7 +85,16 @@ class FittedModel:
         self.from_scratch = [name for name in offered if name != spec.learner]
         self._scratch = {name: LearnerSpec(name, spec.encoder).build(modality).eval() for name in self.from_scratch}
 
-    def prepare(self, cases: Sequence[str], *, progress: Progress | None = None) -> PreparedCases:
+    def with_own(self, cases: Any) -> "FittedModel":
+        """Return the model that also reads what only these raw cases of one task have (`Modality.with_own`); all else is shared."""
+        reader = self.modality.with_own(cases, source="the labelled cases")
+        if reader is self.modality:
+            return self
+        other = copy.copy(self)
+        other.modality = reader
+        return other
+
+    def prepare(self, cases: Any, *, progress: Progress | None = None) -> PreparedCases:
         """Return raw cases ready for this model: what the modality prepares, and what the encoder reads beyond it."""
         prepared = self.modality.prepare(cases, progress=progress)
         names = self.spec.extra_blocks(self.modality)
@@ -116,7 +125,11 @@ class FittedModel:
         document = {
             "spec": asdict(self.spec),
             "from_scratch": self.from_scratch,
-            "modality": {"name": self.modality.name, "version": self.modality.version},
+            "modality": {
+                "name": self.modality.name,
+                "version": self.modality.version,
+                "settings": self.modality.settings(),
+            },
             "usual_scale": self.usual_scale,
             "earlier_tasks": self.earlier.names,
             "record": self.record,
@@ -131,7 +144,7 @@ class FittedModel:
         try:
             document = documents["model"]
             spec = LearnerSpec(**document["spec"])
-            modality = registry.modality(document["modality"]["name"])
+            modality = registry.modality(document["modality"]["name"], document["modality"].get("settings"))
             version = document["modality"]["version"]
             if version != modality.version:
                 raise BundleError(

@@ -17,7 +17,7 @@ from torch.distributions import Categorical, Normal
 from metamedica.errors import BundleError, CaseError, TaskError
 from metamedica.predictors.guard import AdaptedMixture, cohesion
 from metamedica.predictors.model import FittedModel
-from metamedica.predictors.support import Support
+from metamedica.predictors.support import Support, as_cases, shown_cases
 from metamedica.predictors.trust import NOTHING, Trust
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import CaseBatch, Features, LabelledBatch, Law, PreparedCases, Progress, TaskKind
@@ -72,8 +72,8 @@ class Predictor:
         candidates = dict(zip([name, *self.model.from_scratch], [float(w) for w in weights], strict=True))
         return Trust(float(weights[0]), float(held_out[0] - held_out[1:].max()), candidates, closeness, seen, near)
 
-    def _prepare(self, cases: Sequence[str]) -> PreparedCases:
-        prepared = self.model.prepare(list(cases))
+    def _prepare(self, cases: Any) -> PreparedCases:
+        prepared = self.model.prepare(as_cases(cases))
         if prepared.problems:
             shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
             raise CaseError(
@@ -103,12 +103,12 @@ class Predictor:
         logits = [law.logits[0] for law in laws if isinstance(law, Categorical)] or [torch.zeros(0, n_classes)]
         return Categorical(logits=torch.cat(logits), validate_args=False)
 
-    def _law_of(self, cases: Sequence[str]) -> Law:
+    def _law_of(self, cases: Any) -> Law:
         prepared = self._prepare(cases)
         rows = torch.tensor(prepared.row, dtype=torch.int64)
         return self.law({name: block[rows] for name, block in prepared.features.items()})
 
-    def predict(self, cases: Sequence[str]) -> NDArray[Any]:
+    def predict(self, cases: Any) -> NDArray[Any]:
         """Return the expected target `[cases]` (regression, in the task's unit) or the most probable label `[cases]`.
 
         Raises:
@@ -121,7 +121,7 @@ class Predictor:
             return chosen
         return law.mean.double().numpy()
 
-    def predict_proba(self, cases: Sequence[str]) -> NDArray[Any]:
+    def predict_proba(self, cases: Any) -> NDArray[Any]:
         """Return class probabilities `[cases, classes]`, columns in the order of `classes`.
 
         Raises:
@@ -135,7 +135,7 @@ class Predictor:
             )
         return law.probs.double().numpy()
 
-    def predict_interval(self, cases: Sequence[str], coverage: float = 0.9) -> NDArray[Any]:
+    def predict_interval(self, cases: Any, coverage: float = 0.9) -> NDArray[Any]:
         """Return central intervals `[cases, 2]` that hold the target with probability `coverage`, in the task's unit.
 
         Raises:
@@ -149,20 +149,20 @@ class Predictor:
             raise TaskError(f"this is a {self.kind} task, which has no intervals; use predict_proba")
         return _interval(law, coverage)
 
-    def score(self, cases: Sequence[str], targets: Sequence[Any] | NDArray[Any]) -> float:
+    def score(self, cases: Any, targets: Sequence[Any] | NDArray[Any]) -> float:
         """Return R² (regression) or accuracy (classes), as scikit-learn's estimators do."""
         predicted = self.predict(cases)
         if self.kind == "regression":
             return float(r2_score(np.asarray(targets, dtype=float), predicted))
         return float(accuracy_score([str(t) for t in targets], [str(p) for p in predicted]))
 
-    def rank_correlation(self, cases: Sequence[str], targets: Sequence[float] | NDArray[Any]) -> float:
+    def rank_correlation(self, cases: Any, targets: Sequence[float] | NDArray[Any]) -> float:
         """Return Spearman's rank correlation between predicted and measured targets."""
         return float(spearmanr(self.predict(cases), np.asarray(targets, dtype=float)).statistic)
 
     def predict_table(
         self,
-        cases: Sequence[str],
+        cases: Any,
         *,
         coverage: float = 0.9,
         skip_invalid: bool = False,
@@ -176,7 +176,7 @@ class Predictor:
         Raises:
             CaseError: a case cannot be read and `skip_invalid` is false.
         """
-        cases = list(cases)
+        cases = as_cases(cases)
         prepared = self.model.prepare(cases, progress=progress)
         if prepared.problems and not skip_invalid:
             prepared = self._prepare(cases)
@@ -185,7 +185,7 @@ class Predictor:
         law = self.law(prepared.features)
         near, similarity = self._nearest(prepared.features)
         text = np.array([*prepared.canonical, ""], dtype=object)
-        columns: dict[str, Any] = {"case": cases, "canonical": text[row]}
+        columns: dict[str, Any] = {"case": shown_cases(cases), "canonical": text[row]}
 
         def spread(values: NDArray[Any], empty: Any) -> NDArray[Any]:
             padded = np.concatenate([values, np.array([empty], dtype=values.dtype)])

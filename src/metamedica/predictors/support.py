@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica.errors import CaseError, TaskError
-from metamedica.types import CaseBatch, LabelledBatch, PreparedCases, TaskKind
+from metamedica.types import CaseBatch, CaseProblem, LabelledBatch, PreparedCases, TaskKind
 
 _SHOWN = 3
 
@@ -20,7 +20,7 @@ _SHOWN = 3
 class Reader(Protocol):
     """What makes raw cases ready: a modality, or a fitted model, whose encoder may read more."""
 
-    def prepare(self, cases: Sequence[str], /) -> PreparedCases:
+    def prepare(self, cases: Any, /) -> PreparedCases:
         """Return the cases featurised."""
 
 
@@ -33,12 +33,14 @@ class Support:
         batch: the same, featurised, a batch of one task in the task's own units.
         classes: label by class index; None for regression.
         unit: of the targets; None where not given.
+        remarks: what was read otherwise than it stands in the cases, and how.
     """
 
     canonical: list[str]
     batch: LabelledBatch
     classes: tuple[str, ...] | None
     unit: str | None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def kind(self) -> TaskKind:
@@ -105,7 +107,7 @@ def _classes(labels: list[str], kind: TaskKind, positive: str | None) -> tuple[s
 
 def read_support(
     reader: Reader,
-    cases: Sequence[str],
+    cases: Any,
     targets: Sequence[Any] | NDArray[Any],
     *,
     kind: TaskKind | None = None,
@@ -119,7 +121,7 @@ def read_support(
         TaskError: a target is missing or not of its kind, fewer than 2 distinct cases, or one class only.
     """
     values = list(targets)
-    cases = list(cases)
+    cases = as_cases(cases)
     if len(cases) != len(values):
         raise TaskError(f"got {len(cases)} cases and {len(values)} targets; give one target per case")
     if len(cases) < 2:
@@ -173,4 +175,24 @@ def read_support(
         kind,
         None if classes is None else len(classes),
     )
-    return Support([prepared.canonical[int(row)] for row in rows], batch, classes, unit)
+    told = [f"{case_number(remark)}{remark.text}: {remark.reason}" for remark in prepared.remarks]
+    return Support([prepared.canonical[int(row)] for row in rows], batch, classes, unit, told)
+
+
+def as_cases(cases: Any) -> Any:
+    """Return raw cases as something with a length: a data frame as it is, anything else as a list."""
+    return cases if hasattr(cases, "iloc") else list(cases)
+
+
+def shown_cases(cases: Any) -> list[str]:
+    """Return raw cases as texts for a table of predictions: a row of a data frame by its label."""
+    return (
+        [str(label) for label in cases.index]
+        if hasattr(cases, "iloc")
+        else [each if isinstance(each, str) else "" for each in cases]
+    )
+
+
+def case_number(problem: CaseProblem) -> str:
+    """Return "case 3, " for the problem of one case, nothing for one of all cases."""
+    return f"case {problem.position + 1}, " if problem.position >= 0 else ""

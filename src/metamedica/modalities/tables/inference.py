@@ -1,0 +1,117 @@
+"""A first schema from a table itself: types, levels, typical numbers; what looks like an identifier, a date or free text is refused by name."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metamedica import cells
+from metamedica.errors import InputError
+from metamedica.modalities.tables.schema import Column, Schema, boolean_levels
+
+MOST_LEVELS = 60
+FEWEST_OF_A_LEVEL = 3
+"""A level with fewer cases is read as one that was never seen, unless the column has no more than ten levels."""
+_FEW_LEVELS = 10
+_DISTINCT = 0.5
+"""A column of texts with a different one in more than this share of its rows is no category."""
+_TYPICAL = (0.05, 0.95)
+_SKEWED = 2.0
+
+
+def inferred(
+    frame: pd.DataFrame, *, given: Schema | None = None, own: bool = False, source: str = "the table"
+) -> Schema:
+    """Return a schema of every column of a frame.
+
+    Two levels are a boolean where they say so (no/yes, 0/1, ...), else a category; numbers are numbers, on a log scale where they are all above 0 and
+    strongly skewed. Missing codes, units and ranges are not guessed. A column without any value is a number that is always missing.
+
+    Args:
+        frame: cells of any type.
+        given: columns that are declared already, taken as they are (where `typical` is left out it is filled in).
+        own: whether the columns that are not given belong to the task at hand only.
+        source: named in errors.
+
+    Raises:
+        InputError: a column that is neither numbers nor levels; its name and what it looks like are said.
+    """
+    told = given.columns if given is not None else {}
+    columns = {
+        name: told.get(name) or _column(frame[name], name, own=own, source=source) for name in map(str, frame.columns)
+    }
+    columns = {**columns, **{name: column for name, column in told.items() if name not in columns}}
+    return Schema({name: _with_typical(column, frame, name) for name, column in columns.items()})
+
+
+def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> Column:
+    texts = cells.texts(cells_)
+    measured = int((texts.codes >= 0).sum())
+    levels = boolean_levels(texts.texts) if len(texts.texts) == 2 else None
+    if levels is not None:
+        return Column(type="boolean", levels=levels, own=own)
+    numeric = np.array([cells.NUMBER.fullmatch(text) is not None for text in texts.texts], dtype=bool)
+    if numeric.all():
+        return Column(type="number", own=own)
+    counts = np.bincount(texts.codes[texts.codes >= 0], minlength=len(texts.texts))
+    if counts[numeric].sum() > 0.9 * measured:
+        strange = int(np.flatnonzero(np.isin(texts.codes, np.flatnonzero(~numeric)))[0])
+        raise InputError(
+            f"{source}, column {name!r}: nearly all cells are numbers and {int(counts[~numeric].sum()):,} are not, the first in case {strange + 1}; "
+            "mend them, or name the text that stands for a missing value in a schema (missing)"
+        )
+    if len(texts.texts) > max(_FEW_LEVELS, _DISTINCT * measured):
+        looks = "dates" if _dates(texts.texts) else "identifiers or free text"
+        do = "give the time since some event as a number" if looks == "dates" else "leave the column out"
+        raise InputError(
+            f"{source}, column {name!r}: {len(texts.texts):,} different texts in {measured:,} cells look like {looks}; "
+            f"{do}, or declare its levels in a schema"
+        )
+    if _dates(texts.texts):
+        raise InputError(
+            f"{source}, column {name!r} holds dates; give the time since some event as a number, or leave the column out"
+        )
+    kept = [
+        text
+        for text, count in zip(texts.texts, counts, strict=True)
+        if len(counts) <= _FEW_LEVELS or count >= FEWEST_OF_A_LEVEL
+    ]
+    often = sorted(kept, key=lambda text: -counts[texts.texts.index(text)])[:MOST_LEVELS]
+    return Column(type="category", levels=tuple(sorted(often or texts.texts[:1])), own=own)
+
+
+def _dates(texts: list[str]) -> bool:
+    some = texts[:50]
+    if not all(any(sign in text for sign in "-/.:") and sum(char.isdigit() for char in text) >= 4 for text in some):
+        return False
+    return bool(pd.to_datetime(pd.Series(some), errors="coerce", format="mixed").notna().all())
+
+
+def _with_typical(column: Column, frame: pd.DataFrame, name: str) -> Column:
+    if column.type != "number" or column.typical is not None or name not in frame.columns:
+        return column
+    texts = cells.texts(frame[name])
+    values = cells.numbers(texts)
+    codes = [float(code) for code in column.missing if cells.NUMBER.fullmatch(code)]
+    values = values[np.isfinite(values) & ~np.isin(values, codes)]
+    if column.range is not None:
+        values = values[(values >= column.range[0]) & (values <= column.range[1])]
+    if len(values) == 0:
+        return column
+    low, high = (float(v) for v in np.quantile(values, _TYPICAL))
+    if not low < high:
+        low, high = float(values.min()), float(values.max())
+    if not low < high:
+        low, high = low - 1.0, low + 1.0
+    log = low > 0 and values.min() > 0 and _skewed(values)
+    return column.model_copy(update={"typical": (_short(low), _short(high)), "scale": "log" if log else column.scale})
+
+
+def _skewed(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> bool:
+    """Whether the numbers are strongly skewed to the right, and much less so after the logarithm."""
+    plain, logged = (pd.Series(each).skew() for each in (values, np.log(values)))
+    return bool(plain > _SKEWED and abs(logged) < plain / 2)  # type: ignore[operator,arg-type]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
