@@ -56,6 +56,13 @@ def texts(column: "pd.Series[Any]", *, missing: frozenset[str] = MISSING) -> Tex
     return Texts(remap[codes], list(place))
 
 
+def typed_numbers(column: "pd.Series[Any]") -> NDArray[np.float64] | None:
+    """Return a column whose type is numeric as numbers, NaN where missing, at once; None for any other type, whose cells are read as texts."""
+    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return None
+    return column.to_numpy(np.float64, na_value=np.nan)
+
+
 def numbers(column: Texts) -> NDArray[np.float64]:
     """Return a column as numbers `[rows]`: NaN where the cell is missing, infinity where it holds no finite number."""
     values = [float(text) if NUMBER.fullmatch(text) else np.inf for text in column.texts]

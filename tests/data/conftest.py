@@ -1,6 +1,6 @@
 """A tiny modality for the data room: a case is a word, its canonical form the word in lower case."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -88,7 +88,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Words:
     """The modality `words`, registered under every name but "synthetic"."""
     made = Words()
 
-    def modality(name: str) -> Modality:
+    def modality(name: str, settings: Mapping[str, Any] | None = None) -> Modality:
         if name == "synthetic":
             raise InputError("there is no modality 'synthetic'")
         return made

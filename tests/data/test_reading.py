@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metamedica.data.collection import TaskCollection
-from metamedica.data.reading import Columns, read_tasks
+from metamedica.data.reading import read_tasks
+from metamedica.data.roles import Columns
 from metamedica.data.tables import write_table
 from metamedica.errors import CaseError, FileFormatError, InputError, TaskError
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pandas import DataFrame
-from torch import Tensor
 
 from metamedica import registry, storage
+from metamedica.data import stored_tasks
 from metamedica.data.measurements import Duplicates
-from metamedica.data.reading import Columns, read_tasks
+from metamedica.data.reading import read_tasks
+from metamedica.data.roles import Columns
 from metamedica.data.task import IntArray, TargetArray, Task
 from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.types import META_SPLITS, Features, MetaSplit, Modality, Progress, TaskKind
@@ -330,21 +330,7 @@ class TaskCollection:
             BundleError: the folder holds something else.
             OSError: the disk is full or read-only; nothing partial stays behind.
         """
-        about = [
-            {
-                "name": task.name,
-                "cases": len(task),
-                "kind": task.kind,
-                "classes": task.classes,
-                "unit": task.unit,
-                "family": task.family,
-                "groups": task.groups,
-            }
-            for task in self.tasks.values()
-        ]
-        none = np.empty(0, np.float64)
-        rows = np.concatenate([none.astype(np.int64), *(task.rows for task in self.tasks.values())])
-        targets = np.concatenate([none, *(task.targets.astype(np.float64) for task in self.tasks.values())])
+        about, arrays = stored_tasks.written(self.tasks)
         document = {
             "modality": self.modality,
             "version": _version(self.modality),
@@ -359,7 +345,7 @@ class TaskCollection:
             _KIND,
             {
                 "features": self.features,
-                "tasks": {"rows": torch.from_numpy(rows), "targets": torch.from_numpy(targets)},
+                "tasks": arrays,
             },
             {"collection": document, "canonical": self.canonical},
         )
@@ -380,7 +366,7 @@ class TaskCollection:
                     f"{folder} was featurised by version {about['version']} of the modality {about['modality']!r} and "
                     f"this is version {version}; make it again from its table"
                 )
-            tasks = _stored_tasks(about["tasks"], tensors["tasks"])
+            tasks = stored_tasks.read(about["tasks"], tensors["tasks"])
             return cls(
                 about["modality"],
                 documents["canonical"],
@@ -393,27 +379,6 @@ class TaskCollection:
             )
         except (KeyError, TypeError, TaskError) as error:
             raise BundleError(f"{folder} is not a whole collection ({error}); make it again from its table") from None
-
-
-def _stored_tasks(about: list[dict[str, Any]], stored: dict[str, Tensor]) -> dict[str, Task]:
-    rows, targets = stored["rows"].numpy(), stored["targets"].numpy()
-    tasks: dict[str, Task] = {}
-    start = 0
-    for each in about:
-        end = start + each["cases"]
-        here = targets[start:end]
-        tasks[each["name"]] = Task(
-            each["name"],
-            each["kind"],
-            rows[start:end],
-            here if each["kind"] == "regression" else here.astype(np.int64),
-            None if each["classes"] is None else tuple(each["classes"]),
-            each["unit"],
-            each["family"],
-            None if each["groups"] is None else tuple(each["groups"]),
-        )
-        start = end
-    return tasks
 
 
 def _version(modality: str) -> str | None:

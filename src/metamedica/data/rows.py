@@ -1,6 +1,6 @@
 """Cases that are rows of a table: each row is a case of its own, and what its columns hold is learned from rows outside the meta-test tasks."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from metamedica import cells
 from metamedica.data import measurements
 from metamedica.data.measurements import Source, Values
+from metamedica.data.roles import Columns
 from metamedica.data.task import IntArray
 from metamedica.errors import CaseError, InputError
 from metamedica.types import CaseProblem, Modality, PreparedCases, Progress
@@ -15,18 +16,7 @@ from metamedica.types import CaseProblem, Modality, PreparedCases, Progress
 _SHOWN = 3
 
 
-class _Named(Protocol):
-    """The columns of a table (`reading.Columns`)."""
-
-    @property
-    def of_case(self) -> tuple[str, ...]: ...
-    @property
-    def target(self) -> str | None: ...
-    @property
-    def split(self) -> str | None: ...
-
-
-def described(source: Source, columns: _Named, values: Values, reader: Modality) -> Modality:
+def described(source: Source, columns: Columns, values: Values, reader: Modality) -> Modality:
     """Return the modality as it reads the rows that have a value: typed and scaled by those outside meta-test tasks.
 
     Where there is a column of meta-splits, a case column that only meta-test tasks have measured becomes their own (`Modality.with_own`).
@@ -52,7 +42,7 @@ class Read(NamedTuple):
 
 def cases(
     source: Source,
-    columns: _Named,
+    columns: Columns,
     values: Values,
     reader: Modality,
     skip_invalid: bool,
@@ -82,7 +72,7 @@ def cases(
     return Read(values.keep(row >= 0), row[row >= 0], prepared, told)
 
 
-def check_leaks(source: Source, columns: _Named, values: Values, reader: Modality) -> None:
+def check_leaks(source: Source, columns: Columns, values: Values, reader: Modality) -> None:
     """Refuse a case column that holds a label: of all tasks at once in the long form, of each in the wide form.
 
     Args:
@@ -111,5 +101,5 @@ def _told(source: Source, used: IntArray, problem: CaseProblem) -> str:
     return f"{where}column {problem.text!r}: {problem.reason}"
 
 
-def _frame(source: Source, columns: _Named, at: IntArray) -> pd.DataFrame:
+def _frame(source: Source, columns: Columns, at: IntArray) -> pd.DataFrame:
     return source.frame.iloc[np.unique(at)][list(columns.of_case)]

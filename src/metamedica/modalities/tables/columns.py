@@ -60,10 +60,11 @@ def read_columns(frame: pd.DataFrame, schema: Schema) -> Read:
             read.values[name] = np.full(len(frame), np.nan)
             read.remarks.append(Remark(None, name, "the column is not there, and is read as missing throughout"))
             continue
-        texts = cells.texts(frame[name])
-        texts = _without(texts, column.missing)
-        made = _numbers if column.type == "number" else _levels
-        read.values[name] = made(name, column, texts, read.remarks)
+        if column.type == "number":
+            read.values[name] = _numbers(name, column, frame[name], read.remarks)
+        else:
+            texts = _without(cells.texts(frame[name]), column.missing)
+            read.values[name] = _levels(name, column, texts, read.remarks)
         if len(frame) and np.isnan(read.values[name]).all() and not any(r.column == name for r in read.remarks):
             read.remarks.append(Remark(None, name, "the column is empty, and is read as missing throughout"))
     return read
@@ -84,12 +85,20 @@ def _without(texts: cells.Texts, missing: Sequence[str]) -> cells.Texts:
     return cells.Texts(keep[texts.codes], texts.texts)
 
 
-def _numbers(name: str, column: Column, texts: cells.Texts, remarks: list[Remark]) -> NDArray[np.float64]:
-    values = cells.numbers(texts)
+def measured_numbers(cells_of: "pd.Series[Any]", column: Column) -> tuple[NDArray[np.float64], cells.Texts | None]:
+    """Return a column's numbers, NaN where missing or a declared code, infinity where no number; and its texts, where its type is not numeric."""
+    values = cells.typed_numbers(cells_of)
+    if values is None:
+        texts = _without(cells.texts(cells_of), column.missing)
+        return cells.numbers(texts), texts
+    codes = [float(code) for code in column.missing if cells.NUMBER.fullmatch(code)]
+    return (np.where(np.isin(values, codes), np.nan, values) if codes else values.copy()), None
+
+
+def _numbers(name: str, column: Column, cells_of: "pd.Series[Any]", remarks: list[Remark]) -> NDArray[np.float64]:
+    values, texts = measured_numbers(cells_of, column)
     for row in np.flatnonzero(np.isinf(values)):
-        reason = (
-            f"a text came and a number was wanted{f' in {column.unit}' if column.unit else ''}{_hint(texts.of(row))}"
-        )
+        reason = f"a text came and a number was wanted{f' in {column.unit}' if column.unit else ''}{_hint(texts.of(row)) if texts else ''}"
         remarks.append(Remark(int(row), name, reason, unusable=True))
     values[np.isinf(values)] = np.nan
     if column.range is not None:
@@ -161,11 +170,12 @@ def scaled(values: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
 
 def plain_values(read: Read, schema: Schema) -> pd.DataFrame:
     """Return the columns as a person would write them: numbers, and levels by name; None where missing."""
-    told: dict[str, Any] = {}
+    told: dict[str, NDArray[np.object_]] = {}
     for name, column in schema.columns.items():
         values = read.values[name]
         if column.type == "number":
-            told[name] = pd.Series(values, dtype=object).where(~np.isnan(values), None)
+            told[name] = values.astype(object)
+            told[name][np.isnan(values)] = None
         else:
             names = np.array([*column.levels, "(other)", None], dtype=object)
             told[name] = names[

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from metamedica import cells
 from metamedica.errors import InputError
+from metamedica.modalities.tables.columns import measured_numbers
 from metamedica.modalities.tables.schema import Column, Schema, boolean_levels
 
 MOST_LEVELS = 60
@@ -45,6 +47,9 @@ def inferred(
 
 
 def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> Column:
+    values = cells.typed_numbers(cells_)
+    if values is not None and len(np.unique(values[~np.isnan(values)])) != 2:
+        return Column(type="number", own=own)
     texts = cells.texts(cells_)
     measured = int((texts.codes >= 0).sum())
     levels = boolean_levels(texts.texts) if len(texts.texts) == 2 else None
@@ -90,10 +95,8 @@ def _dates(texts: list[str]) -> bool:
 def _with_typical(column: Column, frame: pd.DataFrame, name: str) -> Column:
     if column.type != "number" or column.typical is not None or name not in frame.columns:
         return column
-    texts = cells.texts(frame[name])
-    values = cells.numbers(texts)
-    codes = [float(code) for code in column.missing if cells.NUMBER.fullmatch(code)]
-    values = values[np.isfinite(values) & ~np.isin(values, codes)]
+    values, _ = measured_numbers(frame[name], column)
+    values = values[np.isfinite(values)]
     if column.range is not None:
         values = values[(values >= column.range[0]) & (values <= column.range[1])]
     if len(values) == 0:
@@ -107,7 +110,7 @@ def _with_typical(column: Column, frame: pd.DataFrame, name: str) -> Column:
     return column.model_copy(update={"typical": (_short(low), _short(high)), "scale": "log" if log else column.scale})
 
 
-def _skewed(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> bool:
+def _skewed(values: NDArray[np.float64]) -> bool:
     """Whether the numbers are strongly skewed to the right, and much less so after the logarithm."""
     plain, logged = (pd.Series(each).skew() for each in (values, np.log(values)))
     return bool(plain > _SKEWED and abs(logged) < plain / 2)  # type: ignore[operator,arg-type]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica import registry
@@ -243,7 +244,7 @@ class Tables(Modality):
             cases: as `prepare` takes them.
             labels: class 0 or 1 of each case.
         """
-        label = np.asarray(labels)
+        label = np.asarray(labels, dtype=np.int64)
         found: list[str] = []
         if len(label) < _FEWEST_FOR_LEAKS or len(np.unique(label)) < 2:
             return found
@@ -257,7 +258,7 @@ class Tables(Modality):
         return found
 
 
-def _tells_apart(values: "np.ndarray[Any, Any]", label: "np.ndarray[Any, Any]", *, ordered: bool) -> bool:
+def _tells_apart(values: NDArray[np.float64], label: NDArray[np.int64], *, ordered: bool) -> bool:
     if ordered:
         ones, zeros = values[label == 1], values[label == 0]
         return bool(ones.min() > zeros.max() or zeros.min() > ones.max())

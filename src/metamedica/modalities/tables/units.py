@@ -23,7 +23,7 @@ FACTORS: tuple[tuple[float, str], ...] = (
 )
 """Size of the declared unit in the mistaken one -> what that looks like. The other way round is tried too."""
 FEWEST = 5
-"""Numbers of a column below which nothing is said: few may be odd by themselves."""
+"""Different numbers of a column below which nothing is said: few may be odd by themselves, and one may be a code."""
 _MOST_BEYOND = 0.5
 _FEWEST_WITHIN = 0.9
 
@@ -36,7 +36,7 @@ def other_unit(values: NDArray[np.float64], column: Column) -> str | None:
         column: with its range.
     """
     there = values[~np.isnan(values)]
-    if column.range is None or len(there) < FEWEST:
+    if column.range is None or len(np.unique(there)) < FEWEST:
         return None
     if np.mean(_within(there, column)) > _MOST_BEYOND:
         return None
