@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from metamedica import registry
 from metamedica.data.cache import extra_blocks
 from metamedica.data.collection import TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
@@ -20,8 +21,8 @@ from metamedica.data.splits import split_by_task
 from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.functional.case_effects import content_hash
 from metamedica.functional.targets import standardise_episodes
+from metamedica.gates import gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
-from metamedica.predictors.guard import SCEPTICAL, Guard
 from metamedica.predictors.method import Method
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
@@ -29,10 +30,11 @@ from metamedica.predictors.support import read_support
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
-from metamedica.types import Learner, Modality, Progress, TaskKind
+from metamedica.types import ClosedForm, Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
-_MIN_GATE_TASKS = 3
+_FEW_TASKS = 30
+"""Without a meta-split, fewer tasks than this all teach a learner in closed form."""
 
 
 def shipped_models() -> list[str]:
@@ -140,7 +142,9 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         Processes that torchrun started share the training, and each ends with the fitted model.
 
         Args:
-            tasks: with a meta-split, or without one: then a tenth of the tasks (at least one) is drawn as meta-valid.
+            tasks: with a meta-split, or without one: then a tenth of the tasks (at least one) is drawn as meta-valid. A learner in closed form
+                needs none: where there is no meta-valid task, and for fewer than 30 tasks without a split, all teach it, and what only unseen
+                tasks can tell is learned by leaving them out in turn.
             y: not used; there for scikit-learn.
             checkpoints: folder for checkpoints; None writes none.
             resume: go on from the newest good checkpoint there; the result equals an uninterrupted run bit for bit.
@@ -154,7 +158,10 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             TrainingError: the loss is not finite, or the run was interrupted.
         """
         modality = tasks.reader()
-        if not tasks.split:
+        closed_form = issubclass(registry.learner_class(self.learner), ClosedForm)
+        if not tasks.split and closed_form and len(tasks.tasks) < _FEW_TASKS:
+            tasks = tasks.with_split(dict.fromkeys(tasks.tasks, "meta_train"))
+        elif not tasks.split:
             tasks = split_by_task(tasks, fractions=(0.9, 0.1, 0.0), seed=self.seed)
         names, valid = tasks.names("meta_train"), tasks.names("meta_valid")
         if not names:
@@ -203,57 +210,46 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                 )
             learner.to("cpu")
             history = [dict(row) for row in result.history]
-        usual_scale = usual_scales(tasks, names)
         if valid and learner.learns_from_tasks():
             self._fit_prior(learner, tasks, valid, plan)
         self.history_ = history
         self.n_tasks_ = len(names)
-        self.model_ = FittedModel(
+        self.model_ = self._model(spec, learner, tasks, names)
+        self.model_.record = self._record(tasks, history)
+        if self.guard and self.model_.from_scratch and learner.learns_from_tasks():
+            self.model_.gates = (
+                self._gates_by_leaving_out(spec, tasks, names, plan, progress)
+                if closed_form and not valid
+                else gates_on_valid(self.model_, tasks, valid, plan, seed=self.seed + 3, progress=progress)
+            )
+        return self
+
+    def _model(self, spec: LearnerSpec, learner: Learner[Any], tasks: TaskCollection, names: list[str]) -> FittedModel:
+        return FittedModel(
             spec,
             learner,
-            modality,
+            tasks.reader(),
             gates={},
-            usual_scale=usual_scale,
-            earlier=_earlier(tasks, names, modality),
-            record=self._record(tasks, history),
+            usual_scale=usual_scales(tasks, names),
+            earlier=_earlier(tasks, names, tasks.reader()),
+            record={},
         )
-        if valid and learner.learns_from_tasks() and self.model_.from_scratch:
-            self.model_.gates = self._gates(tasks, valid, plan, progress)
-        return self
+
+    def _gates_by_leaving_out(
+        self, spec: LearnerSpec, tasks: TaskCollection, names: list[str], plan: EpisodePlan, progress: Progress | None
+    ) -> dict[TaskKind, Tensor]:
+        def fit(some: list[str]) -> FittedModel:
+            learner = spec.build(tasks.reader())
+            sampler = EpisodeSampler(tasks, some, plan, seed=self.seed)
+            train(learner, sampler, [], TrainingSettings(steps=1, seed=self.seed))
+            return self._model(spec, learner, tasks, some)
+
+        return gates_by_leaving_out(fit, self.model_, tasks, names, plan, seed=self.seed + 3, progress=progress)
 
     def _fit_prior(self, learner: Learner[Any], tasks: TaskCollection, valid: list[str], plan: EpisodePlan) -> None:
         """Let the learner fit its prior on meta-valid episodes of every kind that it was trained on."""
         episodes = fixed_episodes(tasks, valid, replace(plan, query=64), seed=self.seed + 2, draws=_GATE_DRAWS)
         learner.eval().fit_prior([standardise_episodes(batch) for batch in episodes])
-
-    def _gates(
-        self, tasks: TaskCollection, valid: list[str], plan: EpisodePlan, progress: Progress | None
-    ) -> dict[TaskKind, Tensor]:
-        """Return the guard's gate for every kind the model may meet, fitted on meta-valid tasks where there are enough.
-
-        Without a guard nothing is fitted: whoever guards the model later starts from the sceptical gate.
-        """
-        plain = torch.tensor(SCEPTICAL).repeat(len(self.model_.from_scratch), 1)
-        gates: dict[TaskKind, Tensor] = {}
-        for kind in sorted(self.model_.learner.kinds):
-            gates[kind] = plain
-            share = {"binary": 1.0, "regression": 0.0}.get(kind, 0.0)
-            kinds = {tasks.tasks[name].kind for name in valid}
-            seen = (kinds == {"regression"} and kind in ("binary", "regression")) or kinds == {kind}
-            if not self.guard or len(valid) < _MIN_GATE_TASKS or not seen:
-                continue
-            episodes = fixed_episodes(
-                tasks,
-                valid,
-                replace(plan, query=64, binary_share=share),
-                seed=self.seed + 3,
-                draws=_GATE_DRAWS,
-            )
-            units = {task.unit for task in tasks.tasks.values()}
-            method = self.model_.method(kind, unit=units.pop() if len(units) == 1 else None)
-            if isinstance(method, Guard):
-                gates[kind] = method.fitted(episodes, progress=progress).gate
-        return gates
 
     def _record(self, tasks: TaskCollection, history: list[dict[str, Any]]) -> dict[str, Any]:
         return {

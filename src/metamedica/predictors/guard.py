@@ -226,25 +226,57 @@ class Guard:
         """Return the mixture law of each query case, in the units of the support's targets."""
         return self.adapt(support).predict(query)
 
-    def fitted(self, episodes: Sequence[EpisodeBatch], *, progress: Progress | None = None) -> "Guard":
-        """Return a guard whose gate maximises the mixture's query log-likelihood on these episodes (raw units).
+    def observed(self, episodes: Sequence[EpisodeBatch], *, progress: Progress | None = None) -> list["Observed"]:
+        """Return what the gate sees of each episode, and how every candidate did on its query.
 
         Args:
-            episodes: from meta-valid tasks; the learned candidates must not have been fitted on them.
+            episodes: in raw units, from tasks that the learned candidates have not been fitted on.
             progress: called once a batch of episodes.
         """
-        evidence: list[Evidence] = []
-        scores: list[Tensor] = []
+        found = []
         for done, batch in enumerate(episodes, start=1):
-            evidence.append(self.weigh(batch.support).evidence)
+            evidence = self.weigh(batch.support).evidence
             laws = [method(batch.support, batch.query.cases) for method in self.candidates.values()]
             each = torch.stack([law.log_prob(batch.query.targets) for law in laws], dim=-1)
-            scores.append(each.masked_fill(~batch.query.mask[..., None], float("nan")))
+            found.append(Observed(evidence, each.masked_fill(~batch.query.mask[..., None], float("nan"))))
             if progress is not None:
                 progress(done, len(episodes), "weighing earlier tasks against methods from scratch")
+        return found
+
+    def fitted(self, episodes: Sequence[EpisodeBatch], *, progress: Progress | None = None) -> "Guard":
+        """Return a guard whose gate maximises the mixture's query log-likelihood on these episodes.
+
+        Args:
+            episodes: as those of `observed`, of meta-valid tasks.
+            progress: called once a batch of episodes.
+        """
         n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in episodes])))
-        gate = _fit_gate(evidence, scores, self.gate, penalty=_PENALTY / n_tasks)
+        gate = fitted_gate(self.observed(episodes, progress=progress), n_tasks=n_tasks, start=self.gate)
         return Guard(self.candidates, self.raw, earlier=self.earlier, gate=gate)
+
+
+class Observed(NamedTuple):
+    """A batch of episodes as the gate is fitted on it.
+
+    Args:
+        evidence: of the supports.
+        scores: log-likelihood of every query case under every candidate, NaN where padded.
+    """
+
+    evidence: Evidence
+    scores: Float[Tensor, "tasks cases candidates"]
+
+
+def fitted_gate(observed: Sequence[Observed], *, n_tasks: int, start: Tensor) -> Tensor:
+    """Return the gate that maximises the mixture's query log-likelihood, the fewer tasks the nearer to `start`.
+
+    Args:
+        observed: episodes, possibly of guards that were fitted on different tasks.
+        n_tasks: that they come from.
+        start: `[candidates - 1, 6]`.
+    """
+    evidence, scores = [each.evidence for each in observed], [each.scores for each in observed]
+    return _fit_gate(evidence, scores, start, penalty=_PENALTY / n_tasks)
 
 
 def _softmax(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks candidates"]:

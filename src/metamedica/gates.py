@@ -1,0 +1,129 @@
+"""The guard's gate of a fitted model: from meta-valid tasks, or, where there are too few, from the earlier tasks left out in turn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metamedica.data.collection import TaskCollection
+from metamedica.data.episodes import EpisodePlan, fixed_episodes
+from metamedica.predictors.guard import SCEPTICAL, Guard, Observed, fitted_gate
+from metamedica.predictors.model import FittedModel
+from metamedica.types import Progress, TaskKind
+
+FEWEST_TASKS = 3
+"""Meta-valid tasks that a gate is fitted on; with fewer it stays sceptical."""
+FOLDS = 5
+_DRAWS = 4
+_EPISODES = 40
+"""Least number of episodes of all tasks together: few tasks are drawn from more often."""
+_QUERY = 64
+
+
+def gates_on_valid(
+    model: FittedModel,
+    tasks: TaskCollection,
+    valid: Sequence[str],
+    plan: EpisodePlan,
+    *,
+    seed: int,
+    progress: Progress | None,
+) -> dict[TaskKind, Tensor]:
+    """Return the gate of every kind of task that the model may meet, fitted on meta-valid tasks; sceptical where they are too few or of another kind.
+
+    Args:
+        model: that has not been fitted on them.
+        tasks: raw units.
+        valid: names of the meta-valid tasks.
+        plan: of the episodes.
+        seed: of the draws.
+        progress: called once a batch of episodes.
+    """
+    gates = sceptical(model)
+    if len(valid) < FEWEST_TASKS:
+        return gates
+    for kind in _met(model, tasks, valid):
+        observed = _observed(model, kind, tasks, valid, plan, seed, progress)
+        if observed:
+            gates[kind] = fitted_gate(observed, n_tasks=len(valid), start=gates[kind])
+    return gates
+
+
+def gates_by_leaving_out(
+    fit: Callable[[list[str]], FittedModel],
+    whole: FittedModel,
+    tasks: TaskCollection,
+    names: Sequence[str],
+    plan: EpisodePlan,
+    *,
+    seed: int,
+    progress: Progress | None,
+) -> dict[TaskKind, Tensor]:
+    """Return the gates as `gates_on_valid`, from models that were each fitted without some of the earlier tasks and are judged on those.
+
+    For learners that are fitted fast (`types.ClosedForm`) on few tasks, none of which can be spared.
+
+    Args:
+        fit: returns the model of these tasks alone.
+        whole: the model of all tasks.
+        tasks: raw units.
+        names: of the earlier tasks.
+        plan: of the episodes.
+        seed: of folds and draws.
+        progress: called once a batch of episodes.
+    """
+    gates = sceptical(whole)
+    kinds = _met(whole, tasks, names)
+    if len(names) < FEWEST_TASKS or not kinds:
+        return gates
+    order = np.random.default_rng(seed).permutation(len(names))
+    observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in kinds}
+    n_folds = min(FOLDS, len(names))
+    for fold in range(n_folds):
+        held = [names[int(at)] for at in order[fold::n_folds]]
+        model = fit([name for name in names if name not in held])
+        for kind in kinds:
+            observed[kind] += _observed(model, kind, tasks, held, plan, seed, progress, of=len(names))
+    for kind, seen in observed.items():
+        if seen:
+            gates[kind] = fitted_gate(seen, n_tasks=len(names), start=gates[kind])
+    return gates
+
+
+def sceptical(model: FittedModel) -> dict[TaskKind, Tensor]:
+    """Return the gates before anything is known."""
+    plain = torch.tensor(SCEPTICAL).repeat(len(model.from_scratch), 1)
+    return {kind: plain for kind in sorted(model.learner.kinds)}
+
+
+def _met(model: FittedModel, tasks: TaskCollection, names: Sequence[str]) -> list[TaskKind]:
+    """Return the kinds that these tasks tell something about: their own, and active / inactive of measured values."""
+    kinds = {tasks.tasks[name].kind for name in names}
+    return [
+        kind
+        for kind in sorted(model.learner.kinds)
+        if kinds == {kind} or (kinds == {"regression"} and kind == "binary")
+    ]
+
+
+def _observed(
+    model: FittedModel,
+    kind: TaskKind,
+    tasks: TaskCollection,
+    names: Sequence[str],
+    plan: EpisodePlan,
+    seed: int,
+    progress: Progress | None,
+    *,
+    of: int = 0,
+) -> list[Observed]:
+    share = {"binary": 1.0, "regression": 0.0}.get(kind, 0.0)
+    draws = max(_DRAWS, -(-_EPISODES // max(of, len(names))) if of else _DRAWS)
+    drawn = replace(plan, query=_QUERY, binary_share=share)
+    units = {task.unit for task in tasks.tasks.values()}
+    method = model.method(kind, unit=units.pop() if len(units) == 1 else None)
+    if not isinstance(method, Guard):
+        return []
+    return method.observed(fixed_episodes(tasks, list(names), drawn, seed=seed, draws=draws), progress=progress)
