@@ -46,7 +46,7 @@ def test_equal_rows_of_two_patients_stay_two_cases_with_their_own_labels() -> No
 
 
 def test_a_saved_collection_reads_rows_as_before(tmp_path: Path) -> None:
-    tasks = _read(_hospitals(), schema={"age": {"type": "number", "range": [0, 120], "unit": "years"}})
+    tasks = _read(_hospitals(), schema={"age": {"type": "numeric", "range": [0, 120], "unit": "years"}})
     tasks.save(tmp_path / "tasks")
     again = TaskCollection.load(tmp_path / "tasks")
     assert again.reader().settings() == tasks.reader().settings()
@@ -83,7 +83,7 @@ def test_a_column_that_holds_the_label_is_refused_by_name(name: str) -> None:
     tasks = _read(
         frame,
         case=["age", "sex", name],
-        schema={name: {"type": "category", "levels": ["home", "cemetery"], "separates": True}},
+        schema={name: {"type": "categorical", "levels": ["home", "cemetery"], "separates": True}},
     )
     assert len(tasks) == 2
 
@@ -99,12 +99,12 @@ def test_an_unreadable_cell_is_told_by_row_and_column_and_without_its_text(tmp_p
     frame.loc[3, "age"] = "Jane Doe"
     frame.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(CaseError) as caught:
-        _read(tmp_path / "t.csv", schema={"age": "number"})
+        _read(tmp_path / "t.csv", schema={"age": "numeric"})
     assert "t.csv: 1 of 40 rows cannot be read: row 5, column 'age': a text came and a number was wanted" in str(
         caught.value
     )
     assert "Jane" not in str(caught.value)
-    tasks = _read(tmp_path / "t.csv", schema={"age": "number"}, skip_invalid=True)
+    tasks = _read(tmp_path / "t.csv", schema={"age": "numeric"}, skip_invalid=True)
     assert tasks.left_out == {"invalid cases": 1}
     assert tasks.n_values == 39
 
@@ -113,18 +113,18 @@ def test_cells_beyond_their_range_are_remarked_with_their_row(tmp_path: Path) ->
     frame = _hospitals()
     frame.loc[7, "age"] = 455
     frame.to_csv(tmp_path / "t.csv", index=False)
-    tasks = _read(tmp_path / "t.csv", schema={"age": {"type": "number", "range": [0, 120], "unit": "years"}})
+    tasks = _read(tmp_path / "t.csv", schema={"age": {"type": "numeric", "range": [0, 120], "unit": "years"}})
     assert tasks.remarks == ["row 9, column 'age': outside 0 to 120 years, and read as missing"]
     assert tasks.select(["a"]).remarks == tasks.remarks
 
 
 def test_a_schema_that_does_not_fit_the_file_is_refused() -> None:
     with pytest.raises(InputError, match="the schema names the column 'bmi' and the table does not have it"):
-        _read(_hospitals(), schema={"bmi": "number"})
+        _read(_hospitals(), schema={"bmi": "numeric"})
     with pytest.raises(FileFormatError, match="has no column 'bmi'"):
         _read(_hospitals(), case=["age", "bmi"])
     with pytest.raises(InputError, match="there is no modality 'words'"):
-        _read(_hospitals(), modality="words", schema={"age": "number"})
+        _read(_hospitals(), modality="words", schema={"age": "numeric"})
 
 
 def test_thousands_of_columns_are_read() -> None:

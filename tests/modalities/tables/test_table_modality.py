@@ -17,11 +17,11 @@ from metamedica.modalities.tables import Tables
 from metamedica.modalities.tables.schema import Schema
 
 SCHEMA: dict[str, Any] = {
-    "age": {"type": "number", "range": [0, 120], "typical": [40.0, 80.0]},
-    "lactate": {"type": "number", "typical": [1.0, 4.0], "scale": "log", "missing": ["-1", "?"]},
+    "age": {"type": "numeric", "range": [0, 120], "typical": [40.0, 80.0]},
+    "lactate": {"type": "numeric", "typical": [1.0, 4.0], "scale": "log", "missing": ["-1", "?"]},
     "smoker": {"type": "boolean", "levels": ["no", "yes"]},
     "stage": {"type": "ordinal", "levels": ["I", "II", "III"]},
-    "ward": {"type": "category", "levels": ["A", "B"]},
+    "ward": {"type": "categorical", "levels": ["A", "B"]},
 }
 
 
@@ -77,7 +77,7 @@ def test_types_are_inferred_from_the_cells() -> None:
     random = default_rng(0)
     frame = pd.DataFrame(
         {
-            "number": random.normal(size=50),
+            "numeric": random.normal(size=50),
             "lab": np.exp(random.normal(0, 1.5, 50)),
             "flag": ["0", "1"] * 25,
             "sex": ["male", "female"] * 25,
@@ -87,14 +87,31 @@ def test_types_are_inferred_from_the_cells() -> None:
     )
     columns = Tables().fitted(frame).schema.columns
     assert {name: column.type for name, column in columns.items()} == {
-        "number": "number", "lab": "number", "flag": "boolean", "sex": "category", "empty": "number", "constant": "number"
+        "numeric": "numeric", "lab": "numeric", "flag": "boolean", "sex": "categorical", "empty": "numeric", "constant": "numeric"
     }  # fmt: skip
-    assert (columns["lab"].scale, columns["number"].scale) == ("log", "linear")
-    low, high = columns["number"].typical or (0, 0)
-    assert np.mean((frame["number"] >= low) & (frame["number"] <= high)) == pytest.approx(0.9, abs=0.03)
+    assert (columns["lab"].scale, columns["numeric"].scale) == ("log", "linear")
+    low, high = columns["numeric"].typical or (0, 0)
+    assert np.mean((frame["numeric"] >= low) & (frame["numeric"] <= high)) == pytest.approx(0.9, abs=0.03)
     features = Tables().fitted(frame).prepare(frame).features
     assert all(torch.isfinite(block.float()).all() for block in features.values())
     assert features["numbers"][:, 0].std() == pytest.approx(1.0, abs=0.3)
+
+
+def test_levels_that_a_declaration_leaves_out_are_filled_in() -> None:
+    frame = pd.DataFrame({"ward": ["A", "B", "?"] * 4, "flag": ["1", "?", "1"] * 4, "score": [1, 2, 3] * 4})
+    told = {
+        "ward": {"type": "categorical", "missing": "?"},
+        "flag": {"type": "boolean", "missing": "?"},
+        "score": "categorical",
+    }
+    columns = Tables(told).fitted(frame).schema.columns
+    assert columns["ward"].levels == ("A", "B")
+    assert columns["flag"].levels == ("0", "1")
+    assert columns["score"].levels == ("1", "2", "3")
+    with pytest.raises(
+        InputError, match="column 'ward' is declared boolean and it is not clear which of its 3 levels means yes"
+    ):
+        Tables({"ward": "boolean"}).fitted(frame)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +135,7 @@ def test_columns_that_are_neither_numbers_nor_levels_are_refused_by_name(cells: 
     [(18.016, "mmol/L", [2, 30], "mg/dL where mmol/L was declared"), (0.01, "cm", [100, 220], "divided by 0.01")],
 )
 def test_a_column_in_another_unit_is_told(factor: float, unit: str, limits: list[float], words: str) -> None:
-    modality = Tables({"glucose": {"type": "number", "unit": unit, "range": limits}})
+    modality = Tables({"glucose": {"type": "numeric", "unit": unit, "range": limits}})
     values = default_rng(0).uniform(limits[0] * 1.7, limits[1] * 0.8, 40)
     assert modality.prepare(pd.DataFrame({"glucose": values})).remarks == []
     told = modality.prepare(pd.DataFrame({"glucose": values * factor})).remarks
@@ -209,7 +226,7 @@ def test_learned_encoders_are_built_over_the_blocks() -> None:
 
 
 def test_a_row_is_drawn_as_escaped_html() -> None:
-    drawn = Tables(Schema.of({"a<b": "number"})).draw('{"a<b": 3, "empty": null}')
+    drawn = Tables(Schema.of({"a<b": "numeric"})).draw('{"a<b": 3, "empty": null}')
     assert "<dt>a&lt;b</dt><dd>3</dd>" in drawn
     assert "empty" not in drawn
 

@@ -11,11 +11,11 @@ from metamedica.errors import FileFormatError, InputError
 from metamedica.modalities.tables.schema import Column, Schema, boolean_levels
 
 HOSPITAL: dict[str, Any] = {
-    "age": {"type": "number", "unit": "years", "range": [0, 120], "typical": [30, 80]},
-    "creatinine": {"type": "number", "unit": "mg/dL", "typical": [0.5, 4], "scale": "log", "missing": [-1, "?"]},
+    "age": {"type": "numeric", "unit": "years", "range": [0, 120], "typical": [30, 80]},
+    "creatinine": {"type": "numeric", "unit": "mg/dL", "typical": [0.5, 4], "scale": "log", "missing": [-1, "?"]},
     "sex": {"type": "boolean", "levels": ["female", "male"], "sensitive": True},
     "stage": {"type": "ordinal", "levels": ["I", "II", "III"]},
-    "ward": {"type": "category", "levels": ["A", "B", "no"]},
+    "ward": {"type": "categorical", "levels": ["A", "B", "no"]},
 }
 
 
@@ -42,7 +42,7 @@ LEVELS = st.lists(
 def test_any_names_and_levels_survive_yaml(told: dict[str, list[str]]) -> None:
     import yaml
 
-    schema = Schema.of({name: {"type": "category", "levels": levels} for name, levels in told.items()})
+    schema = Schema.of({name: {"type": "categorical", "levels": levels} for name, levels in told.items()})
     assert Schema.of(yaml.safe_load(schema.as_yaml())["columns"]) == schema
 
 
@@ -56,22 +56,22 @@ def test_words_that_yaml_takes_for_truths_and_numbers_are_meant_as_written(tmp_p
 
 
 def test_a_type_alone_may_stand_for_the_settings() -> None:
-    assert Schema.of({"age": "number"}).columns["age"] == Column(type="number")
+    assert Schema.of({"age": "numeric"}).columns["age"] == Column(type="numeric")
 
 
 @pytest.mark.parametrize(
     ("told", "message"),
     [
         ({"type": "float"}, r"column 'x': type: .*\('float' came\)"),
-        ({"type": "number", "units": "mm"}, "there is no setting 'units'; a column has type, unit, range"),
-        ({"type": "number", "levels": ["a"]}, "a number has no levels"),
+        ({"type": "numeric", "units": "mm"}, "there is no setting 'units'; a column has type, unit, range"),
+        ({"type": "numeric", "levels": ["a"]}, "a number has no levels"),
         ({"type": "boolean", "levels": ["a"]}, "a boolean has two levels, the second of which means yes; 1 came"),
-        ({"type": "category"}, "a column of type category names its levels; none came"),
-        ({"type": "category", "levels": ["a", "a"]}, "a level is named twice"),
-        ({"type": "number", "range": [5, 1]}, "range is for numbers, the lower one first"),
-        ({"type": "category", "levels": ["a"], "range": [1, 5]}, "range is for numbers"),
-        ({"type": "number", "scale": "log"}, "a log scale needs typical numbers above 0"),
-        ({"type": "number", "scale": "log", "typical": [0, 5]}, "a log scale needs typical numbers above 0"),
+        ({"type": "ordinal"}, "an ordinal names its levels, lowest first; 0 came"),
+        ({"type": "categorical", "levels": ["a", "a"]}, "a level is named twice"),
+        ({"type": "numeric", "range": [5, 1]}, "range is for numbers, the lower one first"),
+        ({"type": "categorical", "levels": ["a"], "range": [1, 5]}, "range is for numbers"),
+        ({"type": "numeric", "scale": "log"}, "a log scale needs typical numbers above 0"),
+        ({"type": "numeric", "scale": "log", "typical": [0, 5]}, "a log scale needs typical numbers above 0"),
         ({}, "type: Field required"),
         (3, "column 'x'"),
     ],

@@ -60,17 +60,17 @@ def read_columns(frame: pd.DataFrame, schema: Schema) -> Read:
             read.values[name] = np.full(len(frame), np.nan)
             read.remarks.append(Remark(None, name, "the column is not there, and is read as missing throughout"))
             continue
-        if column.type == "number":
+        if column.type == "numeric":
             read.values[name] = _numbers(name, column, frame[name], read.remarks)
         else:
-            texts = _without(cells.texts(frame[name]), column.missing)
+            texts = without_codes(cells.texts(frame[name]), column.missing)
             read.values[name] = _levels(name, column, texts, read.remarks)
         if len(frame) and np.isnan(read.values[name]).all() and not any(r.column == name for r in read.remarks):
             read.remarks.append(Remark(None, name, "the column is empty, and is read as missing throughout"))
     return read
 
 
-def _without(texts: cells.Texts, missing: Sequence[str]) -> cells.Texts:
+def without_codes(texts: cells.Texts, missing: Sequence[str]) -> cells.Texts:
     """Return the texts with declared codes read as missing."""
     if not missing:
         return texts
@@ -89,7 +89,7 @@ def measured_numbers(cells_of: "pd.Series[Any]", column: Column) -> tuple[NDArra
     """Return a column's numbers, NaN where missing or a declared code, infinity where no number; and its texts, where its type is not numeric."""
     values = cells.typed_numbers(cells_of)
     if values is None:
-        texts = _without(cells.texts(cells_of), column.missing)
+        texts = without_codes(cells.texts(cells_of), column.missing)
         return cells.numbers(texts), texts
     codes = [float(code) for code in column.missing if cells.NUMBER.fullmatch(code)]
     return (np.where(np.isin(values, codes), np.nan, values) if codes else values.copy()), None
@@ -122,11 +122,11 @@ def _numbers(name: str, column: Column, cells_of: "pd.Series[Any]", remarks: lis
 def _levels(name: str, column: Column, texts: cells.Texts, remarks: list[Remark]) -> NDArray[np.float64]:
     place = {_plain(level): float(at) for at, level in enumerate(column.levels)}
     found = [place.get(_plain(text)) for text in texts.texts]
-    strange = -1.0 if column.type == "category" else np.nan
+    strange = -1.0 if column.type == "categorical" else np.nan
     values = np.array([*(strange if each is None else each for each in found), np.nan])[texts.codes]
     unseen = [code for code, each in enumerate(found) if each is None]
     if unseen:
-        how = "as a level that was never seen" if column.type == "category" else "as missing"
+        how = "as a level that was never seen" if column.type == "categorical" else "as missing"
         declared = ", ".join(column.levels[:6]) + (", ..." if len(column.levels) > 6 else "")
         rows = np.flatnonzero(np.isin(texts.codes, unseen))
         remarks += _remarks(rows, name, f"not one of the levels {declared}, and read {how}")
@@ -173,7 +173,7 @@ def plain_values(read: Read, schema: Schema) -> pd.DataFrame:
     told: dict[str, NDArray[np.object_]] = {}
     for name, column in schema.columns.items():
         values = read.values[name]
-        if column.type == "number":
+        if column.type == "numeric":
             told[name] = values.astype(object)
             told[name][np.isnan(values)] = None
         else:

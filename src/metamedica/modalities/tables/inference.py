@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from metamedica import cells
 from metamedica.errors import InputError
-from metamedica.modalities.tables.columns import measured_numbers
-from metamedica.modalities.tables.schema import Column, Schema, boolean_levels
+from metamedica.modalities.tables.columns import measured_numbers, without_codes
+from metamedica.modalities.tables.schema import BOOLEANS, Column, Schema, boolean_levels
 
 MOST_LEVELS = 60
 FEWEST_OF_A_LEVEL = 3
@@ -43,13 +43,13 @@ def inferred(
         name: told.get(name) or _column(frame[name], name, own=own, source=source) for name in map(str, frame.columns)
     }
     columns = {**columns, **{name: column for name, column in told.items() if name not in columns}}
-    return Schema({name: _with_typical(column, frame, name) for name, column in columns.items()})
+    return Schema({name: _completed(column, frame, name, source=source) for name, column in columns.items()})
 
 
 def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> Column:
     values = cells.typed_numbers(cells_)
     if values is not None and len(np.unique(values[~np.isnan(values)])) != 2:
-        return Column(type="number", own=own)
+        return Column(type="numeric", own=own)
     texts = cells.texts(cells_)
     measured = int((texts.codes >= 0).sum())
     levels = boolean_levels(texts.texts) if len(texts.texts) == 2 else None
@@ -57,7 +57,7 @@ def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> C
         return Column(type="boolean", levels=levels, own=own)
     numeric = np.array([cells.NUMBER.fullmatch(text) is not None for text in texts.texts], dtype=bool)
     if numeric.all():
-        return Column(type="number", own=own)
+        return Column(type="numeric", own=own)
     counts = np.bincount(texts.codes[texts.codes >= 0], minlength=len(texts.texts))
     if counts[numeric].sum() > 0.9 * measured:
         strange = int(np.flatnonzero(np.isin(texts.codes, np.flatnonzero(~numeric)))[0])
@@ -76,13 +76,19 @@ def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> C
         raise InputError(
             f"{source}, column {name!r} holds dates; give the time since some event as a number, or leave the column out"
         )
+    return Column(type="categorical", levels=_usual(texts), own=own)
+
+
+def _usual(texts: cells.Texts) -> tuple[str, ...]:
+    """Return the levels of a category: all of few, of many those with three cases or more, at most sixty."""
+    counts = np.bincount(texts.codes[texts.codes >= 0], minlength=len(texts.texts))
+    few = len(counts) <= _FEW_LEVELS
     kept = [
-        text
+        (-int(count), text)
         for text, count in zip(texts.texts, counts, strict=True)
-        if len(counts) <= _FEW_LEVELS or count >= FEWEST_OF_A_LEVEL
+        if few or count >= FEWEST_OF_A_LEVEL
     ]
-    often = sorted(kept, key=lambda text: -counts[texts.texts.index(text)])[:MOST_LEVELS]
-    return Column(type="category", levels=tuple(sorted(often or texts.texts[:1])), own=own)
+    return tuple(sorted(text for _, text in sorted(kept)[:MOST_LEVELS]))
 
 
 def _dates(texts: list[str]) -> bool:
@@ -92,8 +98,36 @@ def _dates(texts: list[str]) -> bool:
     return bool(pd.to_datetime(pd.Series(some), errors="coerce", format="mixed").notna().all())
 
 
+def _completed(column: Column, frame: pd.DataFrame, name: str, *, source: str) -> Column:
+    """Return a column with the levels or the typical numbers that its declaration left out.
+
+    Raises:
+        InputError: a boolean whose cells are not two levels of which one says yes.
+    """
+    if name in frame.columns and not column.levels and column.type in ("categorical", "boolean"):
+        texts = without_codes(cells.texts(frame[name]), column.missing)
+        if column.type == "categorical":
+            return column.model_copy(update={"levels": _usual(texts)})
+        levels = boolean_levels(texts.texts) or _one_sided(texts.texts)
+        if levels is None:
+            raise InputError(
+                f"{source}, column {name!r} is declared boolean and it is not clear which of its {len(texts.texts)} levels means yes; "
+                "name both, yes last"
+            )
+        return column.model_copy(update={"levels": levels})
+    return _with_typical(column, frame, name)
+
+
+def _one_sided(texts: list[str]) -> tuple[str, str] | None:
+    """Return the levels of a boolean that shows one of them, or none."""
+    for pair in BOOLEANS:
+        if {text.lower() for text in texts} <= set(pair):
+            return pair
+    return None
+
+
 def _with_typical(column: Column, frame: pd.DataFrame, name: str) -> Column:
-    if column.type != "number" or column.typical is not None or name not in frame.columns:
+    if column.type != "numeric" or column.typical is not None or name not in frame.columns:
         return column
     values, _ = measured_numbers(frame[name], column)
     values = values[np.isfinite(values)]

@@ -21,7 +21,7 @@ from metamedica.modalities.tables.inference import inferred
 from metamedica.modalities.tables.schema import ColumnType, Schema
 from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
-_NUMBERS: tuple[ColumnType, ...] = ("number", "ordinal", "boolean")
+_NUMBERS: tuple[ColumnType, ...] = ("numeric", "ordinal", "boolean")
 _MOST_DRAWN = 12
 _FEWEST_FOR_LEAKS = 30
 _LEAST_MEASURED = 0.5
@@ -156,7 +156,7 @@ class Tables(Modality):
 
     def _levels(self, read: Read, n_cases: int, *, own: bool) -> Float[Tensor, "cases levels"]:
         found = [torch.zeros(n_cases, 0)]
-        for name in self.schema.named("category", own=own):
+        for name in self.schema.named("categorical", own=own):
             places = torch.arange(len(self.schema.columns[name].levels), dtype=torch.float64)
             found.append((torch.from_numpy(read.values[name])[:, None] == places).to(torch.float32))
         return torch.cat(found, dim=1)
@@ -170,8 +170,8 @@ class Tables(Modality):
         """Return the size of every shared block that has a column."""
         shared = [column for column in self.schema.columns.values() if not column.own]
         sizes = {
-            "numbers": sum(column.type != "category" for column in shared),
-            "levels": sum(len(column.levels) for column in shared if column.type == "category"),
+            "numbers": sum(column.type != "categorical" for column in shared),
+            "levels": sum(len(column.levels) for column in shared if column.type == "categorical"),
             "missing": len(shared),
         }
         return {name: size for name, size in sizes.items() if size}
@@ -182,7 +182,7 @@ class Tables(Modality):
         names = {
             "numbers": schema.named(*_NUMBERS),
             "levels": [
-                f"{name} = {level}" for name in schema.named("category") for level in schema.columns[name].levels
+                f"{name} = {level}" for name in schema.named("categorical") for level in schema.columns[name].levels
             ],
             "missing": [f"{name} missing" for name, column in schema.columns.items() if not column.own],
         }
@@ -253,7 +253,7 @@ class Tables(Modality):
             there = ~np.isnan(values)
             if column.separates or there.mean() < _LEAST_MEASURED or len(np.unique(label[there])) < 2:
                 continue
-            if _tells_apart(values[there], label[there], ordered=column.type != "category"):
+            if _tells_apart(values[there], label[there], ordered=column.type != "categorical"):
                 found.append(name)
         return found
 

@@ -12,18 +12,18 @@ from metamedica.storage import replace_file
 
 LIMIT_BYTES = 5_000_000
 """Largest schema file that is read: some 20,000 columns."""
-ColumnType = Literal["number", "ordinal", "category", "boolean"]
-_BOOLEANS = (("no", "yes"), ("false", "true"), ("0", "1"), ("absent", "present"), ("negative", "positive"), ("n", "y"), ("f", "t"))  # fmt: skip
+ColumnType = Literal["numeric", "ordinal", "categorical", "boolean"]
+BOOLEANS = (("no", "yes"), ("false", "true"), ("0", "1"), ("absent", "present"), ("negative", "positive"), ("n", "y"), ("f", "t"))  # fmt: skip
 
 
 class Column(BaseModel):
     """What one column holds.
 
     Args:
-        type: a number; levels in an order (ordinal) or without one (category); or two levels, the second of which means yes.
+        type: a number; levels in an order (ordinal) or without one (categorical); or two levels, the second of which means yes.
         unit: of a number.
         range: lowest and highest number that can be true; what is beyond is reported and read as missing.
-        levels: as they are written; of an ordinal, lowest first.
+        levels: as they are written; of an ordinal, lowest first. Of a category or a boolean, none are filled in from the first table that is read.
         missing: what is written where nothing was measured, beside an empty cell, `NaN`, `NA`, `n/a` and `null`; compared as numbers where
             they are numbers (-1 is -1.0).
         sensitive: whether results must be told apart by it (sex, age, origin).
@@ -57,17 +57,17 @@ class Column(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> "Column":
         levels = len(self.levels)
-        if self.type == "boolean" and levels != 2:
+        if self.type == "boolean" and levels not in (0, 2):
             raise ValueError(f"a boolean has two levels, the second of which means yes; {levels} came")
-        if self.type in ("ordinal", "category") and levels < 1:
-            raise ValueError(f"a column of type {self.type} names its levels; none came")
-        if self.type == "number" and levels:
-            raise ValueError("a number has no levels; leave them out, or name type ordinal or category")
+        if self.type == "ordinal" and levels < 2:
+            raise ValueError(f"an ordinal names its levels, lowest first; {levels} came")
+        if self.type == "numeric" and levels:
+            raise ValueError("a number has no levels; leave them out, or name type ordinal or categorical")
         if len(set(self.levels)) != levels:
             raise ValueError("a level is named twice; name each once")
         for name in ("range", "typical"):
             pair = getattr(self, name)
-            if pair is not None and (self.type != "number" or not pair[0] < pair[1]):
+            if pair is not None and (self.type != "numeric" or not pair[0] < pair[1]):
                 raise ValueError(f"{name} is for numbers, the lower one first; {list(pair)} came for type {self.type}")
         if self.scale == "log" and (self.typical is None or self.typical[0] <= 0):
             raise ValueError("a log scale needs typical numbers above 0")
@@ -155,7 +155,7 @@ class Schema:
     def as_yaml(self) -> str:
         """Return the schema as the text of a YAML file."""
         head = (
-            "# type: number, boolean (second level = yes), ordinal (lowest level first) or category.\n"
+            "# type: numeric, boolean (second level = yes), ordinal (lowest level first) or categorical.\n"
             "# To add by hand: unit, range (what can be true), missing (codes such as -1), sensitive: true, scale: log.\n"
         )
         told = {"columns": self.as_dict()}
@@ -183,7 +183,7 @@ class Schema:
 def boolean_levels(texts: Iterable[str]) -> tuple[str, str] | None:
     """Return (no, yes) as they are written where two texts mean that, None otherwise."""
     lower = {text.lower(): text for text in texts}
-    for pair in _BOOLEANS:
+    for pair in BOOLEANS:
         if set(lower) == set(pair):
             return lower[pair[0]], lower[pair[1]]
     return None
