@@ -111,7 +111,7 @@ def test_levels_that_a_declaration_leaves_out_are_filled_in() -> None:
     with pytest.raises(
         InputError, match="column 'ward' is declared boolean and it is not clear which of its 3 levels means yes"
     ):
-        Tables({"ward": "boolean"}).fitted(frame)
+        Tables({"ward": "boolean"}).fitted(frame[["ward"]])
 
 
 @pytest.mark.parametrize(
