@@ -1,5 +1,7 @@
 """A new site: supports as patients come, nested, one query for all sizes, no patient on both sides."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ def test_supports_are_nested_and_share_one_query(n: int, draw: int, seed: int) -
     protocol, site = Sites((5, 10, 20)), _site(n)
     sizes = [size for size in (5, 10, 20) if n >= size + LEAST_QUERY]
     supports = [protocol.support(site, size, draw=draw, seed=seed) for size in sizes]
-    for small, large in zip(supports, supports[1:], strict=False):
+    for small, large in itertools.pairwise(supports):
         assert large[: len(small)].tolist() == small.tolist()
     queries = [protocol.query(site, support, draw=draw, seed=seed) for support in supports]
     assert all((query == queries[0]).all() for query in queries)

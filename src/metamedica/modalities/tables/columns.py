@@ -80,9 +80,9 @@ def without_codes(texts: cells.Texts, missing: Sequence[str]) -> cells.Texts:
         text.lower() in words or (bool(numbers) and cells.NUMBER.fullmatch(text) is not None and float(text) in numbers)
         for text in texts.texts
     ]
-    keep = np.array([*(np.arange(len(gone)) if gone else []), -1], dtype=np.int64)
-    keep[:-1][np.array(gone, dtype=bool)] = -1
-    return cells.Texts(keep[texts.codes], texts.texts)
+    place: dict[str, int] = {}
+    kept = [-1 if out else place.setdefault(text, len(place)) for text, out in zip(texts.texts, gone, strict=True)]
+    return cells.Texts(np.array([*kept, -1], dtype=np.int64)[texts.codes], list(place))
 
 
 def measured_numbers(cells_of: "pd.Series[Any]", column: Column) -> tuple[NDArray[np.float64], cells.Texts | None]:

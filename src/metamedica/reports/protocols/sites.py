@@ -1,7 +1,7 @@
 """A new site with few labelled patients: random supports of 5, 10, 20, 50 in total, nested, and one query for all sizes.
 
-A support is drawn as patients come: it may be of one class. Cases of one patient never stand on both sides. The draws of a task depend on the seed and
-its name only, and a larger support contains the smaller one of the same draw.
+A support is drawn as patients come: it may be of one class. Cases of one patient never stand on both sides. The draws of a task depend on the
+seed and its name only, and a larger support contains the smaller one of the same draw.
 """
 
 from collections.abc import Sequence
