@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BETWEEN = 2
 """Characters between two columns of a table."""
 _LEAST = 6
+_REMARKS = 8
 """Narrowest column that gives way."""
 
 
@@ -113,6 +114,13 @@ class Session:
         """Print what was left out, and how many; nothing with `--json`."""
         if counts:
             self.say(f"Left out: {', '.join(f'{count:,} {what}' for what, count in counts.items())}.")
+
+    def remarks(self, told: Sequence[str]) -> None:
+        """Print the first remarks on how cells were read, and how many more there are; nothing with `--json`."""
+        for remark in told[:_REMARKS]:
+            self.say(f"Remark: {remark}.")
+        if len(told) > _REMARKS:
+            self.say(f"And {len(told) - _REMARKS:,} more remarks (--json shows all).")
 
     def note(self, text: str) -> None:
         """Write a remark to stderr, also with `--json`."""

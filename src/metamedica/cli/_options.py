@@ -51,12 +51,21 @@ SkipInvalid = Annotated[
 ModalityName = Annotated[
     str, typer.Option("--modality", metavar="NAME", help="What a case is.", rich_help_panel=_TABLE)
 ]
+SchemaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE",
+        help="What the columns of tables hold, as YAML; 'metamedica data schema' writes a first one.",
+        rich_help_panel=_TABLE,
+    ),
+]
 CaseColumn = Annotated[
     str | None,
     typer.Option(
         "--case",
         metavar="COLUMN",
-        help="Column with the cases (SMILES). Found by its name if left out.",
+        help="Column with the cases (SMILES), found by its name if left out. Tables: columns a,b,c; if left out, all others.",
         rich_help_panel=_TABLE,
     ),
 ]

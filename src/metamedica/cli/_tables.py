@@ -130,6 +130,8 @@ class TableOptions:
     positive: str | None = None
     skip_invalid: bool = False
     duplicates: Duplicates = "error"
+    modality: str = "molecules"
+    schema: Path | None = None
 
     def complete(self, file: Path, *, many: bool) -> "FullOptions":
         """Return the options with the columns and the kind that were left out, read from the table.
@@ -143,6 +145,7 @@ class TableOptions:
             TaskError: it is not clear what kind the targets are.
             InputError: both forms of table were named, or none of them where several tasks are wanted.
         """
+        from metamedica import registry
         from metamedica.data.tables import read_table
 
         if self.targets is not None and (self.target is not None or self.task is not None):
@@ -152,7 +155,13 @@ class TableOptions:
         frame = read_table(file)
         columns = [str(name) for name in frame.columns]
         listed = ", ".join(columns)
-        for name in (self.case, self.target, self.task, self.group, self.family, self.split):
+        rows = not registry.modality(self.modality).distinct
+        if self.schema is not None and not rows:
+            raise InputError(
+                f"--schema came, and {self.modality} have no columns of their own; leave it out, or name --modality tables"
+            )
+        cases = [] if self.case is None else words(self.case, "--case") if rows else [self.case]
+        for name in (*cases, self.target, self.task, self.group, self.family, self.split):
             if name is not None and name not in columns:
                 raise FileFormatError(f"{file.name} has no column {name!r}; it has: {listed}")
         if many and self.task is None and self.targets is None:
@@ -161,8 +170,12 @@ class TableOptions:
                 f"hold one (--targets); {file.name} has: {listed}"
             )
         named = [name for name in (self.target, self.task, self.group, self.family, self.split) if name is not None]
-        case = self.case or case_column([name for name in columns if name not in named], file.name)
-        taken = [case, *named]
+        case: str | tuple[str, ...]
+        if rows:
+            case = tuple(cases)
+        else:
+            case = self.case or case_column([name for name in columns if name not in named], file.name)
+        taken = [*(case if isinstance(case, tuple) else [case]), *named]
         if self.targets is not None:
             wide = (
                 [name for name in columns if name not in taken]
@@ -180,6 +193,13 @@ class TableOptions:
         else:
             target = self.target or target_column(columns, file.name, taken=taken)
             target_columns = None
+        if rows and not cases:
+            roles = {target, *(target_columns or ()), *named}
+            case = tuple(name for name in columns if name not in roles)
+            if not case:
+                raise FileFormatError(
+                    f"{file.name} has no column beside {', '.join(map(str, roles))}; a case needs at least one"
+                )
         kind = self.kind or _kind_of(frame, target_columns or (target or "",), file.name)
         return FullOptions(frame, case, target, target_columns, kind, self)
 
@@ -189,7 +209,7 @@ class FullOptions:
     """A table and the options with nothing left open; exactly one of `target` and `targets` is given."""
 
     frame: "pd.DataFrame"
-    case: str
+    case: str | tuple[str, ...]
     target: str | None
     targets: tuple[str, ...] | None
     kind: Kind
@@ -205,7 +225,31 @@ class FullOptions:
             "kind": self.kind,
         }
 
-    def read(self, modality: str, session: Session) -> "TaskCollection":
+    @property
+    def cases_in(self) -> str:
+        """Where the cases stand, for a person."""
+        return repr(self.case) if isinstance(self.case, str) else f"{len(self.case)} columns"
+
+    def labelled_rows(self) -> "tuple[pd.DataFrame, list[str], dict[str, int]]":
+        """Return the rows that have a target, as cases, their targets, and what was left out; for modalities whose cases are rows.
+
+        Raises:
+            TaskError: no row has one.
+        """
+        from metamedica.cells import texts
+
+        assert self.target is not None
+        targets = texts(self.frame[self.target])
+        there = targets.codes >= 0
+        if not there.any():
+            raise TaskError(
+                f"no row has a value in {self.target!r}; fill the cells, or name another column with --target"
+            )
+        left_out = {"missing targets": int((~there).sum())}
+        rows = self.frame.loc[there, list(self.case)]
+        return rows, [targets.texts[code] for code in targets.codes[there]], {k: n for k, n in left_out.items() if n}
+
+    def read(self, session: Session) -> "TaskCollection":
         """Return the tasks of the table.
 
         Raises:
@@ -216,7 +260,8 @@ class FullOptions:
         with session.progress("reading cases") as progress:
             return TaskCollection.from_table(
                 self.frame,
-                modality=modality,
+                modality=self.given.modality,
+                schema=None if self.given.schema is None else _schema(self.given.schema),
                 case=self.case,
                 kind=self.kind,
                 target=self.target,
@@ -233,17 +278,23 @@ class FullOptions:
             )
 
 
+def _schema(path: Path) -> dict[str, Any]:
+    from metamedica.modalities.tables.schema import Schema
+
+    return Schema.read(path).as_dict()
+
+
 @dataclass(frozen=True)
 class Library:
     """Cases to predict.
 
     Args:
-        cases: raw texts.
+        cases: raw texts, or rows as a data frame.
         about: what the file says of them beside, one row a case; the first column is the row (table) or record number in the file.
         word: what the file counts in, "row" or "record".
     """
 
-    cases: list[str]
+    cases: "list[str] | pd.DataFrame"
     about: "pd.DataFrame"
     word: str
 
@@ -268,11 +319,20 @@ def read_library(file: Path, modality: "Modality", *, case: str | None) -> Libra
         return Library(cases, pd.DataFrame({"row": range(1, len(cases) + 1), "name": names}), "record")
     frame = read_table(file)
     columns = [str(name) for name in frame.columns]
+    if not modality.distinct:
+        chosen = columns if case is None else words(case, "--case")
+        absent = [name for name in chosen if name not in columns]
+        if absent:
+            raise FileFormatError(f"{file.name} has no column {absent[0]!r}; it has: {', '.join(columns)}")
+        return Library(frame[chosen], _numbered(frame), "row")
     if case is not None and case not in columns:
         raise FileFormatError(f"{file.name} has no column {case!r}; it has: {', '.join(columns)}")
     column = case or case_column(columns, file.name)
-    about = frame.drop(columns=[column])
-    if "row" in about.columns:
-        about = about.rename(columns={"row": "row (input)"})
+    return Library([text.strip() for text in frame[column]], _numbered(frame.drop(columns=[column])), "row")
+
+
+def _numbered(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a table with the numbers of its rows as the first column."""
+    about = frame.rename(columns={"row": "row (input)"})
     about.insert(0, "row", frame.index.to_numpy())
-    return Library([text.strip() for text in frame[column]], about.reset_index(drop=True), "row")
+    return about.reset_index(drop=True)

@@ -1,13 +1,13 @@
 """`metamedica adapt`: a model and a few measured cases -> a predictor for their task."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
-from metamedica.cli._tables import TableOptions
+from metamedica.cli._tables import FullOptions, TableOptions
 from metamedica.errors import TaskError
 
 
@@ -60,34 +60,27 @@ def command(
     from metamedica.meta_learner import MetaLearner
 
     loaded = MetaLearner.load(model)
+    modality = loaded.model_.modality
     columns = TableOptions(
-        case, target, kind=kind, unit=unit, positive=positive, skip_invalid=skip_invalid, duplicates=duplicates
-    ).complete(file, many=False)
-    modality = loaded.model_.modality.name
-    tasks = columns.read(modality, session)
-    task = next(iter(tasks.tasks.values()))
-    if len(task) < 2:
-        raise TaskError(
-            f"{file.name} has one usable measured case; give at least 2 different ones (16 or more is usual)"
-        )
-    labels = (
-        [task.classes[int(value)] for value in task.targets]
-        if task.classes is not None
-        else [float(value) for value in task.targets]
-    )
-    predictor = loaded.adapt(
-        [tasks.canonical[int(row)] for row in task.rows],
-        labels,
-        kind=task.kind,
+        case,
+        target,
+        kind=kind,
         unit=unit,
-        positive=task.classes[1] if task.kind == "binary" and task.classes is not None else None,
-    )
+        positive=positive,
+        skip_invalid=skip_invalid,
+        duplicates=duplicates,
+        modality=modality.name,
+    ).complete(file, many=False)
+    measured = _cases(columns, session, file) if modality.distinct else _rows(columns)
+    predictor = loaded.adapt(measured.cases, measured.targets, kind=columns.kind, unit=unit, positive=measured.positive)
     predictor.save(out)
+    count, kind = len(measured.targets), predictor.kind
     trust = predictor.trust
     session.say(
-        f"Adapted to {len(task):,} measured cases ({task.kind}{f', {unit}' if unit else ''}; column {columns.target!r}, cases in {columns.case!r})."
+        f"Adapted to {count:,} measured cases ({kind}{f', {unit}' if unit else ''}; column {columns.target!r}, cases in {columns.cases_in})."
     )
-    session.left_out(tasks.left_out)
+    session.left_out(measured.left_out)
+    session.remarks(predictor.support.remarks)
     session.say()
     session.say(trust.verdict)
     session.table(
@@ -101,7 +94,7 @@ def command(
             wide=["task"],
         )
     usual = loaded.model_.usual_scale
-    if task.kind == "regression" and usual and unit not in usual:
+    if kind == "regression" and usual and unit not in usual:
         known = ", ".join(f"'{name}'" for name in usual)
         session.note(
             f"earlier tasks were measured in {known}; if this one was too, say so with --unit: it steadies the scale of few values"
@@ -113,7 +106,36 @@ def command(
             **predictor.as_dict(),
             "predictor": str(out),
             "model": model,
-            "left_out": tasks.left_out,
+            "left_out": measured.left_out,
+            "remarks": predictor.support.remarks,
             "columns": columns.as_dict(),
         }
     )
+
+
+class _Measured(NamedTuple):
+    """Labelled cases as `MetaLearner.adapt` takes them, the label that is class 1 where it is known, and what was left out."""
+
+    cases: Any
+    targets: list[Any]
+    positive: str | None
+    left_out: dict[str, int]
+
+
+def _cases(columns: FullOptions, session: Session, file: Path) -> _Measured:
+    tasks = columns.read(session)
+    task = next(iter(tasks.tasks.values()))
+    if len(task) < 2:
+        raise TaskError(
+            f"{file.name} has one usable measured case; give at least 2 different ones (16 or more is usual)"
+        )
+    cases = [tasks.canonical[int(row)] for row in task.rows]
+    if task.classes is None:
+        return _Measured(cases, [float(value) for value in task.targets], None, tasks.left_out)
+    labels = [task.classes[int(value)] for value in task.targets]
+    return _Measured(cases, labels, task.classes[1] if task.kind == "binary" else None, tasks.left_out)
+
+
+def _rows(columns: FullOptions) -> _Measured:
+    cases, targets, left_out = columns.labelled_rows()
+    return _Measured(cases, list(targets), columns.given.positive, left_out)

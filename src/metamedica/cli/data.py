@@ -36,6 +36,7 @@ def check(
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
     modality: options.ModalityName = "molecules",
+    schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
     json: options.Json = False,
@@ -56,14 +57,28 @@ def check(
     """
     session = Session.of(ctx)
     columns = TableOptions(
-        case, target, task, targets, kind, unit, group, family, split, positive, skip_invalid, duplicates
+        case,
+        target,
+        task,
+        targets,
+        kind,
+        unit,
+        group,
+        family,
+        split,
+        positive,
+        skip_invalid,
+        duplicates,
+        modality,
+        schema,
     ).complete(file, many=False)
-    tasks = columns.read(modality, session)
+    tasks = columns.read(session)
     names = columns.targets or (columns.target or "",)
     shown = ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
-    session.say(f"{file.name}: cases in {columns.case!r}, targets in {shown}, {columns.kind}.")
+    session.say(f"{file.name}: cases in {columns.cases_in}, targets in {shown}, {columns.kind}.")
     session.say(f"{len(tasks):,} tasks, {len(tasks.canonical):,} distinct cases, {tasks.n_values:,} values.")
     session.left_out(tasks.left_out)
+    session.remarks(tasks.remarks)
     rows = [_row(each, tasks.split.get(each.name)) for each in tasks.tasks.values()]
     _table(session, rows)
     leakage = None
@@ -82,6 +97,7 @@ def check(
             "cases": len(tasks.canonical),
             "values": tasks.n_values,
             "left_out": tasks.left_out,
+            "remarks": tasks.remarks,
             "leakage": None if leakage is None else leakage.as_dict(),
         }
     )
@@ -119,6 +135,65 @@ def _table(session: Session, rows: list[dict[str, Any]]) -> None:
         cells.append((row["task"], row["cases"], *middle, *([row["split"] or ""] if has_split else [])))
     more = f": the first {_SHOWN} of {len(rows):,}" if len(rows) > _SHOWN else ""
     session.table(f"Tasks{more}", headings, cells, wide=["task"])
+
+
+@command.command("schema")
+def schema(
+    ctx: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Table of cases: .csv, .tsv, .txt (plain or .gz) or .parquet.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Schema to write, .yaml.")],
+    without: Annotated[
+        str | None,
+        typer.Option("--without", metavar="A,B", help="Columns that are no part of a case: target, site, patient, ..."),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write down what the columns of a table hold, as a file to look at and to edit.
+
+    For example:
+
+        metamedica data schema hospitals.csv --without died,hospital --out schema.yaml
+        metamedica fit hospitals.csv --modality tables --schema schema.yaml ...
+
+    Types, levels and typical numbers are read from the table. Add by hand
+    what it cannot tell: units, ranges of what can be true, codes that stand
+    for a missing value (-1, ?), which columns are sensitive.
+    """
+    from metamedica.data.tables import read_table
+    from metamedica.errors import FileFormatError
+    from metamedica.modalities.tables.inference import inferred
+
+    session = Session.of(ctx)
+    options.check_file(out, (".yaml", ".yml"), overwrite=overwrite, inputs=(file,))
+    frame = read_table(file)
+    left = [] if without is None else options.words(without, "--without")
+    absent = [name for name in left if name not in frame.columns]
+    if absent:
+        raise FileFormatError(f"{file.name} has no column {absent[0]!r}; it has: {', '.join(map(str, frame.columns))}")
+    made = inferred(frame.drop(columns=left), source=file.name)
+    made.write(out)
+    session.table(
+        "Columns",
+        ["column", "type", "levels or typical numbers"],
+        [(name, column.type, _told(column)) for name, column in made.columns.items()],
+    )
+    session.say(f"Wrote {out}. Look at it, and edit it: units, ranges, missing codes, sensitive columns.")
+    session.result({"out": str(out), "columns": made.as_dict()})
+
+
+def _told(column: Any) -> str:
+    """Return what a person would look at first of a column."""
+    if column.levels:
+        return ", ".join(column.levels[:6]) + (", ..." if len(column.levels) > 6 else "")
+    return (
+        ""
+        if column.typical is None
+        else f"{column.typical[0]:g} to {column.typical[1]:g}{', log scale' if column.scale == 'log' else ''}"
+    )
 
 
 @command.command("list")

@@ -93,6 +93,7 @@ def command(
             rich_help_panel="Table",
         ),
     ] = None,
+    schema: options.SchemaFile = None,
     modality: Annotated[
         str | None,
         typer.Option(
@@ -134,21 +135,32 @@ def command(
         raise InputError("there is nothing to judge; name a --model or a --baseline")
     options.check_folder(out, FILES, overwrite=overwrite)
 
-    from metamedica import registry
-
     models = parts.load_models(model or [], modality)
     held = modality or next((each.model_.modality.name for each in models.values()), "molecules")
-    baselines = parts.baseline_methods(rivals, registry.modality(held))
     if file is not None:
         read = TableOptions(
-            case, target, task, targets, kind, unit, None, None, split_column, positive, skip_invalid, duplicates
+            case,
+            target,
+            task,
+            targets,
+            kind,
+            unit,
+            None,
+            None,
+            split_column,
+            positive,
+            skip_invalid,
+            duplicates,
+            held,
+            schema,
         ).complete(file, many=False)
-        collection, title = read.read(held, session), file.name
+        collection, title = read.read(session), file.name
     else:
         collection, title = _from_catalogue(cast(str, catalogue), held, session), cast(str, catalogue)
     for each in models.values():
         with session.progress("reading cases") as progress:
-            collection = each.readable(collection, progress=progress)
+            collection = each.readable(collection.read_by(each.model_.modality), progress=progress)
+    baselines = parts.baseline_methods(rivals, collection.reader())
     judged = parts.choose_tasks(_labelled(collection, active_above), models, split, only=only)
     judged_kind = judged.collection[judged.names[0]].kind
     judged_unit = judged.collection[judged.names[0]].unit

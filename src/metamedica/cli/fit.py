@@ -13,7 +13,7 @@ from metamedica.cli._tables import TableOptions
 from metamedica.errors import InputError
 
 if TYPE_CHECKING:
-    from metamedica.types import Learner
+    from metamedica.types import Learner, Modality
 
 _TRAINING = "Training"
 _CARD = "Card"
@@ -37,6 +37,7 @@ def command(
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
     modality: options.ModalityName = "molecules",
+    schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
     learner: Annotated[
@@ -185,18 +186,36 @@ def command(
         raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
     options.check_bundle(out, "model", overwrite=overwrite)
     columns = TableOptions(
-        case, target, task, targets, kind, unit, group, family, split, positive, skip_invalid, duplicates
+        case,
+        target,
+        task,
+        targets,
+        kind,
+        unit,
+        group,
+        family,
+        split,
+        positive,
+        skip_invalid,
+        duplicates,
+        modality,
+        schema,
     ).complete(file, many=True)
 
+    from metamedica import registry
     from metamedica.meta_learner import MetaLearner
     from metamedica.precision import check_precision
     from metamedica.ranks import joined
     from metamedica.reports.card import About, card
 
-    built = _built(learner, encoder, settings, encoder_settings, modality)
+    reader = registry.modality(modality)
     with joined() as ranks:  # one process a machine featurises, the others find it in the cache
-        check_precision(precision, built, ranks.device(device))
-        tasks = ranks.machine_by_machine(lambda: columns.read(modality, session))
+        if not reader.distinct:  # rows are read fast, and say what a learner can be built on
+            tasks = columns.read(session)
+            reader = tasks.reader()
+        check_precision(precision, _built(learner, encoder, settings, encoder_settings, reader), ranks.device(device))
+        if reader.distinct:
+            tasks = ranks.machine_by_machine(lambda: columns.read(session))
     made = MetaLearner(
         learner,
         encoder=encoder,
@@ -228,6 +247,7 @@ def command(
         f"{tasks.n_values:,} values, {seconds:.0f} s."
     )
     session.left_out(tasks.left_out)
+    session.remarks(tasks.remarks)
     if not made.model_.learner.learns_from_tasks():
         session.say(
             f"{learner} starts from scratch with every new task: the tasks taught it the usual spread of values only."
@@ -245,6 +265,7 @@ def command(
             "cases": len(tasks.canonical),
             "values": tasks.n_values,
             "left_out": tasks.left_out,
+            "remarks": tasks.remarks,
             "columns": columns.as_dict(),
             "steps": len(made.history_) and made.history_[-1].get("step"),
             "seconds": round(seconds, 3),
@@ -253,18 +274,17 @@ def command(
 
 
 def _built(
-    learner: str, encoder: str, settings: dict[str, Any], encoder_settings: dict[str, Any], modality: str
+    learner: str, encoder: str, settings: dict[str, Any], encoder_settings: dict[str, Any], modality: "Modality"
 ) -> "Learner[Any]":
     """Return the learner, so that what it does not accept is refused before the table is featurised.
 
     Raises:
         InputError: an unknown name, or a setting that the learner or encoder does not accept.
     """
-    from metamedica import registry
     from metamedica.predictors.model import LearnerSpec
 
     try:
-        return LearnerSpec(learner, encoder, settings, encoder_settings).build(registry.modality(modality))
+        return LearnerSpec(learner, encoder, settings, encoder_settings).build(modality)
     except (TypeError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError) or not (settings or encoder_settings):
             raise

@@ -109,6 +109,7 @@ def command(
     written = table if top is None else table.head(top)
     write_table(written, out)
     _show(session, loaded, table, coverage)
+    session.remarks(frame.attrs["remarks"])
     session.left_out(left_out)
     session.say(f"Wrote {out}: {len(written):,} of {len(library.cases):,} cases{', best first' if sort else ''}.")
     session.result(
@@ -121,6 +122,7 @@ def command(
             "cases": len(library.cases),
             "written": len(written),
             "left_out": left_out,
+            "remarks": frame.attrs["remarks"],
             "sorted": sort,
             "first": [
                 {str(key): value for key, value in row.items()}
@@ -141,9 +143,7 @@ def _left_out(frame: "pd.DataFrame", library: Library, file: Path, *, skip_inval
         return {}
     if skip_invalid and len(bad) < len(frame):
         return {"invalid cases": len(bad)}
-    shown = "; ".join(
-        f"{library.place(at)} ({_short(library.cases[at])!r}): {frame['problem'].iloc[at]}" for at in bad[:_NAMED]
-    )
+    shown = "; ".join(f"{library.place(at)}{_shown(library, at)}: {frame['problem'].iloc[at]}" for at in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
     advice = (
         "give at least one that can be"
@@ -151,6 +151,11 @@ def _left_out(frame: "pd.DataFrame", library: Library, file: Path, *, skip_inval
         else "mend them, or add --skip-invalid to leave them out"
     )
     raise CaseError(f"{file.name}: {len(bad):,} of {len(frame):,} cases cannot be read: {shown}{more}; {advice}")
+
+
+def _shown(library: Library, at: int) -> str:
+    """Return the case as a text in brackets; nothing of a row, which is a person's."""
+    return f" ({_short(library.cases[at])!r})" if isinstance(library.cases, list) else ""
 
 
 def _short(text: str, *, length: int = 60) -> str:

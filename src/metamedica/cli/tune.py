@@ -33,6 +33,7 @@ def command(
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
     modality: options.ModalityName = "molecules",
+    schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
     learner: Annotated[
@@ -103,9 +104,22 @@ def command(
     if not resume:
         options.check_folder(out, FILES, overwrite=False, instead="add --resume to go on with its search")
     columns = TableOptions(
-        case, target, task, targets, kind, unit, group, family, split, positive, skip_invalid, duplicates
+        case,
+        target,
+        task,
+        targets,
+        kind,
+        unit,
+        group,
+        family,
+        split,
+        positive,
+        skip_invalid,
+        duplicates,
+        modality,
+        schema,
     ).complete(file, many=True)
-    tasks = columns.read(modality, session)
+    tasks = columns.read(session)
     with session.progress("searching") as progress:
         found = search(tasks, what, out, resume=resume, progress=progress)
     from metamedica.tuning.page import shown

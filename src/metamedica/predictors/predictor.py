@@ -17,7 +17,7 @@ from torch.distributions import Categorical, Normal
 from metamedica.errors import BundleError, CaseError, TaskError
 from metamedica.predictors.guard import AdaptedMixture, cohesion
 from metamedica.predictors.model import FittedModel
-from metamedica.predictors.support import Support, as_cases, shown_cases
+from metamedica.predictors.support import Support, as_cases, case_number, shown_cases
 from metamedica.predictors.trust import NOTHING, Trust
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import CaseBatch, Features, LabelledBatch, Law, PreparedCases, Progress, TaskKind
@@ -170,8 +170,9 @@ class Predictor:
     ) -> pd.DataFrame:
         """Return one row per case, in input order: prediction, uncertainty, and the most similar labelled case.
 
-        Columns: `case`, `canonical`; regression: `prediction`, `low`, `high`; classes: `prediction` and `p_<label>`; `nearest_labelled`,
-        `similarity` (raw similarity to it, 0 to 1); with `skip_invalid`, `problem`, with no prediction where a case cannot be read.
+        Columns: `case`, `canonical` (where cases are texts); regression: `prediction`, `low`, `high`; classes: `prediction` and
+        `p_<label>`; `nearest_labelled`, `similarity` (raw similarity to it, 0 to 1); with `skip_invalid`, `problem`, with no prediction
+        where a case cannot be read. `attrs["remarks"]` says which cells were read otherwise than they stand there.
 
         Raises:
             CaseError: a case cannot be read and `skip_invalid` is false.
@@ -186,6 +187,10 @@ class Predictor:
         near, similarity = self._nearest(prepared.features)
         text = np.array([*prepared.canonical, ""], dtype=object)
         columns: dict[str, Any] = {"case": shown_cases(cases), "canonical": text[row]}
+        known = self.support.canonical
+        if not self.model.modality.distinct:  # a row is a person's: told by its number
+            del columns["canonical"]
+            known = [f"labelled case {number}" for number in range(1, len(known) + 1)]
 
         def spread(values: NDArray[Any], empty: Any) -> NDArray[Any]:
             padded = np.concatenate([values, np.array([empty], dtype=values.dtype)])
@@ -202,14 +207,18 @@ class Predictor:
             columns["prediction"] = spread(law.mean.double().numpy(), np.nan)
             columns["low"] = spread(low_high[:, 0], np.nan)
             columns["high"] = spread(low_high[:, 1], np.nan)
-        columns["nearest_labelled"] = spread(np.array(self.support.canonical, dtype=object)[near], "")
+        columns["nearest_labelled"] = spread(np.array(known, dtype=object)[near], "")
         columns["similarity"] = spread(similarity, np.nan)
         if skip_invalid:
             problem = np.full(len(cases), "", dtype=object)
             for each in prepared.problems:
                 problem[each.position] = each.reason
             columns["problem"] = problem
-        return pd.DataFrame(columns)
+        table = pd.DataFrame(columns)
+        table.attrs["remarks"] = [
+            f"{case_number(each)}column {each.text!r}: {each.reason}" for each in prepared.remarks
+        ]
+        return table
 
     def _nearest(self, features: Features) -> tuple[NDArray[Any], NDArray[Any]]:
         known = self.model.raw(self.support.batch.features)[0]

@@ -175,7 +175,7 @@ def read_support(
         kind,
         None if classes is None else len(classes),
     )
-    told = [f"{case_number(remark)}{remark.text}: {remark.reason}" for remark in prepared.remarks]
+    told = [f"{case_number(remark)}column {remark.text!r}: {remark.reason}" for remark in prepared.remarks]
     return Support([prepared.canonical[int(row)] for row in rows], batch, classes, unit, told)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metamedica import cells
-from metamedica.modalities.tables.schema import Column, Schema
+from metamedica.modalities.tables.schema import Column, Schema, plain
 from metamedica.modalities.tables.units import other_unit
 
 _MOST_TOLD = 20
@@ -120,8 +120,8 @@ def _numbers(name: str, column: Column, cells_of: "pd.Series[Any]", remarks: lis
 
 
 def _levels(name: str, column: Column, texts: cells.Texts, remarks: list[Remark]) -> NDArray[np.float64]:
-    place = {_plain(level): float(at) for at, level in enumerate(column.levels)}
-    found = [place.get(_plain(text)) for text in texts.texts]
+    place = {plain(level): float(at) for at, level in enumerate(column.levels)}
+    found = [place.get(plain(text)) for text in texts.texts]
     strange = -1.0 if column.type == "categorical" else np.nan
     values = np.array([*(strange if each is None else each for each in found), np.nan])[texts.codes]
     unseen = [code for code, each in enumerate(found) if each is None]
@@ -138,12 +138,6 @@ def _remarks(rows: NDArray[np.int64], name: str, reason: str) -> list[Remark]:
     told = [Remark(int(row), name, reason) for row in rows[:_MOST_TOLD]]
     rest = len(rows) - len(told)
     return [*told, Remark(None, name, f"{rest:,} more cells {reason}")] if rest else told
-
-
-def _plain(text: str) -> str:
-    """Return what two spellings of a level have in common: the case of letters and `1` / `1.0` do not count."""
-    text = text.strip().lower()
-    return text[:-2] if cells.NUMBER.fullmatch(text) and text.endswith(".0") else text
 
 
 def _hint(text: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from metamedica import cells
 from metamedica.errors import InputError
 from metamedica.modalities.tables.columns import measured_numbers, without_codes
-from metamedica.modalities.tables.schema import BOOLEANS, Column, Schema, boolean_levels
+from metamedica.modalities.tables.schema import BOOLEANS, Column, Schema, boolean_levels, plain
 
 MOST_LEVELS = 60
 FEWEST_OF_A_LEVEL = 3
@@ -52,7 +52,7 @@ def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> C
         return Column(type="numeric", own=own)
     texts = cells.texts(cells_)
     measured = int((texts.codes >= 0).sum())
-    levels = boolean_levels(texts.texts) if len(texts.texts) == 2 else None
+    levels = boolean_levels(texts.texts)
     if levels is not None:
         return Column(type="boolean", levels=levels, own=own)
     numeric = np.array([cells.NUMBER.fullmatch(text) is not None for text in texts.texts], dtype=bool)
@@ -121,7 +121,7 @@ def _completed(column: Column, frame: pd.DataFrame, name: str, *, source: str) -
 def _one_sided(texts: list[str]) -> tuple[str, str] | None:
     """Return the levels of a boolean that shows one of them, or none."""
     for pair in BOOLEANS:
-        if {text.lower() for text in texts} <= set(pair):
+        if {plain(text) for text in texts} <= set(pair):
             return pair
     return None
 

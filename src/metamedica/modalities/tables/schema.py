@@ -7,6 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from metamedica.cells import NUMBER
 from metamedica.errors import FileFormatError, InputError
 from metamedica.storage import replace_file
 
@@ -182,11 +183,17 @@ class Schema:
 
 def boolean_levels(texts: Iterable[str]) -> tuple[str, str] | None:
     """Return (no, yes) as they are written where two texts mean that, None otherwise."""
-    lower = {text.lower(): text for text in texts}
+    found = {plain(text): text for text in texts}
     for pair in BOOLEANS:
-        if set(lower) == set(pair):
-            return lower[pair[0]], lower[pair[1]]
+        if set(found) == set(pair):
+            return found[pair[0]], found[pair[1]]
     return None
+
+
+def plain(text: str) -> str:
+    """Return what two spellings of a level have in common: the case of letters and `1` / `1.0` do not count."""
+    text = text.strip().lower()
+    return str(int(float(text))) if NUMBER.fullmatch(text) and float(text).is_integer() else text
 
 
 def _written(value: Any) -> str:
