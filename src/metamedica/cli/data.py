@@ -81,8 +81,10 @@ def check(
     session.remarks(tasks.remarks)
     rows = [_row(each, tasks.split.get(each.name)) for each in tasks.tasks.values()]
     _table(session, rows)
-    leakage = None
-    if len(tasks) > 1:
+    leakage, twins = None, None
+    if len(tasks) > 1 and not tasks.reader().distinct:
+        twins = _twins(session, tasks)
+    elif len(tasks) > 1:
         from metamedica.data.leakage import case_groups, leakage_report
 
         with session.progress("comparing cases and scaffolds"):
@@ -98,9 +100,29 @@ def check(
             "values": tasks.n_values,
             "left_out": tasks.left_out,
             "remarks": tasks.remarks,
+            "equal_rows": twins,
             "leakage": None if leakage is None else leakage.as_dict(),
         }
     )
+
+
+def _twins(session: Session, tasks: Any) -> list[dict[str, Any]]:
+    """Say which tasks have rows that are equal in every cell, and return them."""
+    from dataclasses import asdict
+
+    from metamedica.data.equal_rows import equal_rows
+
+    found = equal_rows(tasks)
+    session.heading("The same patient twice?")
+    if not found:
+        session.say("No row of one task is equal to a row of another in every cell.")
+    else:
+        session.table(
+            "Rows that are equal in every cell",
+            ["task", "task", "rows"],
+            [(pair.left, pair.right, pair.rows) for pair in found[:_SHOWN]],
+        )
+    return [asdict(pair) for pair in found]
 
 
 def _row(task: Any, split: str | None) -> dict[str, Any]:

@@ -135,6 +135,8 @@ def command(
         raise InputError("there is nothing to judge; name a --model or a --baseline")
     options.check_folder(out, FILES, overwrite=overwrite)
 
+    from metamedica.data.refeaturised import refeaturised
+
     models = parts.load_models(model or [], modality)
     held = modality or next((each.model_.modality.name for each in models.values()), "molecules")
     if file is not None:
@@ -159,7 +161,7 @@ def command(
         collection, title = _from_catalogue(cast(str, catalogue), held, session), cast(str, catalogue)
     for each in models.values():
         with session.progress("reading cases") as progress:
-            collection = each.readable(collection.read_by(each.model_.modality), progress=progress)
+            collection = each.readable(refeaturised(collection, each.model_.modality), progress=progress)
     baselines = parts.baseline_methods(rivals, collection.reader())
     judged = parts.choose_tasks(_labelled(collection, active_above), models, split, only=only)
     judged_kind = judged.collection[judged.names[0]].kind

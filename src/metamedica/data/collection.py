@@ -212,35 +212,6 @@ class TaskCollection:
             return list(self.tasks)
         return [name for name in self.tasks if self.split.get(name) == split]
 
-    def read_by(self, reader: Modality) -> "TaskCollection":
-        """Return the collection with its cases featurised as this modality reads them (a model's columns); itself where that makes no difference.
-
-        Raises:
-            InputError: another modality, or cases that it cannot read.
-        """
-        if reader.name != self.modality:
-            raise InputError(
-                f"the collection holds {self.modality} and {reader.name} were wanted; give a collection of {reader.name}"
-            )
-        if reader.distinct or reader.settings() == self.settings:
-            return self
-        read = reader.prepare(self.canonical)
-        if read.problems:
-            first = read.problems[0]
-            raise InputError(
-                f"{len(read.problems):,} of {len(self.canonical):,} cases do not fit the model's columns; the first: {first.text!r}, {first.reason}"
-            )
-        return TaskCollection(
-            self.modality,
-            read.canonical,
-            features=read.features,
-            tasks=self.tasks,
-            split=self.split,
-            left_out=self.left_out,
-            settings=reader.settings(),
-            remarks=[f"column {remark.text!r}: {remark.reason}" for remark in read.remarks],
-        )
-
     def select(self, names: Iterable[str]) -> "TaskCollection":
         """Return the collection of these tasks, in this order; the features are shared.
 

@@ -1,0 +1,35 @@
+"""A collection whose rows are read by another schema: that of a model which was fitted on other tables."""
+
+from metamedica.data.collection import TaskCollection
+from metamedica.errors import InputError
+from metamedica.types import Modality
+
+
+def refeaturised(collection: TaskCollection, reader: Modality) -> TaskCollection:
+    """Return the collection with its cases as this modality reads them (a model's columns); itself where that makes no difference.
+
+    Raises:
+        InputError: another modality, or cases that do not fit its columns.
+    """
+    if reader.name != collection.modality:
+        raise InputError(
+            f"the collection holds {collection.modality} and {reader.name} were wanted; give a collection of {reader.name}"
+        )
+    if reader.distinct or reader.settings() == collection.settings:
+        return collection
+    read = reader.prepare(collection.canonical)
+    if read.problems:
+        first = read.problems[0]
+        raise InputError(
+            f"{len(read.problems):,} of {len(collection.canonical):,} cases do not fit the model's columns; the first: {first.text!r}, {first.reason}"
+        )
+    return TaskCollection(
+        collection.modality,
+        read.canonical,
+        features=read.features,
+        tasks=collection.tasks,
+        split=collection.split,
+        left_out=collection.left_out,
+        settings=reader.settings(),
+        remarks=[f"column {remark.text!r}: {remark.reason}" for remark in read.remarks],
+    )
