@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -119,13 +119,12 @@ def declaration(content: Mapping[Any, Any], *, where: str, variant: str | None =
         FileFormatError: a key or value that the language does not have, or no such variant.
     """
     whole = _valid(content, where)
-    changes = [variant] if variant is not None else []
-    for name in changes:
-        if name not in whole.variants:
-            known = f"choose one of: {', '.join(whole.variants)}" if whole.variants else "it has none"
-            raise FileFormatError(f"{where} has no variant {name!r}; {known}")
-        whole = _valid({**content, **whole.variants[name]}, f"{where}, variant {name}")
-    return whole
+    if variant is None:
+        return whole
+    if variant not in whole.variants:
+        known = f"choose one of: {', '.join(whole.variants)}" if whole.variants else "it has none"
+        raise FileFormatError(f"{where} has no variant {variant!r}; {known}")
+    return _valid({**content, **whole.variants[variant]}, f"{where}, variant {variant}")
 
 
 def _valid(content: Mapping[Any, Any], where: str) -> Declaration:
@@ -133,27 +132,43 @@ def _valid(content: Mapping[Any, Any], where: str) -> Declaration:
         return Declaration.model_validate(dict(content))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        more = f" ({len(problems):,} mistakes in all)" if len(problems) > 1 else ""
-        raise FileFormatError(f"{_sentence(problems[0], content, where)}{more}") from None
+        places = [tuple(_steps(problem["loc"], content)) for problem in problems]
+        first = [problem for problem, place in zip(problems, places, strict=True) if place == places[0]]
+        count = len(set(places))
+        more = f" ({count:,} mistakes in all)" if count > 1 else ""
+        raise FileFormatError(f"{_sentence(first, places[0], where)}{more}") from None
 
 
-def _sentence(problem: Any, content: Any, where: str) -> str:
-    """Return a mistake that pydantic found as one sentence: file, key, what came, what was wanted."""
-    steps = _steps(problem["loc"], content)
-    key = ".".join(str(step) for step in steps)
-    place = f"{where}, {key}" if key else where
+def _sentence(problems: list[Any], steps: tuple[Any, ...], where: str) -> str:
+    """Return a mistake that pydantic found as one sentence: file, key, what came, what was wanted.
+
+    Args:
+        problems: of one place; more than one where it could have been several things.
+        steps: the place.
+        where: what the messages call the declaration.
+    """
+    problem = problems[0]
+    place = ", ".join((where, ".".join(str(step) for step in steps))) if steps else where
     if problem["type"] == "extra_forbidden":
-        known = _known(steps[:-1], content)
+        known = _known(steps[:-1])
         near = difflib.get_close_matches(str(steps[-1]), known, 1)
         hint = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(known)}"
         return f"{place} is no key of a declaration; {hint}"
     if problem["type"] == "missing":
         return f"{place} is not there; give it"
     if problem["type"] == "value_error":
-        return f"{place} {problem['ctx']['error']}"
-    came = _called(problem.get("input"))
-    wanted = str(problem["msg"]).removeprefix("Input should be ").replace("valid ", "")
-    return f"{place} is {came} and should be {wanted}; mend it"
+        return f"{place}: {problem['ctx']['error']}"
+    wanted = " or ".join(dict.fromkeys(_wanted(str(each["msg"])) for each in problems)).replace(" or be ", " or ")
+    return f"{place} is {_called(problem.get('input'))} and should {wanted}; mend it"
+
+
+def _wanted(message: str) -> str:
+    """Return what pydantic says a value should be or have, in the words of YAML."""
+    wanted = message.partition(" should ")[2].partition(" after validation")[0].partition(", unable")[0]
+    wanted = (
+        wanted.replace(" or instance of Span", "").replace("valid dictionary", "mapping").replace("valid array", "list")
+    )
+    return wanted.replace("a valid integer", "an integer").replace("a valid tuple", "a list").replace("valid ", "")
 
 
 def _steps(loc: tuple[Any, ...], content: Any) -> list[Any]:
@@ -164,12 +179,10 @@ def _steps(loc: tuple[Any, ...], content: Any) -> list[Any]:
         last = number == len(loc) - 1
         if isinstance(here, Mapping) and (step in here or (last and step not in _ALTERNATIVES)):
             here = here.get(step)
-        elif isinstance(here, list | tuple) and isinstance(step, int) and step < len(here):
+        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
             here = here[step]
-        elif isinstance(here, list) and isinstance(step, str):  # a list of one-key mappings that became a mapping
-            here = next((each[step] for each in here if isinstance(each, Mapping) and step in each), None)
-            if here is None:
-                continue
+        elif isinstance(here, list) and any(isinstance(each, Mapping) and step in each for each in here):
+            here = next(each[step] for each in here if isinstance(each, Mapping) and step in each)
         else:
             continue
         steps.append(step)
@@ -179,21 +192,26 @@ def _steps(loc: tuple[Any, ...], content: Any) -> list[Any]:
 _ALTERNATIVES = {"str", "int", "float", "bool", "Span", "literal['any']", "[key]"}
 
 
-def _known(steps: list[Any], content: Any) -> list[str]:
+def _known(steps: tuple[Any, ...]) -> list[str]:
     """Return the keys that the part at a place may have."""
-    model: Any = Declaration
+    here: Any = Declaration
     for step in steps:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            by_key = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-            model = by_key.get(str(step))
-        found = _part(model)
-        model = model if found is None else found
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return sorted(field.alias or name for name, field in model.model_fields.items())
+        model = None if _holds_many(here) else _part(here)
+        here = _part(here) if model is None else _fields(model).get(str(step))
+    model = _part(here)
+    return [] if model is None else sorted(_fields(model))
 
 
-def _part(annotation: Any) -> Any:
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _holds_many(annotation: Any) -> bool:
+    """Return whether the next step is a key or position, as in `dict[str, Label]`."""
+    return get_origin(annotation) in (dict, tuple) or any(_holds_many(each) for each in get_args(annotation))
+
+
+def _part(annotation: Any) -> type[BaseModel] | None:
     """Return the part of the language inside an annotation such as `dict[str, Label] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
@@ -202,7 +220,7 @@ def _part(annotation: Any) -> Any:
 
 def _called(value: Any) -> str:
     if value is None:
-        return "empty"
+        return "nothing"
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):

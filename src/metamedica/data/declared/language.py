@@ -1,6 +1,6 @@
 """What a declaration of clinical tasks may say: its keys, their types, and which of them go together. Nothing is read here."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -47,7 +47,7 @@ class Span(Part):
     years: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Span":
         self._one_of("hours", "days", "years")
         return self
 
@@ -81,7 +81,7 @@ class Exclusion(Condition):
     because: str = Field(min_length=3)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Exclusion":
         self._one_of(*self.tests, "not_after_index")
         return self
 
@@ -107,7 +107,7 @@ class Followed(Condition):
     horizon: float = Field(gt=0)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Followed":
         self._one_of(*self.tests)
         return self
 
@@ -131,7 +131,7 @@ class Label(Part):
     absent: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Label":
         if (self.column is None) == (self.event is None):
             raise ValueError("got column and event, or neither; give one of them")
         given = [key for key in (*self.tests, "event") if getattr(self, key) is not None]
@@ -203,7 +203,7 @@ class Take(Part):
     schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Take":
         if self.window is not None and self.future is not None:
             raise ValueError("got window and future; give one of them")
         return self
@@ -239,7 +239,7 @@ class Index(Part):
     absent: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Index":
         self._one_of("time", "codes")
         return self
 
@@ -300,7 +300,7 @@ class Declaration(Part):
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "Declaration":
         self._one_of("label", "labels")
         if self.source == "table" and self.table is None:
             raise ValueError("got no table; name the file with a row a case under the key table")
