@@ -23,7 +23,7 @@ def read_events(spec: Events, *, folder: Path, where: str, form: str | None, lim
     Events without a time are left out where the table has times.
 
     Raises:
-        InputError: a time cannot be read, or the path leaves the folder.
+        InputError: a time cannot be read, a code is in no event, a key for a column is lacking, or the path leaves the folder.
         FileFormatError: the file cannot be read or lacks a column.
     """
     assert spec.table is not None
@@ -42,6 +42,10 @@ def read_events(spec: Events, *, folder: Path, where: str, form: str | None, lim
     frame["time"] = pd.NaT if spec.time is None else times(source, spec.time, form=form)
     frame["code"] = "" if spec.code is None else keys(source.frame[spec.code])
     frame["value"] = "" if spec.value is None else source.frame[spec.value]
+    for name, take in spec.take.items():
+        if take.codes and not of_codes(frame["code"], take.codes).notna().any():
+            codes = " or ".join(map(repr, take.codes))
+            raise InputError(f"{where} takes {name!r} of {codes}, which no event of {spec.table} has; check the codes")
     timeless = frame["time"].isna() & (spec.time is not None)
     return Source(frame[~timeless], spec.table), int(timeless.sum())
 
@@ -56,7 +60,7 @@ def add_columns(cases: Source, spec: Events, events: Source, *, where: str) -> S
         where: what the messages call the declaration.
 
     Raises:
-        InputError: a column is there already, a code is in no event, or a value is no number where one is needed.
+        InputError: a column is there already, or a value is no number where one is needed.
     """
     check_columns(cases.frame, [spec.keys[0]], of=cases.name)
     case_keys = pd.DataFrame({"key": keys(cases.frame[spec.keys[0]]), "case": np.arange(len(cases.frame))})
@@ -66,7 +70,7 @@ def add_columns(cases: Source, spec: Events, events: Source, *, where: str) -> S
     for name, take in spec.take.items():
         if name in cases.frame.columns:
             raise InputError(f"{where} takes a column {name!r} of events that is there already; give it another name")
-        made[name] = _column(name, take, events, case_keys, where)
+        made[name] = _column(take, events, case_keys)
     columns = pd.DataFrame(made).set_axis(cases.frame.index)
     return Source(pd.concat([cases.frame, columns], axis=1), cases.name)
 
@@ -88,18 +92,10 @@ def _stem(code: str, patterns: tuple[str, ...]) -> str | None:
     return None
 
 
-def _column(name: str, take: Take, events: Source, case_keys: pd.DataFrame, where: str) -> Any:
+def _column(take: Take, events: Source, case_keys: pd.DataFrame) -> Any:
     frame = events.frame
-    if take.codes:
-        stem = of_codes(frame["code"], take.codes)
-        frame = frame[stem.notna()].assign(stem=stem)
-        if not len(frame):
-            raise InputError(
-                f"{where} takes {name!r} of {' or '.join(map(repr, take.codes))}, which no event of {events.name} has; check "
-                f"the codes"
-            )
-    else:
-        frame = frame.assign(stem="")
+    stem = of_codes(frame["code"], take.codes) if take.codes else pd.Series("", index=frame.index)
+    frame = frame.assign(stem=stem)[stem.notna().to_numpy()]
     if take.how in _VALUED:
         frame = frame.assign(value=blanked(frame["value"], take.missing))
         frame = frame[frame["value"].notna() & (frame["value"] != "")]
