@@ -41,7 +41,7 @@ def empty(cells: "pd.Series[Any]") -> Mask:
 def _per_text(cells: "pd.Series[Any]") -> tuple[NDArray[np.int64], list[str]]:
     """Return the code of each cell's text (-1 where missing) and the distinct texts, stripped."""
     codes, uniques = pd.factorize(cells, use_na_sentinel=True)
-    found = [_text(value) for value in uniques]
+    found = [value.strip() if isinstance(value, str) else _text(value) for value in uniques]
     again = np.array([*(number if text else -1 for number, text in enumerate(found)), -1], dtype=np.int64)
     return again[codes], found
 
@@ -55,27 +55,23 @@ def _text(value: Any) -> str:
 def keys(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return cells as keys: stripped texts, 12.0 and 12 the same, None where missing."""
     codes, found = _per_text(cells)
-    whole = [class_label(text) if text.endswith("0") else text for text in found]
+    whole = [class_label(text) if "." in text else text for text in found]
     return pd.Series(np.array([*whole, None], dtype=object)[codes], index=cells.index, dtype=object)
 
 
 def matches(cells: "pd.Series[Any]", values: Sequence[Scalar]) -> Mask:
     """Return which cells are one of some declared values; a missing one never is."""
+    texts = {value for value in values if isinstance(value, str)}
+    words = {str(value).lower() for value in values if isinstance(value, bool)}
+    wanted = {float(value) for value in values if not isinstance(value, bool | str)}
     codes, found = _per_text(cells)
-    return np.array([*(_is_one(text, values) for text in found), False], dtype=bool)[codes] & (codes >= 0)
-
-
-def _is_one(text: str, values: Sequence[Scalar]) -> bool:
-    for value in values:
-        if isinstance(value, bool):
-            if text.lower() == str(value).lower():
-                return True
-        elif isinstance(value, str):
-            if text == value:
-                return True
-        elif _NUMBER.fullmatch(text) and float(text) == value:
-            return True
-    return False
+    hits = [
+        text in texts
+        or (bool(words) and text.lower() in words)
+        or (bool(wanted) and _NUMBER.fullmatch(text) is not None and float(text) in wanted)
+        for text in found
+    ]
+    return np.array([*hits, False], dtype=bool)[codes]
 
 
 def blanked(cells: "pd.Series[Any]", missing: Sequence[Scalar]) -> "pd.Series[Any]":
