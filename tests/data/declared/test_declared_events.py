@@ -175,3 +175,12 @@ def test_what_does_not_fit_the_events_is_told(
         text = text.replace(old, new)
     with pytest.raises(error, match=sentence):
         declare(text, {"a.csv": CASES, "e.csv": events})
+
+
+def test_more_pairs_of_cases_and_events_than_fit_are_refused(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metamedica.data.declared.events._MOST_PAIRS", 8)
+    assert _values(declare(f"{HEAD}{TABLE}      z: {{codes: Na, how: count}}\n", FILES), "z") == [4, 0, 0]
+    with pytest.raises(
+        InputError, match=r"e\.csv would be compared with the cases in 9 pairs and 8 are the most; name fewer"
+    ):
+        declare(f"{HEAD}{TABLE}      z: {{how: count}}\n", FILES)

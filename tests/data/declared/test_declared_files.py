@@ -60,7 +60,7 @@ def _written(folder: Path, text: str) -> Path:
         (f"{BASE}index: {{codes: A}}\n", "got index with codes; they are for source: meds"),
         (
             "name: a\nsource: meds\nlabel: {column: y}\n",
-            "got source: meds; give index with codes, and neither table nor",
+            "got source: meds and no index with codes; say which event",
         ),
         ("name: a\nlabel: {column: y}\n", "got no table; name the file with a row a case under the key table"),
         (f"{BASE}drop: [x]\n", "got drop, .*; drop goes with other_columns: keep"),

@@ -41,7 +41,6 @@ events:
       age: {codes: BIRTH, how: years_since}
       death: {codes: DEATH, how: time, future: any}
 label: {column: death, within: {span: {days: 30}, until: record_end}, absent: drop}
-group: subject_id
 time: index_time
 """
 
@@ -97,6 +96,7 @@ def test_the_split_of_subjects_is_a_column_to_choose_by(declare: Declare, data: 
     pq.write_table(split, data / "metadata" / "subject_splits.parquet")
     found = declare(f"{SPEC}exclude: [{{column: split, not_in: [train], because: of the other side}}]\n")
     assert found.frame["group"].tolist() == ["1"]
+    assert declare(f"{SPEC}other_columns: keep\n").columns == ("sodium", "sex", "entry", "age")
     pq.write_table(pa.table({"subject_id": [1, 1], "split": ["a", "b"]}), data / "metadata" / "subject_splits.parquet")
     with pytest.raises(InputError, match=r"subject_splits\.parquet gives subject 1 two sides of the split; give one"):
         declare(SPEC)

@@ -243,6 +243,12 @@ def test_small_tasks_tasks_of_one_class_and_cases_without_a_task_are_counted(dec
         declare(text.replace("cases: 3", "cases: 4"), {"a.csv": rows})
 
 
+def test_a_multiclass_task_is_small_by_the_classes_that_it_has(declare: Declare) -> None:
+    rows = "site,x,y\nn,1,a\nn,2,a\nn,3,b\nn,4,b\ns,5,a\ns,6,a\ns,7,c\nw,8,a\nw,9,a\n"
+    text = "columns: [x]\nkind: multiclass\ntask: site\nlabel: {column: y}\nsmallest: {per_class: 2}\n"
+    assert _column(declare(text, {"a.csv": rows}), "x") == [1, 2, 3, 4]
+
+
 def test_repeated_rows_are_kept_or_dropped_as_declared(declare: Declare) -> None:
     rows = "x,z,y\n1,a,0\n1,b,0\n1,a,0\n1,a,1\n"
     text = "columns: [x, z]\nlabel: {column: y, positive: 1}\n"

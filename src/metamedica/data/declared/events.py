@@ -13,6 +13,7 @@ from metamedica.data.measurements import Source
 from metamedica.errors import InputError
 
 _YEAR = pd.Timedelta(days=365.25)
+_MOST_PAIRS = 50_000_000
 _VALUED = {"last", "first", "min", "max", "mean"}
 _ORDERED = {"last", "first", "code", "time", "years_since"}
 
@@ -60,7 +61,7 @@ def add_columns(cases: Source, spec: Events, events: Source, *, where: str) -> S
         where: what the messages call the declaration.
 
     Raises:
-        InputError: a column is there already, or a value is no number where one is needed.
+        InputError: a column is there already, a value is no number where one is needed, or there are too many events.
     """
     check_columns(cases.frame, [spec.keys[0]], of=cases.name)
     case_keys = pd.DataFrame({"key": keys(cases.frame[spec.keys[0]]), "case": np.arange(len(cases.frame))})
@@ -103,6 +104,11 @@ def _column(take: Take, events: Source, case_keys: pd.DataFrame) -> Any:
             frame = frame.assign(value=numbers(Source(frame, events.name), "value"))
         else:
             frame = frame.assign(value=typed(Source(frame, events.name), "value", kind=take.schema_.get("type")))
+    pairs = int(case_keys["key"].map(frame["key"].value_counts()).sum())
+    if pairs > _MOST_PAIRS:
+        raise InputError(
+            f"{events.name} would be compared with the cases in {pairs:,} pairs and {_MOST_PAIRS:,} are the most; name fewer codes"
+        )
     joined = case_keys.merge(frame.dropna(subset=["key"]), on="key")
     joined = joined[_in_window(joined, take)].sort_values("time", kind="stable", na_position="first")
     return _answer(take, joined.groupby("case", sort=False), joined, len(case_keys))

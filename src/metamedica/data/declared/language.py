@@ -241,6 +241,8 @@ class Index(Part):
     @model_validator(mode="after")
     def _check(self) -> "Index":
         self._one_of("time", "codes")
+        if self.time is not None and "which" in self.model_fields_set:
+            raise ValueError("got which beside time; it chooses among events of codes")
         return self
 
 
@@ -304,14 +306,10 @@ class Declaration(Part):
         self._one_of("label", "labels")
         if self.source == "table" and self.table is None:
             raise ValueError("got no table; name the file with a row a case under the key table")
-        if self.source == "meds" and (self.table or self.joins or self.index is None or self.index.codes is None):
-            raise ValueError("got source: meds; give index with codes, and neither table nor joins")
-        for each in self.events:
-            named = (each.table, each.on, each.time, each.code, each.value)
-            if (self.source == "meds" and any(named)) or (self.source == "table" and not (each.table and each.on)):
-                raise ValueError(
-                    "got events; give them table and on where source is table, and only take where it is meds"
-                )
+        if self.source == "meds":
+            self._check_meds()
+        elif not all(each.table and each.on for each in self.events):
+            raise ValueError("got events without table or on; name the file and its key")
         if self.source == "table" and self.index is not None and self.index.codes is not None:
             raise ValueError("got index with codes; they are for source: meds, so give index a time")
         if self.drop and self.other_columns == "drop":
@@ -327,6 +325,21 @@ class Declaration(Part):
         ):
             raise ValueError(f"got a rule that gives two classes for kind: {self.kind}; name the label's column only")
         return self
+
+    def _check_meds(self) -> None:
+        if self.index is None or self.index.codes is None:
+            raise ValueError("got source: meds and no index with codes; say which event makes a case")
+        of_tables = ("table", "case", "missing", "joins", "time_format")
+        of_files = ("table", "on", "time", "code", "value", "where", "missing")
+        given = [key for key in of_tables if getattr(self, key)]
+        given += [f"events.{key}" for key in of_files for each in self.events if getattr(each, key)]
+        if given:
+            raise ValueError(f"got source: meds and {given[0]}, which MEDS data say themselves; leave it out")
+
+    @property
+    def patient(self) -> str | None:
+        """The column of patients: the group, or in MEDS data the subject."""
+        return "subject_id" if self.group is None and self.source == "meds" else self.group
 
     def _needs_index(self) -> bool:
         takes = [take for each in self.events for take in each.take.values()]

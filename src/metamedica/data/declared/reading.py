@@ -38,7 +38,7 @@ class Declared:
         unit: of regression labels.
         schema: column -> what is declared of it: type, unit, range, levels, whether it is sensitive.
         origin: the cohort of patients; declarations with one origin may share patients.
-        left_out: what was left out -> how many cases, or tasks where it says so.
+        left_out: what was left out -> how many: cases, unless the words name tasks, subjects or events.
     """
 
     name: str
@@ -133,7 +133,7 @@ class _Reading:
             again = frame.duplicated([*columns, "label", *({"task"} & {*frame})])
             self.left_out["rows that repeat another one"] = int(again.sum())
             frame = frame[~again]
-        if spec.group is not None and "task" in frame:
+        if spec.patient is not None and "task" in frame:
             frame = self._groups_in_one_task(frame)
         frame = self._large_enough(frame)
         if spec.kind == "binary":
@@ -240,8 +240,9 @@ class _Reading:
         future = {name for name, take in takes.items() if take.future is not None}
         leaks = {name: "is what the label is made of" for label in spec.every_label.values() for name in label.columns}
         leaks |= dict.fromkeys(future, "lies after the index time")
-        leaks |= dict.fromkeys(({"record_end"} if spec.source == "meds" else set()), "lies after the index time")
-        for name in (*spec.case, *((spec.group,) if spec.group else ())):
+        if spec.source == "meds":
+            leaks |= {"record_end": "lies after the index time", "split": "is the side of a split"}
+        for name in (*spec.case, *((spec.patient,) if spec.patient else ())):
             leaks.setdefault(name, "names the case or the patient")
         check_columns(self.cases.frame, spec.drop, of=self.cases.name)
         columns = dict(spec.columns)
@@ -266,7 +267,7 @@ class _Reading:
                     f"{spec.name} has {source!r} among the columns, which {leaks[source]} (a leak); take it out"
                 )
         for name, take in takes.items():
-            if name not in leaks and name not in columns:
+            if name not in leaks and name not in columns and name not in spec.drop:
                 columns[name] = Column(schema=take.schema_)
         if not columns:
             raise InputError(f"{spec.name} leaves the cases no column; name some under columns")
@@ -285,15 +286,15 @@ class _Reading:
             made[name] = typed(source, name, kind=column.schema_.get("type"))
         made["case"] = _key(cases.frame, spec.case) if spec.case else self._own_keys()
         usable = np.ones(len(cases.frame), dtype=bool)
-        for role, named in (("task", spec.task), ("group", spec.group)):
+        for role, named in (("task", spec.task), ("group", spec.patient)):
             if named is not None:
                 check_columns(cases.frame, [named], of=cases.name)
                 made[role] = keys(cases.frame[named])
         if spec.task is not None:
             usable = ~empty(made["task"])
             self.left_out["without a task"] = int((~usable).sum())
-        if spec.group is not None:
-            self._check_groups(usable)
+        if spec.patient is not None:
+            self._check_groups(spec.patient, usable)
         if spec.time is not None:
             made["time"] = self._order(spec.time)
         base = pd.DataFrame(made, index=cases.frame.index)
@@ -309,12 +310,11 @@ class _Reading:
             return frame["subject_id"] + " " + frame["index_time"].astype(str)
         return pd.Series([str(row) for row in frame.index], index=frame.index, dtype=object)
 
-    def _check_groups(self, usable: Mask) -> None:
-        assert self.spec.group is not None
-        lacking = np.flatnonzero(empty(self.cases.frame[self.spec.group]) & usable)
+    def _check_groups(self, column: str, usable: Mask) -> None:
+        lacking = np.flatnonzero(empty(self.cases.frame[column]) & usable)
         if len(lacking):
             raise InputError(
-                f"{self.cases.name}, {self.cases.row(lacking[0])} has no {self.spec.group!r} ({len(lacking):,} such cases), so "
+                f"{self.cases.name}, {self.cases.row(lacking[0])} has no {column!r} ({len(lacking):,} such cases), so "
                 f"that a patient could stand on both sides; fill it, or leave the rows out by exclude"
             )
 
@@ -349,7 +349,7 @@ class _Reading:
         if self.spec.group_in_several_tasks == "refuse" and elsewhere.any():
             row = frame.iloc[int(np.flatnonzero(elsewhere)[0])]
             raise InputError(
-                f"{self.spec.name}: {self.spec.group} {row['group']!r} is in the tasks {own[row['group']]!r} and {row['task']!r} "
+                f"{self.spec.name}: {self.spec.patient} {row['group']!r} is in the tasks {own[row['group']]!r} and {row['task']!r} "
                 f"({elsewhere.sum():,} such cases), so that a split by task shares patients; declare group_in_several_tasks: first "
                 f"or keep"
             )
@@ -363,10 +363,9 @@ class _Reading:
         sizes = tasks.value_counts()
         few = set(sizes.index[sizes < least.cases])
         if least.per_class:
-            counts = pd.crosstab(tasks, frame["label"])
-            classes = 2 if self.spec.kind == "binary" else counts.shape[1]
-            poor = (counts < least.per_class).any(axis=1) | (counts.shape[1] < classes)
-            few |= set(counts.index[poor])
+            counts = frame.groupby([tasks.to_numpy(), frame["label"].to_numpy()]).size()
+            classes = counts.groupby(level=0).agg(["size", "min"])
+            few |= set(classes.index[(classes["size"] < 2) | (classes["min"] < least.per_class)])
         small = tasks.isin(few).to_numpy(dtype=bool)
         what = f"fewer than {least.cases} cases or {least.per_class} of a class"
         self.left_out[f"tasks with {what}"] = len(few)
