@@ -4,7 +4,7 @@ from metamedica.data.catalogue._declared import DeclaredSet
 
 NAME = "diabetes130"
 SOURCE = "https://archive.ics.uci.edu/dataset/296"
-LICENCE = "CC BY 4.0 (UCI)"
+LICENCE = "CC BY 4.0 (as UCI lists it)"
 ATTRIBUTION = (
     "Contains the data of Strack et al. 2014 (BioMed Research International, article 781670), 130 US "
     "hospitals, 1999 to 2008."
