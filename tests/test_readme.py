@@ -34,7 +34,7 @@ def test_both_languages_show_the_same_figures() -> None:
 
 def test_both_languages_name_the_same_public_collections_with_the_licence_that_the_catalogue_gives() -> None:
     english, chinese = (
-        re.findall(r"^\| `([a-z0-9]+)` \| ([^|]+) \|$", text, flags=re.M) for text in (ENGLISH, CHINESE)
+        re.findall(r"^\| `([a-z0-9_]+)` \| ([^|]+) \|$", text, flags=re.M) for text in (ENGLISH, CHINESE)
     )
     assert english == chinese
     assert ("sider", catalogue.entry("sider").licence) in english

@@ -34,7 +34,7 @@ def test_every_collection_says_where_it_comes_from_and_what_its_licence_asks(nam
 
 def test_an_unknown_collection_gives_the_choices() -> None:
     with pytest.raises(
-        InputError, match="there is no public collection 'zinc'; choose one of: chembl691, davis, freewilson"
+        InputError, match="there is no public collection 'zinc'; choose one of: chembl691, davis, diabetes130"
     ):
         catalogue.load("zinc")
 
@@ -72,7 +72,7 @@ def test_chembl691_has_the_known_number_of_targets_molecules_and_values() -> Non
 def test_without_the_mirror_a_collection_says_what_to_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("METAMEDICA_DATA", raising=False)
     with pytest.raises(
-        InputError, match=rf"^{name} is read .*_DATA is not set; .* holds molecules/{name}/.* \(from http"
+        InputError, match=rf"^{name} is read .*_DATA is not set; .* holds (molecules/{name}|clinical)/.* \(from http"
     ):
         catalogue.load(name)
 
