@@ -1,12 +1,13 @@
 """The cases of all earlier tasks in one pool, and models of the pool that have not seen the task they are judged on."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from torch.nn.utils.rnn import pad_sequence
 
 from metamedica.errors import TaskError
 from metamedica.functional.common_mean import some_cases
@@ -52,7 +53,8 @@ class Score(Protocol):
         """Return the score of each case."""
 
 
-FitScore = Callable[[Pool, Bool[Tensor, " n"]], Score]
+AnyScore = TypeVar("AnyScore", bound=Score)
+FitScore = Callable[[Pool, Bool[Tensor, " n"]], AnyScore]
 """Called as `fit(pool, rows)`: a model of these rows of the pool."""
 
 
@@ -90,7 +92,7 @@ def _pool(parts: list[tuple[Tensor, Tensor]], kind: TaskKind) -> Pool:
     return Pool(flat, targets, task, fold, kind)
 
 
-def held_out_models(pool: Pool, fits: Sequence[FitScore]) -> list[list[Score]]:
+def held_out_models(pool: Pool, fits: Sequence[FitScore[AnyScore]]) -> list[list[AnyScore]]:
     """Return, for each fold, a model of every sort that has not seen the fold."""
     return [[fit(pool, pool.fold != fold) for fit in fits] for fold in range(pool.n_folds)]
 
@@ -102,6 +104,16 @@ def held_out_scores(pool: Pool, models: Sequence[Sequence[Score]]) -> Float[Tens
         rows = pool.fold == fold
         scores[rows] = torch.stack([model(pool.flat[rows]) for model in each], dim=-1)
     return scores
+
+
+def by_task(
+    pool: Pool, values: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "tasks most"], Float[Tensor, "tasks most"], Float[Tensor, "tasks most"]]:
+    """Return values, targets, and 1 where there is a case, a row a task, padded with 0 to the longest."""
+    parts = [pool.rows_of(task) for task in range(pool.n_tasks)]
+    columns = (values, pool.targets, torch.ones_like(values))
+    padded = [pad_sequence([column[rows] for rows in parts], batch_first=True) for column in columns]
+    return padded[0], padded[1], padded[2]
 
 
 def mean_over_tasks(pool: Pool, values: Float[Tensor, "n *rest"]) -> Float[Tensor, "*rest"]:
