@@ -62,6 +62,17 @@ def pooled_posterior(pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> 
     return LinearPrior(torch.cat([score.weight, score.intercept[None]]), factor)
 
 
+class Hold(NamedTuple):
+    """How a task's model is held to its prior."""
+
+    share: float = 1.0
+    """Factor of the prior's covariance."""
+    weight: float = 1.0
+    """How many cases a case of the support counts for."""
+    spread: float = 1.0
+    """Factor of the posterior variance of a score in the law: 1 for its average over the posterior, 0 for the mode's."""
+
+
 class FittedPrior(NamedTuple):
     """What `fit_linear_prior` finds.
 
@@ -100,9 +111,7 @@ def best_rehearsed(
     pool: Pool,
     held_out: Sequence[LinearPrior],
     noise: Float[Tensor, ""],
-    settings: Sequence[tuple[float, float]],
-    *,
-    plug_in: bool = False,
+    settings: Sequence[Hold],
 ) -> int:
     """Return the setting with the best query likelihood where earlier tasks are played as new ones; of equals the first.
 
@@ -110,19 +119,17 @@ def best_rehearsed(
         pool: of one kind.
         held_out: the prior that has not seen a fold, for each fold.
         noise: of a target about its score.
-        settings: pairs (factor of the prior's covariance, weight of a case).
-        plug_in: whether the law is that of the mode and not averaged over the posterior.
+        settings: those tried.
     """
     total = torch.zeros(len(settings), dtype=torch.float64)
     for play in rehearsals(pool):
         known, asked = pool.flat[play.support], pool.flat[play.query]
         targets, wanted = pool.targets[play.support], pool.targets[play.query]
-        for at, (share, weight) in enumerate(settings):
-            prior = held_out[play.fold].narrowed(share)
-            each = torch.full_like(targets, weight)
+        for at, hold in enumerate(settings):
+            prior = held_out[play.fold].narrowed(hold.share)
+            each = torch.full_like(targets, hold.weight)
             found = task_posterior(prior.design(known), prior.offset(known), targets, each, kind=pool.kind, noise=noise)
             mean, variance = posterior_scores(found, prior.design(asked), prior.offset(asked))
-            variance = torch.zeros_like(variance) if plug_in else variance
-            cells = (mean[:, None], variance[:, None], found.noise[:, None])
+            cells = (mean[:, None], hold.spread * variance[:, None], found.noise[:, None])
             total[at] += cell_scores(*cells, wanted, torch.ones_like(wanted), kind=pool.kind).mean()
     return int((total >= total.max() - 1e-9).to(torch.int8).argmax())

@@ -24,6 +24,8 @@ class Pool(NamedTuple):
     """All cases of the earlier tasks of one kind, in double precision, in an order that is the same whatever the order of the tasks."""
 
     flat: Float[Tensor, "n flat"]
+    vectors: Float[Tensor, "n dim"]
+    """What `raw.similarity` compares."""
     targets: Float[Tensor, " n"]
     """0 / 1 for classes."""
     task: Int64[Tensor, " n"]
@@ -72,24 +74,34 @@ def pools(
     Raises:
         TaskError: no task of these kinds.
     """
-    found: dict[TaskKind, list[tuple[Tensor, Tensor]]] = {}
+    found: dict[TaskKind, list[_Part]] = {}
     for task in tasks:
         if task.kind in kinds:
             some = some_cases(task, most_cases)
-            each = raw.flat(some.features)[0].detach().double().cpu(), some.targets[0].double().cpu()
-            found.setdefault(task.kind, []).append(each)
+            flat, vectors = (describe(some.features)[0].detach().double().cpu() for describe in (raw.flat, raw))
+            found.setdefault(task.kind, []).append(_Part(flat, vectors, some.targets[0].double().cpu()))
     if not found:
         raise TaskError(f"no task is of kind {' or '.join(kinds)}; choose another learner")
     return {kind: _pool(parts, kind) for kind, parts in found.items()}
 
 
-def _pool(parts: list[tuple[Tensor, Tensor]], kind: TaskKind) -> Pool:
-    ordered = sorted(parts, key=lambda part: (len(part[1]), part[1].numpy().tobytes(), part[0].numpy().tobytes()))
-    sizes = torch.tensor([len(targets) for _, targets in ordered])
+class _Part(NamedTuple):
+    flat: Tensor
+    vectors: Tensor
+    targets: Tensor
+
+    def key(self) -> tuple[int, bytes, bytes]:
+        """Return what orders tasks by their content."""
+        return len(self.targets), self.targets.numpy().tobytes(), self.flat.numpy().tobytes()
+
+
+def _pool(parts: list[_Part], kind: TaskKind) -> Pool:
+    ordered = sorted(parts, key=_Part.key)
+    sizes = torch.tensor([len(part.targets) for part in ordered])
     task = torch.arange(len(ordered)).repeat_interleave(sizes)
     fold = task % MOST_FOLDS if len(ordered) > 1 else torch.arange(len(task)) % CASE_FOLDS
-    flat, targets = (torch.cat([part[side] for part in ordered]) for side in (0, 1))
-    return Pool(flat, targets, task, fold, kind)
+    flat, vectors, targets = (torch.cat(column) for column in zip(*ordered, strict=True))
+    return Pool(flat, vectors, targets, task, fold, kind)
 
 
 def held_out_models(pool: Pool, fits: Sequence[FitScore[AnyScore]]) -> list[list[AnyScore]]:

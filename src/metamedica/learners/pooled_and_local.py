@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metamedica.functional.fitted import Fitted, FittedKinds
-from metamedica.functional.linear_prior import LinearPrior, best_rehearsed, fit_linear_prior
+from metamedica.functional.linear_prior import Hold, LinearPrior, best_rehearsed, fit_linear_prior
 from metamedica.functional.pooled_models import SIGNALS
 from metamedica.functional.pooling import pools
 from metamedica.functional.task_posterior import (
@@ -108,6 +108,8 @@ class PooledAndLocal(Learner[PooledAndLocalState], ClosedForm):
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
             fitted = fit_linear_prior(pool, signals=self.signals)
-            best = best_rehearsed(pool, fitted.held_out, fitted.noise, [(1.0, weight) for weight in self.case_weights])
+            best = best_rehearsed(
+                pool, fitted.held_out, fitted.noise, [Hold(weight=weight) for weight in self.case_weights]
+            )
             found = {**fitted.prior._asdict(), "noise": fitted.noise}
             self.taught.of(kind).keep(found | {"case_weight": torch.tensor(self.case_weights[best])})
