@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.functional.classes import membership, smoothed
+from metamedica.functional.trees import GrownTree, TreeArrays, tree_arrays, walk
 from metamedica.types import CaseBatch, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
 _PRIOR_CASES = 2.0
@@ -22,13 +23,9 @@ _ROUNDING = 256
 
 @dataclass(frozen=True)
 class Forest:
-    """Each task's trees as arrays, padded to the most nodes; a leaf is its own child, so that walking on stays there."""
+    """Each task's trees, and what its support says beside them."""
 
-    feature: Int[Tensor, "tasks trees nodes"]
-    threshold: Float[Tensor, "tasks trees nodes"]
-    left: Int[Tensor, "tasks trees nodes"]
-    right: Int[Tensor, "tasks trees nodes"]
-    value: Float[Tensor, "tasks trees nodes outputs"]
+    trees: TreeArrays
     depth: int
     residual: Float[Tensor, " tasks"]
     """Variance that the spread between trees does not explain (regression; 0 for classes)."""
@@ -72,35 +69,10 @@ def unexplained_variance(forest: Any, cases: NDArray[np.float32], targets: NDArr
     return float(max((_PRIOR_CASES + excess.sum()) / (_PRIOR_CASES + len(excess)), _LEAST_VARIANCE))
 
 
-def _arrays(forest: Any, nodes: int) -> list[Tensor]:
-    """Return feature, threshold, left, right `[trees, nodes]` and value `[trees, nodes, outputs]` of a fitted forest."""
-    found = []
-    for tree in (tree.tree_ for tree in forest.estimators_):
-        itself, leaf = np.arange(tree.node_count), tree.children_left < 0
-        left = np.where(leaf, itself, tree.children_left)
-        right = np.where(leaf, itself, tree.children_right)
-        columns = (
-            np.where(leaf, 0, tree.feature),
-            tree.threshold,
-            left,
-            right,
-            tree.value.reshape(tree.node_count, -1),
-        )
-        padding = nodes - tree.node_count
-        found.append([np.pad(column, ((0, padding), (0, 0))[: column.ndim]) for column in columns])
-    return [torch.from_numpy(np.stack(column)) for column in zip(*found, strict=True)]
-
-
-def _walk(forest: "Forest", task: int, flat: Float[Tensor, "m flat"]) -> Float[Tensor, "trees m outputs"]:
-    """Return the value of the leaf that each case of one task falls into; features are compared as float32, as the trees were grown."""
-    compared = flat.to(torch.float32).to(torch.float64)
-    row = torch.arange(len(flat), device=flat.device)
-    node = torch.zeros((forest.feature.shape[1], len(flat)), dtype=torch.int64, device=flat.device)
-    for _ in range(forest.depth):
-        value = compared[row, forest.feature[task].gather(1, node)]
-        goes_left = value <= forest.threshold[task].gather(1, node)
-        node = torch.where(goes_left, forest.left[task].gather(1, node), forest.right[task].gather(1, node))
-    return forest.value[task].gather(1, node[..., None].expand(-1, -1, forest.value.shape[-1]))
+def _grown(tree: Any) -> GrownTree:
+    value = tree.value.reshape(tree.node_count, -1)
+    leaf = tree.children_left < 0
+    return GrownTree(tree.feature, tree.threshold, tree.children_left, tree.children_right, value, leaf)
 
 
 class RandomForest(Learner[Forest]):
@@ -142,18 +114,25 @@ class RandomForest(Learner[Forest]):
             forest = RandomForestRegressor(self.trees, max_features=features, random_state=seed, n_jobs=1)
             forests.append(forest.fit(cases, wanted[:, 0] if regression else wanted))
             residuals.append(unexplained_variance(forest, cases, wanted[:, 0]) if regression else 0.0)
-        trees = [tree.tree_ for forest in forests for tree in forest.estimators_]
-        stacked = zip(*(_arrays(forest, max(tree.node_count for tree in trees)) for forest in forests), strict=True)
-        feature, threshold, left, right, value = (torch.stack(arrays).to(flat.device) for arrays in stacked)
-        depth = max(tree.max_depth for tree in trees)
+        trees = [[tree.tree_ for tree in forest.estimators_] for forest in forests]
+        nodes = max(tree.node_count for forest in trees for tree in forest)
+        arrays = zip(*(tree_arrays([_grown(tree) for tree in forest], nodes) for forest in trees), strict=True)
+        stacked = TreeArrays(*(torch.stack(each).to(flat.device) for each in arrays))
+        stacked = stacked._replace(value=stacked.value.to(flat.dtype))
+        depth = max(tree.max_depth for forest in trees for tree in forest)
         residual = flat.new_tensor(residuals)
         counts = support.counts()[:, None].to(flat.dtype) if regression else goals.sum(1)
-        return Forest(feature, threshold, left, right, value.to(flat.dtype), depth, residual, counts, regression)
+        return Forest(stacked, depth, residual, counts, regression)
 
     def predict(self, state: Forest, query: CaseBatch) -> Law:
         """Return the law of each query case."""
         flat = self.raw.flat(query.features)
-        each = torch.stack([_walk(state, task, flat[task]) for task in range(len(flat))])
+        each = torch.stack(
+            [
+                walk(TreeArrays(*(part[task] for part in state.trees)), flat[task], state.depth)
+                for task in range(len(flat))
+            ]
+        )
         mean = each.mean(1)
         if not state.regression:
             return Categorical(probs=smoothed(mean, state.counts), validate_args=False)

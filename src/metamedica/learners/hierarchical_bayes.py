@@ -1,0 +1,221 @@
+"""Empirical Bayes over tasks: a new task's level, slope on the common score and own effects, with a prior that the earlier tasks teach."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metamedica.functional.fitted import Fitted, FittedKinds
+from metamedica.functional.gaussian_process import fit_cell_prior
+from metamedica.functional.hierarchy import (
+    Columns,
+    Described,
+    cell_offset,
+    cell_prior,
+    fit_hierarchy,
+    span,
+    start_cells,
+)
+from metamedica.functional.pooled_models import Growth
+from metamedica.functional.pooling import pools
+from metamedica.functional.stacked_score import STACK_START, fit_stack, stack_buffers, stack_of
+from metamedica.functional.task_posterior import (
+    TaskPosterior,
+    averaged_law,
+    cell_scores,
+    posterior_scores,
+    task_posterior,
+)
+from metamedica.types import (
+    CaseBatch,
+    ClosedForm,
+    EpisodeBatch,
+    Features,
+    LabelledBatch,
+    Law,
+    Learner,
+    OneOf,
+    Paper,
+    Ranges,
+    RawEncoder,
+    TaskKind,
+)
+
+OWN_BLOCK = "own"
+"""Name of the optional block of columns that only this task has: `[tasks, cases, p]`, standardised, 0 where missing."""
+START_EFFECT = 0.3
+"""Standard deviation of the effect of such a column before earlier tasks have shown what a column usually does."""
+
+
+class Bases(NamedTuple):
+    """The directions that each task's support tells of."""
+
+    shared: Float[Tensor, "tasks flat p"]
+    own: Float[Tensor, "tasks own q"] | None
+    """None where the support has no block `own`."""
+
+
+@dataclass(frozen=True)
+class HierarchicalState:
+    """Per task: the posterior in every cell, the weight of each cell, and the directions that the support has told of."""
+
+    kind: TaskKind
+    posterior: TaskPosterior
+    log_weight: Float[Tensor, "tasks cells"]
+    bases: Bases
+
+
+class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
+    """The score (log-odds, or mean) of task t is a_t + b_t m(x) + w_t . x; its parameters are normal with a prior learned from earlier tasks.
+
+    m is common to all tasks: linear models of several penalties and boosted trees, weighted by what they say of tasks that they have not seen
+    (`functional/stacked_score`). How far a task's level a, slope b and effects w differ from the usual is learned from the earlier tasks'
+    marginal likelihood in many settings at once (`functional/hierarchy`): from a task that is like all others, through one that
+    is recalibrated, to one that has nothing in common with them. `adapt` weighs the settings by the support's marginal likelihood and
+    `predict` averages over them and over the posterior, so that few labels, or labels of one class, leave an answer
+    unsure. `fit_prior` weighs the settings anew by the query likelihood of meta-valid tasks; without any the earlier tasks' stands.
+
+    A block `own` in the features holds columns that only this task has: their effects have a normal prior of the size that known
+    columns' effects have. Where it is absent, nothing changes.
+
+    Deviates: Efron and Morris know each task's sampling variance; here it is Laplace's for classes and integrated out for regression, and
+    the prior's variances are averaged over a grid instead of estimated.
+
+    Args:
+        raw: its `flat` features are the inputs.
+        signals: prior variances of the pooled linear models' score of a usual case.
+        trees: boosted trees in the common score.
+        leaves: of each tree.
+        most_cases: a task with more is cut down to so many.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        "Data analysis using Stein's estimator and its generalizations", "Efron and Morris", 1975, "doi:10.1080/01621459.1975.10479864"
+    )  # fmt: skip
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    ranges: ClassVar[Ranges] = {
+        "signals": None,
+        "trees": OneOf((40, 80, 150)),
+        "leaves": OneOf((4, 6, 12)),
+        "most_cases": None,
+    }
+
+    def __init__(
+        self,
+        raw: RawEncoder,
+        *,
+        signals: tuple[float, ...] = (0.4, 2.0, 20.0),
+        trees: int = 80,
+        leaves: int = 6,
+        most_cases: int = 2000,
+    ) -> None:
+        super().__init__()
+        self.raw = raw
+        self.signals = tuple(signals)
+        self.growth = Growth(trees, leaves)
+        self.most_cases = most_cases
+        cells = start_cells()
+        start = {
+            "spread": cells.spread,
+            "centre": cells.centre,
+            "log_weight": cell_prior(cells),
+            "score_centre": torch.zeros(()),
+            "size": torch.ones(()),
+            "flat_centre": torch.zeros(0),
+            "noise": torch.ones(()),
+            "effect": torch.tensor(START_EFFECT),
+        }
+        single = {name: value.to(torch.get_default_dtype()) for name, value in start.items()}
+        self.taught = FittedKinds(self.kinds, STACK_START | single)
+
+    def adapt(self, support: LabelledBatch) -> HierarchicalState:
+        """Return the posterior of each task in every cell. A support of one class, or of one case, is answered with doubt."""
+        self.check_kind(support.kind)
+        taught = self.taught.of(support.kind)
+
+        def real(block: Tensor) -> Tensor:
+            return block.masked_fill(~support.mask[..., None], 0)
+
+        own = support.features.get(OWN_BLOCK)
+        columns = self._columns(self.raw.flat(support.features), taught)
+        bases = Bases(span(real(columns)), None if own is None else span(real(own)))
+        described = self._described(support.features, bases, taught)
+        offset = cell_offset(described.score, taught["centre"])
+        posterior = task_posterior(
+            described.design(taught["spread"]),
+            offset,
+            support.targets.to(offset.dtype)[:, None].expand_as(offset),
+            support.mask.to(offset.dtype)[:, None].expand_as(offset),
+            kind=support.kind,
+            noise=taught["noise"],
+        )
+        log_weight = torch.log_softmax(taught["log_weight"] + posterior.log_evidence, dim=-1)
+        return HierarchicalState(support.kind, posterior, log_weight, bases)
+
+    def _columns(self, flat: Float[Tensor, "tasks n flat"], taught: Fitted) -> Float[Tensor, "tasks n flat"]:
+        """Return centred columns of usual length 1; as they are before anything was learned."""
+        return (flat - taught["flat_centre"]) / taught["size"] if len(taught["flat_centre"]) else flat
+
+    def _described(self, features: Features, bases: Bases, taught: Fitted) -> Described:
+        flat = self.raw.flat(features)
+        score = stack_of(taught)(flat) - taught["score_centre"]
+        shared = Columns.of(self._columns(flat, taught), bases.shared)
+        if bases.own is None:
+            return Described(score, shared, None)
+        # A query without the block has these columns missing, which is 0.
+        own = features.get(OWN_BLOCK, flat.new_zeros(*flat.shape[:-1], bases.own.shape[-2]))
+        return Described(score, shared, Columns.of(taught["effect"] * own, bases.own))
+
+    def _in_cells(
+        self, state: HierarchicalState, query: CaseBatch
+    ) -> tuple[Float[Tensor, "tasks cells m"], Float[Tensor, "tasks cells m"]]:
+        """Return mean and variance of each query score in every cell; one cell at a time, as a query may be long."""
+        taught = self.taught.of(state.kind)
+        described = self._described(query.features, state.bases, taught)
+        offset, means, variances = cell_offset(described.score, taught["centre"]), [], []
+        for cell, spread in enumerate(taught["spread"][:, None]):
+            posterior = TaskPosterior(*(part[:, cell] for part in state.posterior))
+            mean, variance = posterior_scores(posterior, described.design(spread)[:, 0], offset[:, cell])
+            means.append(mean)
+            variances.append(variance + described.unseen(spread)[:, 0])
+        return torch.stack(means, dim=1), torch.stack(variances, dim=1)
+
+    def predict(self, state: HierarchicalState, query: CaseBatch) -> Law:
+        """Return the law of each query case, averaged over cells and over the posterior in each."""
+        mean, variance = self._in_cells(state, query)
+        return averaged_law(mean, variance, state.posterior.noise, state.log_weight, kind=state.kind)
+
+    def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
+        """Fit the common score and the prior of a new task's parameters, for each kind that there are tasks of.
+
+        Raises:
+            TaskError: no task of a kind that the learner allows.
+        """
+        for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
+            stack = fit_stack(pool, signals=self.signals, growth=self.growth)
+            prior = fit_hierarchy(pool, stack.held_out)
+            own = prior.noise.sqrt() if kind == "regression" else torch.ones(())
+            taught = self.taught.of(kind)
+            taught.keep(stack_buffers(stack.score) | prior._asdict() | {"effect": stack.effect / own})
+
+    def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
+        """Weigh the cells of each kind anew, by the query likelihood; the fewer tasks, the nearer to what the earlier tasks say."""
+        for kind in sorted(self.kinds):
+            batches = [batch for batch in episodes if batch.support.kind == kind]
+            if not batches:
+                continue
+            taught = self.taught.of(kind)
+            start, evidence, scores = taught["log_weight"], [], []
+            with torch.no_grad():
+                for batch in batches:
+                    state, query = self.adapt(batch.support), batch.query
+                    mean, variance = self._in_cells(state, query.cases)
+                    noise, weight = state.posterior.noise, query.mask.to(mean.dtype)
+                    scores.append(cell_scores(mean, variance, noise, query.targets.to(mean.dtype), weight, kind=kind))
+                    evidence.append(state.posterior.log_evidence)
+            n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in batches])))
+            fitted = fit_cell_prior(torch.cat(evidence), torch.cat(scores), start, strength=1 / n_tasks)
+            taught.keep({"log_weight": fitted})
