@@ -4,17 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from metamedica.data.collection import TaskCollection
 from metamedica.data.episodes import EpisodePlan, fixed_episodes
-from metamedica.predictors.guard import SCEPTICAL, Guard, Observed, fitted_gate
+from metamedica.predictors.guard import Guard, Observed, fitted_gate
 from metamedica.predictors.model import FittedModel
 from metamedica.types import Progress, TaskKind
 
 FEWEST_TASKS = 3
-"""Meta-valid tasks that a gate is fitted on; with fewer it stays sceptical."""
+"""Meta-valid tasks that a gate is fitted on; with fewer it stays as it starts."""
 FOLDS = 5
 _DRAWS = 4
 _EPISODES = 40
@@ -31,7 +30,7 @@ def gates_on_valid(
     seed: int,
     progress: Progress | None,
 ) -> dict[TaskKind, Tensor]:
-    """Return the gate of every kind of task that the model may meet, fitted on meta-valid tasks; sceptical where they are too few or of another kind.
+    """Return the gate of every kind of task that the model may meet, fitted on meta-valid tasks where they are enough and of its kind.
 
     Args:
         model: that has not been fitted on them.
@@ -41,7 +40,7 @@ def gates_on_valid(
         seed: of the draws.
         progress: called once a batch of episodes.
     """
-    gates = sceptical(model)
+    gates = starting(model)
     if len(valid) < FEWEST_TASKS:
         return gates
     for kind in _met(model, tasks, valid):
@@ -74,7 +73,7 @@ def gates_by_leaving_out(
         seed: of folds and draws.
         progress: called once a batch of episodes.
     """
-    gates = sceptical(whole)
+    gates = starting(whole)
     kinds = _met(whole, tasks, names)
     if len(names) < FEWEST_TASKS or not kinds:
         return gates
@@ -92,10 +91,9 @@ def gates_by_leaving_out(
     return gates
 
 
-def sceptical(model: FittedModel) -> dict[TaskKind, Tensor]:
+def starting(model: FittedModel) -> dict[TaskKind, Tensor]:
     """Return the gates before anything is known."""
-    plain = torch.tensor(SCEPTICAL).repeat(len(model.from_scratch), 1)
-    return {kind: plain for kind in sorted(model.learner.kinds)}
+    return {kind: model.starting_gate() for kind in sorted(model.learner.kinds)}
 
 
 def _met(model: FittedModel, tasks: TaskCollection, names: Sequence[str]) -> list[TaskKind]:

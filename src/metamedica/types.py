@@ -306,8 +306,7 @@ class ClosedForm(ABC):
 class Modality(ABC):
     """One kind of case: how to read, check, featurise, encode and draw it. One file or folder in `modalities/`.
 
-    Without arguments a constructor gives the modality before it has seen a case; with those that `settings` names, as it reads the cases of one
-    collection (for tables: their columns).
+    Built without arguments it has seen no case; with those that `settings` names it reads the cases of one collection (of tables, their columns).
     """
 
     name: ClassVar[str]
@@ -315,6 +314,8 @@ class Modality(ABC):
     """Part of every cache key and saved model: changes whenever the same case would give other features."""
     from_scratch: ClassVar[tuple[str, ...]]
     """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
+    leaning: ClassVar[float] = -3.0
+    """Log-odds of a learned method against one from scratch before any evidence; -3: earlier tasks count for one part in twenty."""
     rich_blocks: ClassVar[tuple[str, ...]] = ()
     """Names of the blocks that `rich_encoder` reads and `prepare` leaves out."""
     distinct: ClassVar[bool] = True

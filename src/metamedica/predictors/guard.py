@@ -166,6 +166,16 @@ class AdaptedMixture:
         return mix([part.predict(query) for part in self.parts], self.weighed.weights)
 
 
+def starting_gate(rivals: int, *, leaning: float = SCEPTICAL[0]) -> Float[Tensor, "rivals 6"]:
+    """Return the gate before anything is known.
+
+    Args:
+        rivals: candidates but the last one.
+        leaning: log-odds of the learned candidates before any evidence (`Modality.leaning`).
+    """
+    return torch.tensor((leaning, *SCEPTICAL[1:])).repeat(rivals, 1)
+
+
 class Guard:
     """A method that mixes candidates; the last one is the reference and comes from scratch.
 
@@ -189,7 +199,7 @@ class Guard:
         self.candidates = dict(candidates)
         self.raw = raw
         self.earlier = earlier or EarlierTasks([], torch.zeros(0, raw.dim), torch.zeros(0, dtype=torch.int64))
-        plain = torch.tensor(SCEPTICAL).repeat(len(candidates) - 1, 1)
+        plain = starting_gate(len(candidates) - 1)
         self.gate = plain if gate is None else gate.to(torch.float32)
         if self.gate.shape != plain.shape:
             raise BundleError(f"the guard's gate has shape {tuple(self.gate.shape)}, {tuple(plain.shape)} was wanted")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metamedica import registry
 from metamedica.errors import BundleError, InputError
-from metamedica.predictors.guard import Guard
+from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod, Method
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.storage import read_bundle, write_bundle
@@ -112,7 +112,11 @@ class FittedModel:
         candidates = {self.spec.learner: learned}
         for name, learner in self._scratch.items():
             candidates[name] = LearnerMethod(learner, usual_scale=scale)
-        return Guard(candidates, self.raw, earlier=self.earlier, gate=self.gates.get(kind))
+        return Guard(candidates, self.raw, earlier=self.earlier, gate=self.gates.get(kind, self.starting_gate()))
+
+    def starting_gate(self) -> Tensor:
+        """Return the guard's gate before anything is known: sceptical of earlier tasks as far as the modality has reason to be."""
+        return starting_gate(len(self.from_scratch), leaning=self.modality.leaning)
 
     def parts(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return (tensors, documents) that `from_parts` builds the model from."""
