@@ -46,6 +46,8 @@ from metamedica.types import (
 
 OWN_BLOCK = "own"
 """Name of the optional block of columns that only this task has: `[tasks, cases, p]`, standardised, 0 where missing."""
+_MOST_NUMBERS = 1_000_000
+"""Of a design that is laid out at once."""
 START_EFFECT = 0.3
 """Standard deviation of the effect of such a column before earlier tasks have shown what a column usually does."""
 
@@ -172,16 +174,19 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
     def _in_cells(
         self, state: HierarchicalState, query: CaseBatch
     ) -> tuple[Float[Tensor, "tasks cells m"], Float[Tensor, "tasks cells m"]]:
-        """Return mean and variance of each query score in every cell; one cell at a time, as a query may be long."""
+        """Return mean and variance of each query score in every cell; a few cells at a time, as a query may be long."""
         taught = self.taught.of(state.kind)
         described = self._described(query.features, state.bases, taught)
-        offset, means, variances = cell_offset(described.score, taught["centre"]), [], []
-        for cell, spread in enumerate(taught["spread"][:, None]):
-            posterior = TaskPosterior(*(part[:, cell] for part in state.posterior))
-            mean, variance = posterior_scores(posterior, described.design(spread)[:, 0], offset[:, cell])
+        offset = cell_offset(described.score, taught["centre"])
+        at_once = max(1, _MOST_NUMBERS // (described.score.numel() * state.posterior.mode.shape[-1]))
+        means, variances = [], []
+        for first in range(0, offset.shape[1], at_once):
+            some = slice(first, first + at_once)
+            posterior, spread = TaskPosterior(*(part[:, some] for part in state.posterior)), taught["spread"][some]
+            mean, variance = posterior_scores(posterior, described.design(spread), offset[:, some])
             means.append(mean)
-            variances.append(variance + described.unseen(spread)[:, 0])
-        return torch.stack(means, dim=1), torch.stack(variances, dim=1)
+            variances.append(variance + described.unseen(spread))
+        return torch.cat(means, dim=1), torch.cat(variances, dim=1)
 
     def predict(self, state: HierarchicalState, query: CaseBatch) -> Law:
         """Return the law of each query case, averaged over cells and over the posterior in each."""
