@@ -79,14 +79,14 @@ def test_what_the_span_leaves_out_is_in_the_prior_variance_so_that_nothing_chang
 
     known, asked, score, labels = draw(3, 7), draw(4, 7), draw(7), torch.tensor([0.0, 1, 1]).double()
     spread, centre = start_cells()
-    laws = []
+    laws, sizes = [], torch.linspace(0.5, 2, len(spread), dtype=torch.float64)
     for basis in (span(known), torch.eye(7, dtype=torch.float64)):
         seen = Described(score[:3], Columns.of(known, basis), Columns.of(0.3 * known, basis))
         query = Described(score[3:], Columns.of(asked, basis), Columns.of(0.3 * asked, basis))
         offset = cell_offset(seen.score, centre)
         both = (labels.expand_as(offset), torch.ones_like(offset))
-        posterior = task_posterior(seen.design(spread), offset, *both, kind="binary")
-        mean, variance = posterior_scores(posterior, query.design(spread), cell_offset(query.score, centre))
-        laws.append(torch.stack([mean, variance + query.unseen(spread)]))
+        posterior = task_posterior(seen.design(spread, sizes), offset, *both, kind="binary")
+        mean, variance = posterior_scores(posterior, query.design(spread, sizes), cell_offset(query.score, centre))
+        laws.append(torch.stack([mean, variance + query.unseen(spread, sizes)]))
     assert span(known).shape == (7, 3)
     torch.testing.assert_close(laws[0], laws[1])
