@@ -49,8 +49,8 @@ OWN_BLOCK = "own"
 """Name of the optional block of columns that only this task has: `[tasks, cases, p]`, standardised, 0 where missing."""
 OWN_EFFECTS = (0.5, 1.0, 2.0, 4.0)
 """How many times a usual column's effect those of its own columns are: averaged over, each as likely before labels."""
-_MOST_NUMBERS = 1_000_000
-"""Of a design that is laid out at once."""
+_AT_ONCE = 8
+"""Cells whose design is laid out at once, as a query may be long."""
 START_EFFECT = 0.3
 """Standard deviation of the effect of such a column before earlier tasks have shown what a column usually does."""
 
@@ -197,14 +197,13 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
     def _in_cells(
         self, state: HierarchicalState, query: CaseBatch
     ) -> tuple[Float[Tensor, "tasks cells m"], Float[Tensor, "tasks cells m"]]:
-        """Return mean and variance of each query score in every cell; a few cells at a time, as a query may be long."""
+        """Return mean and variance of each query score in every cell."""
         taught = self.taught.of(state.kind)
         described, cells = self._described(query.features, state.bases, taught), Cells.of(taught, state.bases)
         offset = cell_offset(described.score, cells.centre)
-        at_once = max(1, _MOST_NUMBERS // (described.score.numel() * state.posterior.mode.shape[-1]))
         means, variances = [], []
-        for first in range(0, offset.shape[1], at_once):
-            some = slice(first, first + at_once)
+        for first in range(0, len(cells.effect), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
             posterior, widths = (
                 TaskPosterior(*(part[:, some] for part in state.posterior)),
                 (cells.spread[some], cells.effect[some]),
