@@ -226,9 +226,20 @@ class FullOptions:
         }
 
     @property
+    def source(self) -> str:
+        """What a person calls the table."""
+        return str(self.frame.attrs["source"])
+
+    @property
     def cases_in(self) -> str:
         """Where the cases stand, for a person."""
         return repr(self.case) if isinstance(self.case, str) else f"{len(self.case)} columns"
+
+    @property
+    def targets_in(self) -> str:
+        """Where the targets stand, for a person."""
+        names = self.targets or (self.target or "",)
+        return ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
 
     def labelled_rows(self) -> "tuple[pd.DataFrame, list[str], dict[str, int]]":
         """Return the rows that have a target, as cases, their targets, and what was left out; for modalities whose cases are rows.
