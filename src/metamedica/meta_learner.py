@@ -293,9 +293,13 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         Raises:
             CaseError: a case cannot be read, or has different targets in two places.
             TaskError: a target is missing or not of its kind, fewer than 2 cases, or one class only.
+            InputError: a further column seems to hold the targets themselves.
         """
-        model = self._fitted().with_own(cases)
+        known = self._fitted()
+        model = known.with_own(cases)
         support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
+        if model is not known and support.kind == "binary":
+            _check_own(model.modality, known.modality, cases, support.batch.targets[0].tolist())
         return Predictor(model, support, guard=self.guard)
 
     def readable(self, tasks: TaskCollection, *, progress: Progress | None = None) -> TaskCollection:
@@ -339,6 +343,21 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             "earlier_tasks": len(model.earlier.names),
             "gates": {kind: gate.tolist() for kind, gate in model.gates.items()},
         }
+
+
+def _check_own(modality: Modality, known: Modality, cases: Any, labels: list[int]) -> None:
+    """Refuse a column of the cases' own that gives the label away; the model's own columns were looked at when it was fitted.
+
+    Raises:
+        InputError: there is one.
+    """
+    known_to = known.leaks(cases, labels)
+    found = [name for name in modality.leaks(cases, labels) if name not in known_to]
+    if found:
+        raise InputError(
+            f"the column {found[0]!r} of the labelled cases tells the two classes apart without error: it seems to be the label itself or "
+            "something written after it; leave it out"
+        )
 
 
 def _readable(tasks: TaskCollection, spec: LearnerSpec, progress: Progress | None) -> TaskCollection:
