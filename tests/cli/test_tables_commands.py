@@ -9,10 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
 
-from metamedica.errors import InputError
-from metamedica.meta_learner import MetaLearner
 from metamedica.storage import read_bundle
 
 Run = Callable[..., Any]
@@ -161,15 +158,6 @@ def test_a_declaration_and_other_options_that_do_not_go_together_are_refused(
 ) -> None:
     table = write(hospitals(), "table.csv")
     assert said in told("fit", *(table if each == "table.csv" else each for each in more))
-
-
-def test_the_usual_learner_is_that_of_the_cases_and_a_named_one_stays(tmp_path: Path) -> None:
-    assert MetaLearner().get_params()["learner"] is None
-    assert clone(MetaLearner("deep_kernel")).learner == "deep_kernel"
-    assert clone(MetaLearner(seed=3)).get_params() == MetaLearner(seed=3).get_params()
-    assert MetaLearner.load("heart").learner == "hierarchical_bayes"
-    with pytest.raises(InputError, match="not fitted yet"):
-        MetaLearner().save(tmp_path / "m")
 
 
 # A new clinic.

@@ -235,6 +235,8 @@ def test_leaks_are_columns_that_separate_the_classes_without_error() -> None:
     assert modality.leaks(frame, label.tolist()) == ["copy", "above", "word"]
     assert modality.leaks(frame[:20], label[:20].tolist()) == []  # too few to say
     assert modality.leaks(frame, [1] * 60) == []
+    rare = np.arange(60) < 4
+    assert modality.leaks(frame.assign(copy=rare * 2.0), rare.astype(int).tolist()) == []  # too few of a class
 
 
 def test_learned_encoders_are_built_over_the_blocks() -> None:
