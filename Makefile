@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-engine bench-golden bench-molecules bench-scaling readme model clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-molecules bench-scaling readme model clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,9 @@ bench-accuracy: $(STAMP)  ## few-shot molecules: settings x methods, and the lea
 
 bench-golden: $(STAMP)  ## the papers' generated experiments with our learners, beside their numbers; ARGS=--quick for a minute
 	$(PY) -m benchmarks.golden $(ARGS)
+
+bench-clinical: $(STAMP)  ## a new site with few labelled patients: families of clinical tables x methods (an hour or two, resumes); ARGS=--quick
+	$(PY) -m benchmarks.clinical $(ARGS)
 
 bench-engine: $(VENV)/.peers  ## speed and memory of a meta-step beside what people use; ARGS=--quick for a minute
 	$(PY) -m benchmarks.engine $(ARGS)

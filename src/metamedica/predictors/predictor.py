@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, CaseError, TaskError
+from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import AdaptedMixture, cohesion
+from metamedica.predictors.method import AdaptedLearner
 from metamedica.predictors.model import FittedModel
 from metamedica.predictors.support import Support, as_cases, case_number, shown_cases
 from metamedica.predictors.trust import NOTHING, Trust
@@ -64,6 +66,10 @@ class Predictor:
         closeness = float(cohesion(self.model.raw, self.support.batch)[0])
         seen = float(self.model.earlier.seen(self.model.raw, self.support.batch)[0])
         name = self.model.spec.learner
+        if isinstance(self._adapted, AdaptedLearner) and isinstance(self.model.learner, WeighsItself):
+            leaning = self.model.learner.leaning(self._adapted.state)
+            shares = {part: float(share[0]) for part, share in leaning.shares.items()}
+            return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near)
         if not isinstance(self._adapted, AdaptedMixture):
             learned = float(self.model.learner.learns_from_tasks())
             return Trust(learned, 0.0, {name: 1.0}, closeness, seen, near)
