@@ -24,7 +24,12 @@ from metamedica.types import (
     TaskKind,
 )
 
-SMALLER: Mapping[str, Mapping[str, Any]] = {"random_forest": {"trees": 3}, "fine_tune": {"steps": 4}}
+SMALLER: Mapping[str, Mapping[str, Any]] = {
+    "random_forest": {"trees": 3},
+    "fine_tune": {"steps": 4},
+    "pooled_trees": {"growths": ((4, 3), (8, 4))},
+    "hierarchical_bayes": {"trees": 4},
+}
 """Settings that make a learner cheap without changing what the contract sees."""
 
 

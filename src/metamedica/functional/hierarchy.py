@@ -116,22 +116,31 @@ class Described(NamedTuple):
     shared: Columns
     """x minus its mean over its usual size."""
     own: Columns | None
-    """Columns that only this task has, times the standard deviation of their effect; None without any."""
+    """Columns that only this task has, times the standard deviation of a usual column's effect; None without any."""
 
-    def design(self, spread: Float[Tensor, "cells 3"]) -> Float[Tensor, "*batch cells n q"]:
-        """Return the design (1, m, x, own) of whitened parameters in each cell."""
+    def design(
+        self, spread: Float[Tensor, "cells 3"], effect: Float[Tensor, " cells"]
+    ) -> Float[Tensor, "*batch cells n q"]:
+        """Return the design (1, m, x, own) of whitened parameters in each cell.
+
+        Args:
+            spread: of the cells.
+            effect: how many times a usual column's effect those of the task's own columns are.
+        """
         own = self.shared.inside[..., :0] if self.own is None else self.own.inside
         rows = torch.cat(
             [torch.ones_like(self.score)[..., None], self.score[..., None], self.shared.inside, own], dim=-1
         )
         each = spread[:, 2:].expand(-1, self.shared.inside.shape[-1])
-        widths = torch.cat([spread[:, :2], each, torch.ones_like(spread[:, :1]).expand(-1, own.shape[-1])], dim=1)
+        widths = torch.cat([spread[:, :2], each, effect[:, None].expand(-1, own.shape[-1])], dim=1)
         return rows[..., None, :, :] * widths[:, None, :]
 
-    def unseen(self, spread: Float[Tensor, "cells 3"]) -> Float[Tensor, "*batch cells n"]:
-        """Return the prior variance of what no case of the support can tell of the score."""
+    def unseen(
+        self, spread: Float[Tensor, "cells 3"], effect: Float[Tensor, " cells"]
+    ) -> Float[Tensor, "*batch cells n"]:
+        """Return the prior variance of what no case of the support can tell of the score; the arguments are those of `design`."""
         outside = spread[:, 2:].square() * self.shared.outside[..., None, :]
-        return outside if self.own is None else outside + self.own.outside[..., None, :]
+        return outside if self.own is None else outside + effect.square()[:, None] * self.own.outside[..., None, :]
 
 
 def cell_offset(score: Float[Tensor, "*batch n"], centre: Float[Tensor, "cells 2"]) -> Float[Tensor, "*batch cells n"]:
@@ -190,7 +199,7 @@ def _evidence(
         described = Described(task.score, Columns.of(task.columns, span(task.columns)), None)
         offset = cell_offset(task.score, cells.centre)
         posterior = task_posterior(
-            described.design(cells.spread),
+            described.design(cells.spread, cells.spread[:, 0]),
             offset,
             task.targets.expand_as(offset),
             torch.ones_like(offset),

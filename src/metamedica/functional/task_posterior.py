@@ -169,7 +169,7 @@ def averaged_law(
     if kind == "regression":
         return average_law(mean[..., None], noise[..., None] * (1 + variance), log_weight, kind)
     log_odds = moderated_log_odds(mean, variance)
-    each = torch.stack([logsigmoid(-log_odds), logsigmoid(log_odds)], dim=-1)
+    each = torch.log_softmax(torch.stack([torch.zeros_like(log_odds), log_odds], dim=-1), dim=-1)
     return Categorical(logits=torch.logsumexp(each + log_weight[:, :, None, None], dim=1), validate_args=False)
 
 

@@ -1,7 +1,8 @@
 """Empirical Bayes over tasks: a new task's level, slope on the common score and own effects, with a prior that the earlier tasks teach."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -46,6 +47,10 @@ from metamedica.types import (
 
 OWN_BLOCK = "own"
 """Name of the optional block of columns that only this task has: `[tasks, cases, p]`, standardised, 0 where missing."""
+OWN_EFFECTS = (0.5, 1.0, 2.0, 4.0)
+"""How many times a usual column's effect those of its own columns are: averaged over, each as likely before labels."""
+_AT_ONCE = 8
+"""Cells whose design is laid out at once, as a query may be long."""
 START_EFFECT = 0.3
 """Standard deviation of the effect of such a column before earlier tasks have shown what a column usually does."""
 
@@ -56,6 +61,25 @@ class Bases(NamedTuple):
     shared: Float[Tensor, "tasks flat p"]
     own: Float[Tensor, "tasks own q"] | None
     """None where the support has no block `own`."""
+
+
+class Cells(NamedTuple):
+    """The settings of the prior of a new task that are averaged over; with columns of its own, each at several sizes of their effect."""
+
+    spread: Float[Tensor, "cells 3"]
+    effect: Float[Tensor, " cells"]
+    centre: Float[Tensor, "cells 2"]
+    log_weight: Float[Tensor, " cells"]
+
+    @classmethod
+    def of(cls, taught: Fitted, bases: Bases) -> "Cells":
+        """Return what earlier tasks have taught, for supports with these directions."""
+        effects = taught["log_weight"].new_tensor([1.0] if bases.own is None else OWN_EFFECTS)
+        times, cells = len(effects), len(taught["log_weight"])
+        even = taught["log_weight"].repeat(times) - math.log(times)
+        return cls(
+            taught["spread"].repeat(times, 1), effects.repeat_interleave(cells), taught["centre"].repeat(times, 1), even
+        )
 
 
 @dataclass(frozen=True)
@@ -78,8 +102,8 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
     `predict` averages over them and over the posterior, so that few labels, or labels of one class, leave an answer
     unsure. `fit_prior` weighs the settings anew by the query likelihood of meta-valid tasks; without any the earlier tasks' stands.
 
-    A block `own` in the features holds columns that only this task has: their effects have a normal prior of the size that known
-    columns' effects have. Where it is absent, nothing changes.
+    A block `own` in the features holds columns that only this task has: their effects have a normal prior of the size that known columns'
+    effects have, or some times that, which is averaged over too. Where it is absent, nothing changes.
 
     Deviates: Efron and Morris know each task's sampling variance; here it is Laplace's for classes and integrated out for regression, and
     the prior's variances are averaged over a grid instead of estimated.
@@ -143,16 +167,17 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
         columns = self._columns(self.raw.flat(support.features), taught)
         bases = Bases(span(real(columns)), None if own is None else span(real(own)))
         described = self._described(support.features, bases, taught)
-        offset = cell_offset(described.score, taught["centre"])
+        cells = Cells.of(taught, bases)
+        offset = cell_offset(described.score, cells.centre)
         posterior = task_posterior(
-            described.design(taught["spread"]),
+            described.design(cells.spread, cells.effect),
             offset,
             support.targets.to(offset.dtype)[:, None].expand_as(offset),
             support.mask.to(offset.dtype)[:, None].expand_as(offset),
             kind=support.kind,
             noise=taught["noise"],
         )
-        log_weight = torch.log_softmax(taught["log_weight"] + posterior.log_evidence, dim=-1)
+        log_weight = torch.log_softmax(cells.log_weight + posterior.log_evidence, dim=-1)
         return HierarchicalState(support.kind, posterior, log_weight, bases)
 
     def _columns(self, flat: Float[Tensor, "tasks n flat"], taught: Fitted) -> Float[Tensor, "tasks n flat"]:
@@ -172,16 +197,21 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
     def _in_cells(
         self, state: HierarchicalState, query: CaseBatch
     ) -> tuple[Float[Tensor, "tasks cells m"], Float[Tensor, "tasks cells m"]]:
-        """Return mean and variance of each query score in every cell; one cell at a time, as a query may be long."""
+        """Return mean and variance of each query score in every cell."""
         taught = self.taught.of(state.kind)
-        described = self._described(query.features, state.bases, taught)
-        offset, means, variances = cell_offset(described.score, taught["centre"]), [], []
-        for cell, spread in enumerate(taught["spread"][:, None]):
-            posterior = TaskPosterior(*(part[:, cell] for part in state.posterior))
-            mean, variance = posterior_scores(posterior, described.design(spread)[:, 0], offset[:, cell])
+        described, cells = self._described(query.features, state.bases, taught), Cells.of(taught, state.bases)
+        offset = cell_offset(described.score, cells.centre)
+        means, variances = [], []
+        for first in range(0, len(cells.effect), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            posterior, widths = (
+                TaskPosterior(*(part[:, some] for part in state.posterior)),
+                (cells.spread[some], cells.effect[some]),
+            )
+            mean, variance = posterior_scores(posterior, described.design(*widths), offset[:, some])
             means.append(mean)
-            variances.append(variance + described.unseen(spread)[:, 0])
-        return torch.stack(means, dim=1), torch.stack(variances, dim=1)
+            variances.append(variance + described.unseen(*widths))
+        return torch.cat(means, dim=1), torch.cat(variances, dim=1)
 
     def predict(self, state: HierarchicalState, query: CaseBatch) -> Law:
         """Return the law of each query case, averaged over cells and over the posterior in each."""
@@ -211,7 +241,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
             start, evidence, scores = taught["log_weight"], [], []
             with torch.no_grad():
                 for batch in batches:
-                    state, query = self.adapt(batch.support), batch.query
+                    state, query = self.adapt(_without_own(batch.support)), batch.query
                     mean, variance = self._in_cells(state, query.cases)
                     noise, weight = state.posterior.noise, query.mask.to(mean.dtype)
                     scores.append(cell_scores(mean, variance, noise, query.targets.to(mean.dtype), weight, kind=kind))
@@ -219,3 +249,9 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
             n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in batches])))
             fitted = fit_cell_prior(torch.cat(evidence), torch.cat(scores), start, strength=1 / n_tasks)
             taught.keep({"log_weight": fitted})
+
+
+def _without_own(support: LabelledBatch) -> LabelledBatch:
+    """Return the support as a task without columns of its own: the settings are weighed by what all tasks have."""
+    features = {name: block for name, block in support.features.items() if name != OWN_BLOCK}
+    return replace(support, cases=replace(support.cases, features=features))

@@ -1,0 +1,128 @@
+"""The posterior of a task's parameters against integrals, other solvers and a textbook's density."""
+
+import math
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.stats import multivariate_t
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+from metamedica.functional.task_posterior import (
+    NOISE_CASES,
+    averaged_law,
+    binary_law,
+    cell_scores,
+    moderated_log_odds,
+    posterior_scores,
+    score_law,
+    task_posterior,
+)
+
+
+def _draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _labels(n: int, tasks: int = 2) -> Tensor:
+    return (_draw(tasks, n, seed=1) > 0).double()
+
+
+def test_the_mode_of_classes_is_the_one_that_scipy_finds() -> None:
+    design, offset, labels = _draw(2, 9, 3), _draw(2, 9, seed=2), _labels(9)
+    found = task_posterior(design, offset, labels, torch.ones(2, 9).double(), kind="binary")
+    for task in range(2):
+        a, b, y = design[task].numpy(), offset[task].numpy(), 2 * labels[task].numpy() - 1
+
+        def loss(z: np.ndarray, a: np.ndarray = a, b: np.ndarray = b, y: np.ndarray = y) -> float:
+            return float(np.logaddexp(0, -y * (b + a @ z)).sum() + 0.5 * z @ z)
+
+        want = minimize(loss, np.zeros(3), tol=1e-10).x
+        np.testing.assert_allclose(found.mode[task].numpy(), want, atol=1e-5)
+
+
+def test_the_evidence_of_classes_is_near_the_integral() -> None:
+    design, offset, labels = 0.8 * _draw(1, 12, 1), _draw(1, 12, seed=2), _labels(12, 1)
+    found = task_posterior(design, offset, labels, torch.ones(1, 12).double(), kind="binary")
+    z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    score = (2 * labels - 1)[..., None] * (offset[..., None] + design * z)
+    height = torch.nn.functional.logsigmoid(score).sum(1)[0] - 0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    want = torch.logsumexp(height, 0) + math.log(16 / 4000)
+    assert abs(float(found.log_evidence) - float(want)) < 0.05
+
+
+def test_the_evidence_of_numbers_is_that_of_a_multivariate_t() -> None:
+    offset, targets = _draw(1, 6, seed=3), _draw(1, 6, seed=4)
+    got, want = [], []
+    for design in (_draw(1, 6, 2), 2 * _draw(1, 6, 2, seed=5)):
+        found = task_posterior(design, offset, targets, torch.ones(1, 6).double(), kind="regression", noise=0.7)
+        got.append(float(found.log_evidence))
+        shape = (NOISE_CASES - 2) * 0.7 / NOISE_CASES * (torch.eye(6) + design[0] @ design[0].mT).numpy()
+        want.append(float(multivariate_t(offset[0].numpy(), shape, NOISE_CASES).logpdf(targets[0].numpy())))
+    np.testing.assert_allclose(got[0] - got[1], want[0] - want[1], atol=1e-9)
+
+
+def test_a_case_that_counts_twice_is_two_cases_and_one_that_counts_nothing_is_none() -> None:
+    design, offset, labels = _draw(1, 5, 2), _draw(1, 5, seed=2), _labels(5, 1)
+    twice = [torch.cat([part, part[:, :1]], dim=1) for part in (design, offset, labels)]
+    weight = torch.tensor([[2.0, 1, 1, 1, 1]]).double()
+    padded = torch.tensor([[1.0, 1, 1, 1, 0]]).double()
+    for kind in ("binary", "regression"):
+        one = task_posterior(design, offset, labels, weight, kind=kind)
+        other = task_posterior(*twice, torch.ones(1, 6).double(), kind=kind)
+        torch.testing.assert_close(one, other)
+        less = task_posterior(design, offset, labels, padded, kind=kind)
+        fewer = [part[:, :4] for part in (design, offset, labels)]
+        torch.testing.assert_close(less, task_posterior(*fewer, torch.ones(1, 4).double(), kind=kind))
+
+
+def test_without_cases_the_posterior_is_the_prior() -> None:
+    for kind in ("binary", "regression"):
+        none = torch.zeros(1, 3).double()
+        found = task_posterior(_draw(1, 3, 2), none, none, none, kind=kind, noise=0.5)
+        asked = _draw(1, 4, 2, seed=6)
+        mean, variance = posterior_scores(found, asked, torch.ones(1, 4).double())
+        torch.testing.assert_close(mean, torch.ones(1, 4).double())
+        torch.testing.assert_close(variance, asked.square().sum(-1))
+        assert math.isclose(float(found.noise), 1.0 if kind == "binary" else 0.5)
+
+
+def test_labels_of_one_class_leave_a_finite_mode_under_a_wide_prior() -> None:
+    found = task_posterior(
+        10 * _draw(1, 5, 3),
+        torch.zeros(1, 5).double(),
+        torch.ones(1, 5).double(),
+        torch.ones(1, 5).double(),
+        kind="binary",
+    )
+    assert bool(found.mode.isfinite().all())
+    assert float(found.mode.norm()) < 10
+
+
+def test_moderated_odds_are_near_the_average_probability() -> None:
+    mean, variance = torch.meshgrid(torch.linspace(-4, 4, 9).double(), torch.linspace(0, 6, 7).double(), indexing="ij")
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    each = torch.sigmoid(mean[..., None] + variance.sqrt()[..., None] * torch.from_numpy(nodes))
+    want = (each * torch.from_numpy(weights)).sum(-1) / math.sqrt(2 * math.pi)
+    assert float((torch.sigmoid(moderated_log_odds(mean, variance)) - want).abs().max()) < 0.02
+
+
+def test_the_law_over_cells_is_the_average_of_each_cells_law_and_scores_agree() -> None:
+    mean, variance, weight = _draw(2, 3, 5), _draw(2, 3, 5, seed=2).square(), torch.softmax(_draw(2, 3), 1)
+    noise, labels = torch.ones(2, 3).double(), _labels(5)
+    law = averaged_law(mean, variance, noise, weight.log(), kind="binary")
+    assert isinstance(law, Categorical)
+    each = torch.sigmoid(moderated_log_odds(mean, variance))
+    torch.testing.assert_close(law.probs[..., 1], (weight[..., None] * each).sum(1))
+    one = averaged_law(mean[:, :1], variance[:, :1], noise[:, :1], torch.zeros(2, 1).double(), kind="binary")
+    got = cell_scores(mean, variance, noise, labels, torch.ones(2, 5).double(), kind="binary")[:, 0]
+    torch.testing.assert_close(got, one.log_prob(labels.long()).mean(1))
+
+
+def test_a_known_score_has_a_plain_law() -> None:
+    score = _draw(2, 3)
+    torch.testing.assert_close(binary_law(score).probs[..., 1], torch.sigmoid(score))
+    law = score_law(score, torch.tensor([0.25, 4.0]).double(), "regression")
+    assert isinstance(law, Normal)
+    torch.testing.assert_close(law.scale[:, 0], torch.tensor([0.5, 2.0]).double())
