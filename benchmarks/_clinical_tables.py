@@ -158,7 +158,7 @@ def goals(found: Found, *, default: str, pooled: Sequence[str], speed: Mapping[s
 
 
 def _extra(family: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the goals of the extra columns, against pooled on the shared columns and the site alone; intervals over draws, for the sites are four."""
+    """Return the goals of the extra columns, against pooled on the shared columns and the site alone; intervals over draws: four sites."""
     told = []
     for shots in ("20", "50"):
         for rival, what in (("pooled_linear", "pooled on shared columns"), ("linear", "the site alone, all columns")):

@@ -111,17 +111,16 @@ class FittedModel:
         """
         scale = self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
         learned = LearnerMethod(self.learner, usual_scale=scale)
-        if (
-            not guard
-            or not self._scratch
-            or not self.learner.learns_from_tasks()
-            or isinstance(self.learner, WeighsItself)
-        ):
+        if not guard or not self.guards(self.learner):
             return learned
         candidates = {self.spec.learner: learned}
         for name, learner in self._scratch.items():
             candidates[name] = LearnerMethod(learner, usual_scale=scale)
         return Guard(candidates, self.raw, earlier=self.earlier, gate=self.gates.get(kind, self.starting_gate()))
+
+    def guards(self, learner: Learner[Any]) -> bool:
+        """Return whether such a learner is weighed against methods from scratch: one that learns from tasks, unless it weighs itself."""
+        return bool(self._scratch) and learner.learns_from_tasks() and not isinstance(learner, WeighsItself)
 
     def starting_gate(self) -> Tensor:
         """Return the guard's gate before anything is known: sceptical of earlier tasks as far as the modality has reason to be."""
