@@ -41,7 +41,7 @@ LIMITS = [
     "On compounds and targets that no earlier task has measured it gains little over a Gaussian process from scratch: .007 to .009 ΔAUPRC and "
     ".02 to .04 R² at 16 and 64 labels; where earlier tasks measured the same compounds, twice as much.",
     "At 16 labels 4 % of new targets are ranked worse than by the Tanimoto process by more than .03 ΔAUPRC.",
-    "On targets unlike all earlier ones its guard may not see that they mislead: learned from targets that share no compound with the kinases' panels, "
+    "On targets unlike all earlier ones its guard may not see that they mislead: learned from targets that share no compound with panels of kinases, "
     "this method ranks worse than from scratch on Davis (AUPRC .489 against .507), better on KIBA (.526 against .510).",
     "Predictive intervals are a little wide: 90 % intervals cover .93 at 16 labels and .92 at 64.",
     "Potency on single targets between 4 and 11 in -log10 M; not toxicity, not selectivity, not dosing.",
@@ -68,7 +68,7 @@ def ranking_ms(model: MetaLearner, tasks: TaskCollection, *, repeats: int) -> li
 
 
 def figures() -> list[str]:
-    """Return what `make bench-accuracy` found for the default where molecules are unseen, and what the model costs, in Markdown."""
+    """Return what `make bench-accuracy` found for the default on unseen molecules, and what the model costs, as lines of Markdown."""
     told, lines = json.loads((RESULTS / "accuracy.json").read_text("utf-8"))["settings"], []
     for name, head in JUDGED.items():
         setting = told[name]
@@ -82,7 +82,7 @@ def figures() -> list[str]:
         lines.append("")
     cost = json.loads(COST.read_text("utf-8"))
     lines += [
-        "Command of both: `make bench-accuracy` (FS-Mol's supports, 10 draws, query fixed over support sizes; means over targets; the judged targets' "
+        "Command of both: `make bench-accuracy` (FS-Mol's supports, 10 draws, query fixed over support sizes; means over targets; judged targets' "
         "molecules stand in no earlier task).",
         "",
         f"Adapting to 16 compounds and ranking 1,000 featurised ones: {cost['rank_ms']:.0f} ms of CPU time (median of 40, {cost['machine']}). "
