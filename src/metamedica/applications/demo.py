@@ -25,7 +25,7 @@ PAR = 0.01
 _NOTES = (
     "One of the 29 earlier tasks is an EC50 assay of the same receptor, and many of its compounds were measured on the related "
     "mu and delta receptors: this is what earlier tasks can know.",
-    "All compounds are of one published series on one target; the shipped model has seen one of them.",
+    "All compounds are of one published series on one target; the shipped model has seen none of them.",
 )
 
 
