@@ -67,7 +67,7 @@ readme: $(STAMP)  ## write the figures of the last benchmark and demonstration i
 	$(PY) -m benchmarks.readme
 	$(PY) -m benchmarks.make_chembl_potency --card-only
 
-model: $(STAMP)  ## train the meta-model that ships (about half an hour; needs METAMEDICA_DATA); ARGS=--resume
+model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_chembl_potency $(ARGS)
 
 clean:  ## remove the virtual environment and caches

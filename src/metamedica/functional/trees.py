@@ -69,3 +69,43 @@ def walk(trees: TreeArrays, flat: Float[Tensor, "m flat"], depth: int) -> Float[
         goes_left = compared[row, trees.feature.gather(1, node)] <= trees.threshold.gather(1, node)
         node = torch.where(goes_left, trees.left.gather(1, node), trees.right.gather(1, node))
     return trees.value.gather(1, node[..., None].expand(-1, -1, trees.value.shape[-1]))
+
+
+MOST_NODES = 40
+"""Of a tree for which asking every node of every case is faster than walking."""
+
+
+def total_of_leaves(trees: TreeArrays, flat: Float[Tensor, "m flat"], depth: int) -> Float[Tensor, " m"]:
+    """Return the sum over trees of the value of the leaf that each case falls into; features are compared as float32.
+
+    Small trees ask all their nodes at once: a case is in the leaf all of whose ancestors send it there, which is one matrix product a tree
+    (the GEMM strategy of Nakandala et al. 2020, OSDI, A tensor compiler for unified machine learning prediction serving). Large ones are walked.
+
+    Args:
+        trees: of one task, with one output.
+        flat: the cases.
+        depth: of the deepest tree.
+    """
+    n_trees, nodes = trees.feature.shape
+    if nodes > MOST_NODES:
+        return walk(trees, flat, depth)[..., 0].sum(0)
+    sent = _sent(trees, depth)
+    compared = flat.to(torch.float32).to(torch.float64)[:, trees.feature.reshape(-1)]
+    left = (compared <= trees.threshold.reshape(-1)).to(flat.dtype).reshape(len(flat), n_trees, nodes).transpose(0, 1)
+    agree = (2 * left - 1) @ sent.to(flat.dtype)
+    there = (agree == sent.abs().sum(1, keepdim=True).to(flat.dtype)).to(flat.dtype)
+    leaves = (trees.left == torch.arange(nodes, device=flat.device)).to(flat.dtype) * trees.value[..., 0].to(flat.dtype)
+    return (there @ leaves[..., None])[..., 0].sum(0)
+
+
+def _sent(trees: TreeArrays, depth: int) -> Float[Tensor, "trees nodes nodes"]:
+    """Return, for a node (last axis), 1 where an ancestor sends it left, -1 where right, 0 where it is no ancestor."""
+    nodes = trees.feature.shape[1]
+    own = torch.arange(nodes, device=trees.left.device)
+    inner = (trees.left != own)[..., None]
+    left, right = ((child[..., None] == own) & inner for child in (trees.left, trees.right))
+    child, step = (left | right).to(torch.float32), left.to(torch.float32) - right.to(torch.float32)
+    sent = step
+    for _ in range(depth - 1):
+        sent = step + sent @ child
+    return sent

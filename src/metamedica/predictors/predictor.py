@@ -96,7 +96,7 @@ class Predictor:
         size = len(next(iter(features.values())))
         laws: list[Law] = []
         for start in range(0, size, _CHUNK):
-            chunk = {name: block[start : start + _CHUNK].to(torch.float32)[None] for name, block in features.items()}
+            chunk = {name: _ready(block[start : start + _CHUNK])[None] for name, block in features.items()}
             count = len(next(iter(chunk.values()))[0])
             laws.append(self._adapted.predict(CaseBatch(chunk, torch.ones(1, count, dtype=torch.bool))))
         if self.kind == "regression":
@@ -323,6 +323,11 @@ class Predictor:
             "learner": asdict(self.model.spec)["learner"],
             "trust": self.trust.as_dict(),
         }
+
+
+def _ready(block: Tensor) -> Tensor:
+    """Return floating point in single precision; whole numbers stay, since encoders that compare bytes do it faster than numbers."""
+    return block.to(torch.float32) if block.is_floating_point() else block
 
 
 def _interval(law: Law, coverage: float) -> NDArray[Any]:
