@@ -78,7 +78,7 @@ MOST_NODES = 40
 def total_of_leaves(trees: TreeArrays, flat: Float[Tensor, "m flat"], depth: int) -> Float[Tensor, " m"]:
     """Return the sum over trees of the value of the leaf that each case falls into; features are compared as float32.
 
-    Small trees ask all their nodes at once: a case is in the leaf all of whose ancestors send it there, which is one matrix product a tree
+    Small trees ask all their nodes at once: a case is in the leaf that all of its ancestors send it to, which is one matrix product a tree
     (the GEMM strategy of Nakandala et al. 2020, OSDI, A tensor compiler for unified machine learning prediction serving). Large ones are walked.
 
     Args:
@@ -89,13 +89,19 @@ def total_of_leaves(trees: TreeArrays, flat: Float[Tensor, "m flat"], depth: int
     n_trees, nodes = trees.feature.shape
     if nodes > MOST_NODES:
         return walk(trees, flat, depth)[..., 0].sum(0)
-    sent = _sent(trees, depth)
-    compared = flat.to(torch.float32).to(torch.float64)[:, trees.feature.reshape(-1)]
-    left = (compared <= trees.threshold.reshape(-1)).to(flat.dtype).reshape(len(flat), n_trees, nodes).transpose(0, 1)
-    agree = (2 * left - 1) @ sent.to(flat.dtype)
-    there = (agree == sent.abs().sum(1, keepdim=True).to(flat.dtype)).to(flat.dtype)
-    leaves = (trees.left == torch.arange(nodes, device=flat.device)).to(flat.dtype) * trees.value[..., 0].to(flat.dtype)
-    return (there @ leaves[..., None])[..., 0].sum(0)
+    sent, inner = _sent(trees, depth), trees.left != torch.arange(nodes, device=flat.device)
+    most = int(inner.sum(1).max())
+    if most == 0:
+        return trees.value[:, 0, 0].sum().to(flat.dtype).expand(len(flat))
+    asked = torch.argsort(inner.int(), dim=1, descending=True, stable=True)[:, :most]
+    leaves = torch.argsort(inner.int(), dim=1, stable=True)[:, : most + 1]
+    ways = sent.gather(1, asked[..., None].expand(-1, -1, nodes)).gather(2, leaves[:, None].expand(-1, most, -1)).mT
+    values = flat.mT.to(torch.float32).index_select(0, trees.feature.gather(1, asked).reshape(-1))
+    limits = trees.threshold.gather(1, asked).reshape(-1, 1).to(torch.float32)
+    left = (values <= limits).to(torch.float32).reshape(n_trees, most, len(flat))
+    there = torch.bmm(ways, left) == (ways > 0).sum(2, keepdim=True).to(torch.float32)
+    worth = (trees.value[..., 0] * ~inner).gather(1, leaves).to(flat.dtype)
+    return (there.to(flat.dtype) * worth[..., None]).sum((0, 1))
 
 
 def _sent(trees: TreeArrays, depth: int) -> Float[Tensor, "trees nodes nodes"]:
