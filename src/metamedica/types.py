@@ -228,8 +228,7 @@ class Learner(nn.Module, ABC, Generic[State]):
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Fit what only unseen cases can tell (such as a prior over per-task parameters); by default nothing.
 
-        Called once after meta-training with episodes of meta-valid tasks, standardised. On the meta-training tasks a learned
-        encoder has seen the cases, so there it looks better than it is.
+        Called once after meta-training with standardised episodes of meta-valid tasks, whose cases no learned encoder has seen.
         """
 
     def check_kind(self, kind: TaskKind) -> None:
@@ -277,16 +276,15 @@ class LeaveOneOut(ABC):
 
     @abstractmethod
     def leave_one_out(self, support: LabelledBatch, state: Any = None) -> Float[Tensor, "tasks cases"]:
-        """Return the log-likelihood of each support case when that case is hidden; anything finite where padded.
-
-        Args:
-            support: of every task.
-            state: what `adapt` returned for this support, where the caller has it already.
-        """
+        """Return the log-likelihood of each support case when that case is hidden, given the support (and what `adapt` returned for it, where the
+        caller has that already); anything finite where padded."""
 
 
 class ClosedForm(ABC):
     """What a learner adds when it is fitted on all earlier tasks at once, without gradient steps; its `meta_loss` is then only a score."""
+
+    least_classes: ClassVar[int] = 2
+    """Classes that an earlier task with classes must show to teach it something; 1 where a level can be learned from one."""
 
     @abstractmethod
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:

@@ -127,6 +127,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself):
         "Data analysis using Stein's estimator and its generalizations", "Efron and Morris", 1975, "doi:10.1080/01621459.1975.10479864"
     )  # fmt: skip
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
     ranges: ClassVar[Ranges] = {
         "signals": None,
         "trees": OneOf((40, 80, 150)),
