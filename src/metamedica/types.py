@@ -325,12 +325,11 @@ class Modality(ABC):
         """Return what the constructor needs to read cases as this one does, as a JSON value; by default nothing."""
         return {}
 
-    def fitted(self, cases: Any, *, source: str = "the table") -> "Modality":
+    def fitted(self, cases: Any, *, others: Any = None, source: str = "the table") -> "Modality":
         """Return the modality as it reads such raw cases; by default unchanged, for it knows all it needs.
 
         Args:
-            cases: raw, as `prepare` takes them.
-            source: named in errors.
+            cases: raw, as `prepare` takes them; others: of tasks that are judged, which teach it nothing; source: named in errors.
 
         Raises:
             InputError: it cannot tell how to read them.

@@ -64,7 +64,8 @@ class Predictor:
         rows = self.model.raw(self.support.batch.features)[0]
         near = self.model.earlier.near(self.model.raw, rows)
         closeness = float(cohesion(self.model.raw, self.support.batch)[0])
-        seen = float(self.model.earlier.seen(self.model.raw, self.support.batch)[0])
+        earlier, distinct = self.model.earlier, self.model.modality.distinct
+        seen = float(earlier.seen(self.model.raw, self.support.batch)[0]) if distinct else None
         name = self.model.spec.learner
         if isinstance(self._adapted, AdaptedLearner) and isinstance(self.model.learner, WeighsItself):
             leaning = self.model.learner.leaning(self._adapted.state)
