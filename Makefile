@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-engine bench-golden bench-molecules bench-scaling readme model model-heart clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-molecules bench-scaling readme model model-heart clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,9 @@ bench-accuracy: $(STAMP)  ## few-shot molecules: settings x methods, and the lea
 bench-golden: $(STAMP)  ## the papers' generated experiments with our learners, beside their numbers; ARGS=--quick for a minute
 	$(PY) -m benchmarks.golden $(ARGS)
 
+bench-clinical: $(STAMP)  ## a new site with few labelled patients: families of clinical tables x methods (an hour or two, resumes); ARGS=--quick
+	$(PY) -m benchmarks.clinical $(ARGS)
+
 bench-engine: $(VENV)/.peers  ## speed and memory of a meta-step beside what people use; ARGS=--quick for a minute
 	$(PY) -m benchmarks.engine $(ARGS)
 
@@ -64,7 +67,7 @@ readme: $(STAMP)  ## write the figures of the last benchmark and demonstration i
 	$(PY) -m benchmarks.readme
 	$(PY) -m benchmarks.make_chembl_potency --card-only
 
-model: $(STAMP)  ## train the meta-model that ships (about half an hour; needs METAMEDICA_DATA); ARGS=--resume
+model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_chembl_potency $(ARGS)
 
 model-heart: $(STAMP)  ## train the meta-model of clinical tables that ships (a minute; needs METAMEDICA_DATA)

@@ -140,8 +140,8 @@ def leaderboard(told: Facts, *, stale: Sequence[str]) -> str:
         "methods that adapt to the task's labels. 16, 32, 64, 128: labels in total; 1+1 and 10+10: labels of each class.",
         "`no_support` adapts to nothing: it ranks a molecule by its own labels in the earlier tasks, which a new compound does not",
         "have.",
-        f"`{DEFAULT}` is `{LEARNED}` guarded by the modality's methods from scratch, fitted on each setting's own earlier tasks; the model",
-        "`chembl-potency` that comes with the package is another one, whose figures stand in its card.",
+        f"`{DEFAULT}` is `{LEARNED}` guarded by the modality's methods from scratch, fitted on each setting's own earlier tasks. Fitted on those of",
+        "chembl691 with molecules unseen it is `chembl-potency`, the model that comes with the package.",
         *(["", f"Stale, their code or data has changed since: {'; '.join(stale)}."] if stale else []),
     ]
     for heading, names, files in GROUPS:

@@ -69,8 +69,8 @@ TABLE = (
 LEARNED = "common_mean_gp"
 """The learner behind the default."""
 DEFAULT = "default"
-"""`LEARNED`, guarded by the modality's methods from scratch, as `metamedica fit --learner` makes it and `metamedica adapt` uses it. The goals judge
-it; the model that ships is not made with it yet."""
+"""`LEARNED`, guarded by the modality's methods from scratch, as `metamedica fit --learner` makes it and `metamedica adapt` uses it; the goals
+judge it, and so the model is made that ships."""
 _ENCODING = "modalities/molecules/encoding.py"
 _TRAINED = ("training.py", "predictors/method.py", "encoders/mlp.py", _ENCODING)
 

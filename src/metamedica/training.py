@@ -188,7 +188,9 @@ def train(
         return TrainingResult()
     if isinstance(learner, ClosedForm):
         start = time.monotonic()
-        tasks = WholeTasks(sampler.collection, sampler.names, binary=sampler.plan.binary_share > 0)
+        tasks = WholeTasks(
+            sampler.collection, sampler.names, binary=sampler.plan.binary_share > 0, least_classes=learner.least_classes
+        )
         with torch.no_grad():
             learner.to("cpu").eval().fit_tasks(tasks)
             ready = [standardise_episodes(batch) for batch in validation]

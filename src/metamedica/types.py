@@ -275,16 +275,15 @@ class LeaveOneOut(ABC):
 
     @abstractmethod
     def leave_one_out(self, support: LabelledBatch, state: Any = None) -> Float[Tensor, "tasks cases"]:
-        """Return the log-likelihood of each support case when that case is hidden; anything finite where padded.
-
-        Args:
-            support: of every task.
-            state: what `adapt` returned for this support, where the caller has it already.
-        """
+        """Return the log-likelihood of each support case when that case is hidden, given the support (and what `adapt` returned for it, where the
+        caller has that already); anything finite where padded."""
 
 
 class ClosedForm(ABC):
     """What a learner adds when it is fitted on all earlier tasks at once, without gradient steps; its `meta_loss` is then only a score."""
+
+    least_classes: ClassVar[int] = 2
+    """Classes that an earlier task with classes must show to teach it something; 1 where a level can be learned from one."""
 
     @abstractmethod
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
@@ -327,12 +326,11 @@ class Modality(ABC):
         """Return what the constructor needs to read cases as this one does, as a JSON value; by default nothing."""
         return {}
 
-    def fitted(self, cases: Any, *, source: str = "the table") -> "Modality":
+    def fitted(self, cases: Any, *, others: Any = None, source: str = "the table") -> "Modality":
         """Return the modality as it reads such raw cases; by default unchanged, for it knows all it needs.
 
         Args:
-            cases: raw, as `prepare` takes them.
-            source: named in errors.
+            cases: raw, as `prepare` takes them; others: of tasks that are judged, which teach it nothing; source: named in errors.
 
         Raises:
             InputError: it cannot tell how to read them.

@@ -48,7 +48,7 @@ def test_both_scenes_are_told_as_tables_sentences_and_a_page(run: Callable[..., 
 
 
 @pytest.mark.usefixtures("shortened")
-def test_on_one_series_the_default_does_no_harm_and_says_that_it_leans_on_nothing_learned(
+def test_on_one_series_the_default_does_no_harm_and_says_that_nobody_has_measured_it(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
     outcome = run("demo", "--out", tmp_path, "--draws", 6, "--json")
@@ -56,8 +56,8 @@ def test_on_one_series_the_default_does_no_harm_and_says_that_it_leans_on_nothin
     assert told["task"] == "CHEMBL2321810"
     mean, low, high = told["against_tanimoto_gp"]
     assert low <= mean <= high
-    assert mean > -0.02
-    assert "nothing learned" in told["verdict"]
-    assert told["weight_on_earlier_tasks"]["largest"] < 0.2
+    assert mean > -demo.PAR
+    assert "measured 0% of these cases" in told["verdict"]
+    assert 0.1 < told["weight_on_earlier_tasks"]["largest"] < 0.9
     spearman = {row["method"]: row["spearman"] for row in told["methods"]}
     assert 0.45 < spearman["Tanimoto Gaussian process"] < 0.65

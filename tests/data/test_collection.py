@@ -362,7 +362,7 @@ class Wide:
         counts = torch.randint(0, 4, (len(cases), 2048), dtype=torch.uint8)
         return PreparedCases(list(range(len(cases))), list(cases), {"counts": counts}, [])
 
-registry.modality = lambda name: Wide()
+registry.modality = lambda name, settings=None: Wide()
 folder = Path(sys.argv[1])
 rng = np.random.default_rng(0)
 task = np.repeat(np.arange(1000), 200)

@@ -133,3 +133,12 @@ def test_thousands_of_columns_are_read() -> None:
     frame = pd.concat([_hospitals()[["died", "site"]], wide], axis=1)
     tasks = _read(frame, case=list(wide.columns))
     assert tasks.features["numbers"].shape == (40, 4_000)
+
+
+def test_a_site_of_one_class_is_kept_for_it_says_how_rare_the_other_is() -> None:
+    frame = _hospitals()
+    frame.loc[frame["site"] == "b", "died"] = 0
+    tasks = _read(frame)
+    assert tasks["b"].classes == ("0", "1")
+    assert tasks["b"].targets.sum() == 0
+    assert tasks.left_out == {}

@@ -46,3 +46,16 @@ def test_a_task_whose_median_is_its_highest_value_comes_once() -> None:
     capped = Task("capped", "regression", np.arange(5), np.array([1.0, 2, 2, 2, 2]))
     one = TaskCollection("synthetic", list("abcde"), features={"x": torch.zeros(5, 1)}, tasks={"capped": capped})
     assert [task.kind for task in WholeTasks(one, ["capped"], binary=True)] == ["regression"]
+
+
+def test_a_task_of_one_class_comes_where_one_is_enough() -> None:
+    tasks = {
+        "both": Task("both", "binary", np.arange(6), np.array([0, 1, 0, 1, 0, 1]), classes=("0", "1")),
+        "one": Task("one", "binary", np.arange(6), np.zeros(6, dtype=np.int64), classes=("0", "1")),
+        "flat": Task("flat", "regression", np.arange(6), np.ones(6)),
+    }
+    features = {"vector": torch.zeros(6, 2)}
+    collection = TaskCollection("synthetic", list("abcdef"), features=features, tasks=tasks)
+    names = list(tasks)
+    assert [task.name for task in WholeTasks(collection, names, binary=False).tasks] == ["both"]
+    assert [task.name for task in WholeTasks(collection, names, binary=False, least_classes=1).tasks] == ["both", "one"]

@@ -108,6 +108,42 @@ def test_both_tanimoto_kernels_at_once_are_each_by_itself(seed: int, mean: float
     )
 
 
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.1, 0.7, 5.0, 60.0]), st.integers(1, 60), st.sampled_from([12, 150]))
+def test_bytes_on_either_side_are_compared_as_the_same_numbers_in_floating_point(
+    seed: int, mean: float, rows: int, columns: int
+) -> None:
+    left, right = counts(rows, columns, seed, mean), counts(40, columns, seed + 1, mean)
+    left[0], right[0] = 0, 0
+    smallest, largest = (
+        torch.minimum(left[:, None], right[None]).sum(-1),
+        torch.maximum(left[:, None], right[None]).sum(-1),
+    )
+    wanted = torch.where(largest > 0, smallest / largest.clamp(min=1), 1.0)
+    use, others_use = left[:, None] > 0, right[None] > 0
+    both, either = (use & others_use).sum(-1).double(), (use | others_use).sum(-1)
+    present = torch.where(either > 0, both / either.clamp(min=1), 1.0)
+    bytes_left, bytes_right = left.to(torch.uint8), right.to(torch.uint8)
+    assert torch.equal(bytes_left.double(), left)
+    for one, other in ((left, right), (bytes_left, right), (left, bytes_right)):
+        of_counts, of_presence = minmax_and_tanimoto(one, other)
+        torch.testing.assert_close(of_counts, wanted, rtol=1e-13, atol=0)
+        torch.testing.assert_close(of_presence, present, rtol=1e-13, atol=0)
+    of_counts, of_presence = minmax_and_tanimoto(bytes_left[None], bytes_right[None])
+    torch.testing.assert_close(of_counts[0], wanted.float())
+    torch.testing.assert_close(of_presence[0], present.float())
+
+
+def test_counts_that_few_columns_reach_are_counted_as_those_that_many_reach() -> None:
+    left, right = counts(50, 200, 0, 3.0), counts(40, 200, 1, 3.0)
+    left[:, 0], right[:, 0] = (
+        torch.arange(50.0),
+        5 * torch.arange(40.0),
+    )  # one column of 195 levels beside 199 of some ten
+    of_counts, _ = minmax_and_tanimoto(left.to(torch.uint8), right)
+    torch.testing.assert_close(of_counts, by_definition(left, right), rtol=1e-13, atol=0)
+
+
 def test_squares_between_rows_are_squared_distances_and_never_negative() -> None:
     left = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     right = torch.cat([left[:, :2], 100 + left[:, 2:]], dim=1)

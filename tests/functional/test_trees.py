@@ -1,9 +1,13 @@
 """Trees as tensors: a case walks to the leaf that the rules send it to, and padding changes nothing."""
 
 import numpy as np
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingRegressor
 
-from metamedica.functional.trees import GrownTree, TreeArrays, tree_arrays, walk
+from metamedica.functional.trees import MOST_NODES, GrownTree, TreeArrays, total_of_leaves, tree_arrays, walk
 
 SPLIT = GrownTree(
     np.array([1, 0, 0, -2, -2]),
@@ -32,3 +36,29 @@ def test_walking_further_than_the_depth_stays_in_the_leaf() -> None:
     arrays = tree_arrays([SPLIT], 5)
     assert isinstance(arrays, TreeArrays)
     torch.testing.assert_close(walk(arrays, CASES, 7), walk(arrays, CASES, 2))
+
+
+@given(st.integers(2, 25), st.integers(1, 12), st.integers(0, 1000))
+def test_asking_all_nodes_at_once_gives_the_leaves_that_walking_gives(leaves: int, trees: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    cases, targets = random.normal(size=(60, 4)).round(1), random.normal(size=60)
+    grown = HistGradientBoostingRegressor(
+        max_iter=trees, max_leaf_nodes=leaves, min_samples_leaf=1, early_stopping=False
+    ).fit(cases, targets)
+    kept = [
+        GrownTree(
+            node["feature_idx"].astype(np.int64), node["num_threshold"].astype(np.float64), node["left"].astype(np.int64),
+            node["right"].astype(np.int64), node["value"][:, None].astype(np.float64), node["is_leaf"].astype(bool),
+        )
+        for node in (predictor[0].nodes for predictor in grown._predictors)
+    ]  # fmt: skip
+    nodes = max(len(tree.leaf) for tree in kept)
+    depth = max(int(predictor[0].get_max_depth()) for predictor in grown._predictors)
+    arrays, flat = tree_arrays(kept, nodes + 2), torch.from_numpy(cases)
+    torch.testing.assert_close(total_of_leaves(arrays, flat, depth), walk(arrays, flat, depth)[..., 0].sum(0))
+
+
+@pytest.mark.parametrize("nodes", [9, MOST_NODES + 1])
+def test_the_total_of_leaves_is_the_sum_over_trees(nodes: int) -> None:
+    found = total_of_leaves(tree_arrays([STUMP, SPLIT], nodes), CASES, 2)
+    assert found.tolist() == [17.0, 27.0, 37.0]

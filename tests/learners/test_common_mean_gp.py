@@ -164,3 +164,24 @@ def test_tasks_of_several_classes_only_are_refused() -> None:
     tasks = vector_episodes("multiclass").support
     with pytest.raises(TaskError, match="no task is of kind regression or binary"):
         CommonMeanGP(VectorRaw()).fit_tasks([tasks.map(lambda v: v[:1])])
+
+
+def test_cells_that_differ_in_their_leaning_are_predicted_together_as_each_by_itself(taught: CommonMeanGP) -> None:
+    episodes = _episodes(_tasks(3, 11))
+    support, query = episodes.support, episodes.query.cases
+    with torch.no_grad():
+        mean, variance = taught._in_cells(taught.adapt(support), query)
+        weights, noise = taught.weights[KINDS.index("regression")], taught.noise[KINDS.index("regression")]
+        own, cross = (
+            torch.einsum("c,tcij->tij", weights, taught.rich.kernels(left, support.features))
+            for left in (support.features, query.features)
+        )
+        for cell, (leaning, scale, times) in enumerate(taught.cells.double()):
+            covariance = scale * own + OFFSET_VARIANCE + times * noise * torch.eye(SUPPORT)
+            solved = torch.linalg.solve(covariance, (scale * cross + OFFSET_VARIANCE).mT)
+            around = support.targets - leaning * taught._mean(support.features)
+            wanted = (around[:, None] @ solved)[:, 0] + leaning * taught._mean(query.features)
+            left_over = scale * weights.sum() + OFFSET_VARIANCE + times * noise
+            left_over = left_over - ((scale * cross + OFFSET_VARIANCE) * solved.mT).sum(-1)
+            torch.testing.assert_close(mean[:, cell, :, 0], wanted, rtol=1e-6, atol=1e-8)
+            torch.testing.assert_close(variance[:, cell], left_over, rtol=1e-6, atol=1e-8)

@@ -168,3 +168,14 @@ def test_a_long_query_gets_the_law_of_its_parts(differing: HierarchicalBayes) ->
     whole = differing.predict(state, task.cases)
     part = differing.predict(state, task.cases.map(lambda v: v[:, -5:]))
     torch.testing.assert_close(whole.logits[:, -5:], part.logits)
+
+
+def test_the_leaning_sums_to_one_and_falls_for_a_task_that_is_unlike_all_others(differing: HierarchicalBayes) -> None:
+    usual = parted(hospitals(1, 120, seed=5, level=1.5)[0], 60).support
+    turned = usual.with_targets(1 - usual.targets)
+    like, unlike = (differing.leaning(differing.adapt(support)) for support in (usual, turned))
+    for found in (like, unlike):
+        assert float(sum(found.shares.values())) == pytest.approx(1.0)
+        assert float(found.learned) == pytest.approx(1 - float(found.shares["from scratch"]))
+    assert float(like.learned) > 0.95 > float(unlike.learned)
+    assert float(like.gain) > 0 > float(unlike.gain)

@@ -8,7 +8,12 @@ import torch
 from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, TaskError
+from metamedica.learners.common_mean_gp import CommonMeanGP
+from metamedica.learners.multi_kernel_gp import MultiKernelGP
 from metamedica.learners.tanimoto_gp import TanimotoGP
+from metamedica.modalities.molecules import encoding
+from metamedica.modalities.molecules.encoding import FingerprintEncoder, ManyFingerprintsEncoder
+from metamedica.modalities.molecules.featurise import MORE_FINGERPRINTS
 from metamedica.predictors.guard import CLIP, Guard, cohesion, held_out_log_likelihood, mix
 from metamedica.predictors.method import LearnerMethod
 from metamedica.testing import VectorRaw
@@ -214,3 +219,34 @@ def test_the_closed_form_equals_the_folds_for_classes(kind: Any) -> None:
     torch.testing.assert_close(
         held_out_log_likelihood(_method(True), support), held_out_log_likelihood(_method(False), support)
     )
+
+
+def test_candidates_compare_the_same_cases_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def cases(n: int) -> CaseBatch:
+        blocks = {
+            name: torch.randint(0, 4, (1, n, 64), generator=random).float() for name in ("counts", *MORE_FINGERPRINTS)
+        }
+        descriptors = torch.randn(1, n, 5, generator=random)
+        return CaseBatch({**blocks, "descriptors": descriptors}, torch.ones(1, n, dtype=torch.bool))
+
+    methods = {
+        "common_mean_gp": LearnerMethod(CommonMeanGP(ManyFingerprintsEncoder(64))),
+        "multi_kernel_gp": LearnerMethod(MultiKernelGP(FingerprintEncoder(64))),
+    }
+    support, query = LabelledBatch(cases(9), torch.randn(1, 9, generator=random), "regression"), cases(30)
+    guard = Guard(methods, FingerprintEncoder(64))
+    weights = guard.weigh(support).weights
+    apart = mix([method(support, query) for method in methods.values()], weights)
+    compared = []
+    plain = encoding.minmax_and_tanimoto
+    monkeypatch.setattr(
+        encoding, "minmax_and_tanimoto", lambda one, other: (compared.append(one), plain(one, other))[1]
+    )
+    adapted = guard.adapt(support)
+    assert len(compared) == 1 + len(MORE_FINGERPRINTS)
+    together = adapted.predict(query)
+    assert len(compared) == 2 * (1 + len(MORE_FINGERPRINTS))
+    assert torch.equal(together.mean, apart.mean)
+    assert torch.equal(together.stddev, apart.stddev)

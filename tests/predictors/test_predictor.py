@@ -19,16 +19,20 @@ RINGS = ["c1ccccc1" + "C" * n for n in range(12)]
 LIBRARY = ["CCOCC", "CCCCN", "c1ccncc1", "CC(C)C(=O)O", "ClCCCl"]
 
 
-@pytest.fixture(scope="module")
-def collection() -> TaskCollection:
-    rows = []
+def _collection(*, noise: float) -> TaskCollection:
+    rows, random = [], np.random.default_rng(0)
     for t in range(6):
         for i, smiles in enumerate([*ALKANES, *ACIDS, *RINGS]):
-            rows.append((smiles, f"task{t}", 5 + 0.1 * (i % 12) + 0.3 * t * (i >= 24)))
+            rows.append((smiles, f"task{t}", 5 + 0.1 * (i % 12) + 0.3 * t * (i >= 24) + noise * random.normal()))
     frame = pd.DataFrame(rows, columns=["smiles", "task", "y"])
     return TaskCollection.from_table(
         frame, modality="molecules", case="smiles", target="y", task="task", kind="regression", unit="x"
     )
+
+
+@pytest.fixture(scope="module")
+def collection() -> TaskCollection:
+    return _collection(noise=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,20 @@ def test_a_regression_predictor_gives_numbers_intervals_and_a_table(model: MetaL
     with pytest.raises(TaskError, match="no class probabilities"):
         predictor.predict_proba(LIBRARY)
     assert predictor.score(ALKANES, np.linspace(4, 8, 12)) > 0.5
+
+
+@pytest.mark.parametrize("learner", ["deep_kernel", "common_mean_gp"])
+def test_blocks_of_bytes_get_the_law_of_the_same_numbers_in_floating_point(model: MetaLearner, learner: str) -> None:
+    if learner != model.learner:
+        model = MetaLearner(learner, support=(8,), query=8, guard=False).fit(_collection(noise=1.0))
+    predictor = model.adapt(ALKANES, np.linspace(4, 8, 12), unit="x")
+    features = model.model_.prepare([*LIBRARY, *ACIDS, *RINGS]).features
+    many = {name: block.repeat(10, 1) for name, block in features.items()}
+    assert any(block.dtype == torch.uint8 for block in many.values())
+    law = predictor.law(many)
+    wanted = predictor.law({name: block.float() for name, block in many.items()})
+    torch.testing.assert_close(law.mean, wanted.mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(law.stddev, wanted.stddev, atol=1e-5, rtol=0)
 
 
 def test_a_binary_predictor_gives_probabilities_that_sum_to_one(model: MetaLearner) -> None:

@@ -1,4 +1,4 @@
-"""The demonstration: the main job on real molecules in two scenes, one where earlier tasks help and one where they do not."""
+"""The demonstration: the main job on real molecules in two scenes, one where earlier tasks help and one where they can say little."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ PAR = 0.01
 _NOTES = (
     "One of the 29 earlier tasks is an EC50 assay of the same receptor, and many of its compounds were measured on the related "
     "mu and delta receptors: this is what earlier tasks can know.",
-    "All compounds are of one published series on one target; the shipped model has seen one of them.",
+    "All compounds are of one published series on one target; the shipped model has seen none of them.",
 )
 
 
@@ -58,7 +58,7 @@ def related_targets(
 def one_series(
     *, draws: int, seed: int, model: MetaLearner, clock: Callable[[], float], progress: Progress | None = None
 ) -> Scene:
-    """Return scene 2: the shipped model on one tight compound series, where nothing learned elsewhere helps."""
+    """Return scene 2: the shipped model on one tight compound series, of which other targets can say little."""
     tasks: TaskCollection = freewilson.load(progress=progress)
     return run_scene(
         model,
@@ -164,10 +164,10 @@ def write_demo(scenes: Sequence[Scene], folder: str | Path, *, seed: int) -> Pat
         ),
         _section(
             second,
-            "Scene 2: where they do not",
+            "Scene 2: where they can say little",
             [
-                "The model that ships, adapted to 16 compounds of a single series. What other targets taught says little about such a series, and "
-                "the predictor should notice and fall back on the method from scratch."
+                "The model that ships, adapted to 16 compounds of a single series. What other targets taught says little about such a series; "
+                "the predictor, guarded by a method from scratch, should not lose by it."
             ],
             freewilson.UNIT,
         ),

@@ -224,15 +224,17 @@ def tasks(
     grouped: Texts | None,
     family: dict[int, str] | None,
     left_out: dict[str, int],
+    *,
+    least_classes: int = 2,
 ) -> list[Task]:
-    """Return the tasks in the order of the table; one that shows a single class is left out and counted."""
+    """Return the tasks in the order of the table; one that shows fewer classes than wanted is left out and counted."""
     order = np.argsort(values.task, kind="stable")
     task = values.task[order]
     numbers, start = np.unique(task, return_index=True)
     made = []
     for number, index in zip(numbers.tolist(), np.split(order, start[1:]), strict=True):
         value = values.value[index]
-        if classes is not None and (value == value[0]).all():
+        if classes is not None and len(np.unique(value)) < least_classes:
             left_out["tasks with one class"] = left_out.get("tasks with one class", 0) + 1
             continue
         made.append(

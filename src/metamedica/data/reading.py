@@ -85,7 +85,8 @@ def read_tasks(
     values, row = measurements.merged(source, ", ".join(columns.of_case), values, row, duplicates, classes, left_out)
     family = None if columns.family is None else measurements.per_task(source, columns.family, values)
     split = {} if columns.split is None else measurements.split(source, columns.split, values)
-    tasks = measurements.tasks(values, row, kind, unit, classes, groups, family, left_out)
+    least = 2 if reader.distinct else 1  # a hospital where nobody died says how rare deaths are
+    tasks = measurements.tasks(values, row, kind, unit, classes, groups, family, left_out, least_classes=least)
     if not tasks:
         raise TaskError(f"{source.name} has no task with cases of two classes; give cases of both")
     kept = {task.name for task in tasks}

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from metamedica import cells
 from metamedica.data import measurements
 from metamedica.data.measurements import Source, Values
 from metamedica.data.roles import Columns
@@ -19,7 +18,7 @@ _SHOWN = 3
 def described(source: Source, columns: Columns, values: Values, reader: Modality) -> Modality:
     """Return the modality as it reads the rows that have a value: typed and scaled by those outside meta-test tasks.
 
-    Where there is a column of meta-splits, a case column that only meta-test tasks have measured becomes their own (`Modality.with_own`).
+    Where there is a column of meta-splits, a case column that only meta-test tasks have measured becomes their own.
 
     Raises:
         InputError: the schema describes a column that is no part of a case, or does not fit the rows.
@@ -31,8 +30,7 @@ def described(source: Source, columns: Columns, values: Values, reader: Modality
     side = measurements.split(source, columns.split, values)
     judged = np.array([side.get(name) == "meta_test" for name in values.names], dtype=bool)[values.task]
     known = _frame(source, columns, values.at[~judged])
-    there = [name for name in known.columns if (cells.texts(known[name]).codes >= 0).any()]
-    return reader.fitted(known[there], source=source.name).with_own(frame, source=source.name)
+    return reader.fitted(known, others=frame, source=source.name)
 
 
 def _check_schema(columns: Columns, reader: Modality) -> None:

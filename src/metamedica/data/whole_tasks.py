@@ -16,20 +16,24 @@ from metamedica.types import LabelledBatch
 class WholeTasks(Sequence[LabelledBatch]):
     """Tasks of a collection, each a batch of its own, gathered when asked for; nothing is kept.
 
-    Tasks with fewer than 4 cases, or with one target value only, are left out.
+    Tasks with fewer than 4 cases are left out, and those with one target value only: measured tasks always, and tasks with classes unless a
+    single one is enough.
 
     Args:
         collection: raw units.
         names: the tasks.
         binary: whether regression tasks come a second time, after all others, as binary ones: 1 above their median.
+        least_classes: that a task with classes must show.
     """
 
-    def __init__(self, collection: TaskCollection, names: Sequence[str], *, binary: bool) -> None:
+    def __init__(
+        self, collection: TaskCollection, names: Sequence[str], *, binary: bool, least_classes: int = 2
+    ) -> None:
         self.collection = collection
-        tasks = [task for task in (collection[name] for name in names) if _tells(task)]
+        tasks = [task for task in (collection[name] for name in names) if _tells(task, least_classes)]
         if binary:
             tasks += [task.binarised("median") for task in tasks if task.kind == "regression"]
-        self.tasks = [task for task in tasks if _tells(task)]
+        self.tasks = [task for task in tasks if _tells(task, least_classes)]
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -49,5 +53,7 @@ class WholeTasks(Sequence[LabelledBatch]):
         return standardise(batch, scale_of(batch))
 
 
-def _tells(task: Task) -> bool:
+def _tells(task: Task, least_classes: int) -> bool:
+    if task.kind != "regression" and least_classes < 2:
+        return len(task) >= LEAST_CASES
     return why_not_drawn(task, None, LEAST_CASES) is None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metamedica.functional.classes import HALF
 from metamedica.functional.pooling import Pool
-from metamedica.functional.trees import GrownTree, TreeArrays, tree_arrays, walk
+from metamedica.functional.trees import GrownTree, TreeArrays, total_of_leaves, tree_arrays
 
 SIGNALS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Prior variances of the score of a case at the usual distance from the centre; the strongest penalty first."""
@@ -44,7 +44,7 @@ class BoostedScore(NamedTuple):
         rows = flat.reshape(-1, flat.shape[-1])
         total = rows.new_zeros(len(rows)) + self.baseline
         if self.trees.feature.numel():
-            total = total + walk(self.trees, rows, int(self.depth))[..., 0].sum(0)
+            total = total + total_of_leaves(self.trees, rows, int(self.depth))
         return total.reshape(flat.shape[:-1])
 
 

@@ -168,9 +168,10 @@ def averaged_law(
     """
     if kind == "regression":
         return average_law(mean[..., None], noise[..., None] * (1 + variance), log_weight, kind)
-    log_odds = moderated_log_odds(mean, variance)
-    each = torch.log_softmax(torch.stack([torch.zeros_like(log_odds), log_odds], dim=-1), dim=-1)
-    return Categorical(logits=torch.logsumexp(each + log_weight[:, :, None, None], dim=1), validate_args=False)
+    log_odds, weight = moderated_log_odds(mean, variance), log_weight.exp()[:, None]
+    each = [torch.bmm(weight, torch.sigmoid(side))[:, 0] for side in (-log_odds, log_odds)]
+    least = torch.finfo(mean.dtype).tiny
+    return Categorical(logits=torch.stack(each, dim=-1).clamp(min=least).log(), validate_args=False)
 
 
 def cell_scores(

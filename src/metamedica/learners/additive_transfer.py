@@ -73,6 +73,7 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm):
         "doi:10.1093/biomet/87.1.1",
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
 
     def __init__(
         self,

@@ -176,17 +176,22 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
     def _in_cells(
         self, state: CommonMeanState, query: CaseBatch
     ) -> tuple[Float[Tensor, "tasks cells m 1"], Float[Tensor, "tasks cells m"]]:
-        support = state.batch
+        support, posterior = state.batch, state.posterior
         signal, variance = self._signal(query.features, support.features, support.kind)
-        leaning, scale, noise = self.cells.to(signal.dtype)[..., None].unbind(1)
+        # The leaning has no part in the covariance: the cells that differ in it alone are outputs of one process.
+        apart = len(SCALES) * len(NOISES)
+        leaning = self.cells[::apart, 0].to(signal.dtype)
+        scale, noise = self.cells[:apart, 1:].to(signal.dtype)[..., None].unbind(1)
         cross = scale[..., None] * signal[:, None] + OFFSET_VARIANCE
         own = scale * variance + OFFSET_VARIANCE + noise * self.noise[KINDS.index(support.kind)]
+        whitened = posterior.whitened.reshape(len(cross), len(leaning), apart, -1)
         mean, spread = predict_from_covariance(
-            state.posterior,
+            Posterior(posterior.cholesky[:, :apart], whitened.movedim(1, -1), posterior.log_weight),
             cross.masked_fill(~support.mask[:, None, None], 0),
             own.expand(len(cross), -1, signal.shape[1]),
         )
-        return mean + (leaning * self._mean(query.features)[:, None])[..., None], spread
+        mean = mean + (leaning * self._mean(query.features)[..., None])[:, None]
+        return mean.movedim(-1, 1).flatten(1, 2)[..., None], spread.repeat(1, len(leaning), 1)
 
     def predict(self, state: CommonMeanState, query: CaseBatch) -> Law:
         """Return the predictive law of each query case, averaged over cells."""

@@ -20,6 +20,7 @@ from metamedica.functional.hierarchy import (
     span,
     start_cells,
 )
+from metamedica.functional.leaning import Leaning, WeighsItself
 from metamedica.functional.pooled_models import Growth
 from metamedica.functional.pooling import pools
 from metamedica.functional.stacked_score import STACK_START, fit_stack, stack_buffers, stack_of
@@ -53,6 +54,10 @@ _AT_ONCE = 8
 """Cells whose design is laid out at once, as a query may be long."""
 START_EFFECT = 0.3
 """Standard deviation of the effect of such a column before earlier tasks have shown what a column usually does."""
+
+
+_SMALL_LEVEL = 0.3
+"""Standard deviation of a task's level, in log-odds, up to which it counts as that of earlier tasks."""
 
 
 class Bases(NamedTuple):
@@ -90,9 +95,11 @@ class HierarchicalState:
     posterior: TaskPosterior
     log_weight: Float[Tensor, "tasks cells"]
     bases: Bases
+    size: Float[Tensor, " tasks"]
+    """Support cases."""
 
 
-class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
+class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself):
     """The score (log-odds, or mean) of task t is a_t + b_t m(x) + w_t . x; its parameters are normal with a prior learned from earlier tasks.
 
     m is common to all tasks: linear models of several penalties and boosted trees, weighted by what they say of tasks that they have not seen
@@ -120,6 +127,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
         "Data analysis using Stein's estimator and its generalizations", "Efron and Morris", 1975, "doi:10.1080/01621459.1975.10479864"
     )  # fmt: skip
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
     ranges: ClassVar[Ranges] = {
         "signals": None,
         "trees": OneOf((40, 80, 150)),
@@ -178,7 +186,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
             noise=taught["noise"],
         )
         log_weight = torch.log_softmax(cells.log_weight + posterior.log_evidence, dim=-1)
-        return HierarchicalState(support.kind, posterior, log_weight, bases)
+        return HierarchicalState(support.kind, posterior, log_weight, bases, support.counts().to(log_weight.dtype))
 
     def _columns(self, flat: Float[Tensor, "tasks n flat"], taught: Fitted) -> Float[Tensor, "tasks n flat"]:
         """Return centred columns of usual length 1; as they are before anything was learned."""
@@ -217,6 +225,26 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm):
         """Return the law of each query case, averaged over cells and over the posterior in each."""
         mean, variance = self._in_cells(state, query)
         return averaged_law(mean, variance, state.posterior.noise, state.log_weight, kind=state.kind)
+
+    def leaning(self, state: HierarchicalState) -> Leaning:
+        """Return the posterior weight of the cells in which a task is like the usual one, has a level of its own, effects of its own too, or
+        nothing in common with earlier tasks; and the gain of the first three over the last."""
+        cells = Cells.of(self.taught.of(state.kind), state.bases)
+        alone = cells.centre[:, 1] == 0
+        own = ~alone & (cells.spread[:, 2] > 0)
+        level = ~alone & ~own & (cells.spread[:, 0] > _SMALL_LEVEL)
+        parts = {
+            "as earlier tasks": ~alone & ~own & ~level,
+            "own level": level,
+            "own effects": own,
+            "from scratch": alone,
+        }
+        weight = state.log_weight.exp()
+        shares = {name: weight[:, here].sum(1) for name, here in parts.items()}
+        prior = cells.log_weight.log_softmax(0)
+        log_odds = state.log_weight[:, ~alone].logsumexp(1) - state.log_weight[:, alone].logsumexp(1)
+        before = prior[~alone].logsumexp(0) - prior[alone].logsumexp(0)
+        return Leaning(shares, (log_odds - before) / state.size.clamp(min=1))
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the common score and the prior of a new task's parameters, for each kind that there are tasks of.

@@ -48,6 +48,7 @@ class ParameterTransfer(Learner[TransferredState], ClosedForm):
         "Explicit inductive bias for transfer learning with convolutional networks", "Li, Grandvalet and Davoine", 2018, "arXiv:1802.01483"
     )  # fmt: skip
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class PooledAndLocal(Learner[PooledAndLocalState], ClosedForm):
         "Power prior distributions for regression models", "Ibrahim and Chen", 2000, "doi:10.1214/ss/1009212673"
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
 
     def __init__(
         self,

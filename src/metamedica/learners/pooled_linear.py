@@ -36,6 +36,7 @@ class PooledLinear(Learner[PooledState], ClosedForm):
         "Ridge estimators in logistic regression", "le Cessie and van Houwelingen", 1992, "doi:10.2307/2347628"
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
 
     def __init__(self, raw: RawEncoder, *, signals: tuple[float, ...] = SIGNALS, most_cases: int = 2000) -> None:
         super().__init__()

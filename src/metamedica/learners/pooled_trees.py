@@ -42,6 +42,7 @@ class PooledTrees(Learner[PooledTreesState], ClosedForm):
         "Greedy function approximation: a gradient boosting machine", "Friedman", 2001, "doi:10.1214/aos/1013203451"
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
 
     def __init__(
         self, raw: RawEncoder, *, growths: tuple[tuple[int, int], ...] = GROWTHS, most_cases: int = 2000

@@ -48,6 +48,7 @@ class Recalibrated(Learner[RecalibratedState], ClosedForm):
         "Two further applications of a model for binary regression", "Cox", 1958, "doi:10.1093/biomet/45.3-4.562"
     )
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
+    least_classes: ClassVar[int] = 1
 
     def __init__(self, raw: RawEncoder, *, signals: tuple[float, ...] = SIGNALS, most_cases: int = 2000) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, TaskError
+from metamedica.functional.shared import sharing
 from metamedica.functional.targets import scale_of, standardise
 from metamedica.predictors.method import Adapted, AdaptedLearner, LearnerMethod
 from metamedica.predictors.trust import EarlierTasks
@@ -163,7 +164,8 @@ class AdaptedMixture:
 
     def predict(self, query: CaseBatch) -> Law:
         """Return the mixture law of each query case, in the task's units."""
-        return mix([part.predict(query) for part in self.parts], self.weighed.weights)
+        with sharing():
+            return mix([part.predict(query) for part in self.parts], self.weighed.weights)
 
 
 def starting_gate(rivals: int, *, leaning: float = SCEPTICAL[0]) -> Float[Tensor, "rivals 6"]:
@@ -229,8 +231,9 @@ class Guard:
 
     def adapt(self, support: LabelledBatch) -> AdaptedMixture:
         """Return every candidate adapted to each task, and the weight of each."""
-        parts = [method.adapt(support) for method in self.candidates.values()]
-        return AdaptedMixture(parts, self.weigh(support, parts))
+        with sharing():
+            parts = [method.adapt(support) for method in self.candidates.values()]
+            return AdaptedMixture(parts, self.weigh(support, parts))
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
         """Return the mixture law of each query case, in the units of the support's targets."""

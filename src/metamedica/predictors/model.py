@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metamedica import registry
 from metamedica.errors import BundleError, InputError
+from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod, Method
 from metamedica.predictors.trust import EarlierTasks
@@ -104,15 +105,22 @@ class FittedModel:
         return replace(prepared, features={**prepared.features, **more})
 
     def method(self, kind: TaskKind, *, unit: str | None = None, guard: bool = True) -> Method:
-        """Return the model as a method for tasks of one kind and unit: guarded (the default) or the learned part alone."""
+        """Return the model as a method for tasks of one kind and unit: guarded (the default) or the learned part alone.
+
+        A learner that weighs itself (`functional/leaning`) has its answer from scratch within, and is not guarded a second time.
+        """
         scale = self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
         learned = LearnerMethod(self.learner, usual_scale=scale)
-        if not guard or not self._scratch or not self.learner.learns_from_tasks():
+        if not guard or not self.guards(self.learner):
             return learned
         candidates = {self.spec.learner: learned}
         for name, learner in self._scratch.items():
             candidates[name] = LearnerMethod(learner, usual_scale=scale)
         return Guard(candidates, self.raw, earlier=self.earlier, gate=self.gates.get(kind, self.starting_gate()))
+
+    def guards(self, learner: Learner[Any]) -> bool:
+        """Return whether such a learner is weighed against methods from scratch: one that learns from tasks, unless it weighs itself."""
+        return bool(self._scratch) and learner.learns_from_tasks() and not isinstance(learner, WeighsItself)
 
     def starting_gate(self) -> Tensor:
         """Return the guard's gate before anything is known: sceptical of earlier tasks as far as the modality has reason to be."""

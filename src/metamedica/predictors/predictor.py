@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, CaseError, TaskError
+from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import AdaptedMixture, cohesion
+from metamedica.predictors.method import AdaptedLearner
 from metamedica.predictors.model import FittedModel
 from metamedica.predictors.support import Support, as_cases, case_number, shown_cases
 from metamedica.predictors.trust import NOTHING, Trust
@@ -62,8 +64,13 @@ class Predictor:
         rows = self.model.raw(self.support.batch.features)[0]
         near = self.model.earlier.near(self.model.raw, rows)
         closeness = float(cohesion(self.model.raw, self.support.batch)[0])
-        seen = float(self.model.earlier.seen(self.model.raw, self.support.batch)[0])
+        earlier, distinct = self.model.earlier, self.model.modality.distinct
+        seen = float(earlier.seen(self.model.raw, self.support.batch)[0]) if distinct else None
         name = self.model.spec.learner
+        if isinstance(self._adapted, AdaptedLearner) and isinstance(self.model.learner, WeighsItself):
+            leaning = self.model.learner.leaning(self._adapted.state)
+            shares = {part: float(share[0]) for part, share in leaning.shares.items()}
+            return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near)
         if not isinstance(self._adapted, AdaptedMixture):
             learned = float(self.model.learner.learns_from_tasks())
             return Trust(learned, 0.0, {name: 1.0}, closeness, seen, near)
@@ -90,7 +97,7 @@ class Predictor:
         size = len(next(iter(features.values())))
         laws: list[Law] = []
         for start in range(0, size, _CHUNK):
-            chunk = {name: block[start : start + _CHUNK].to(torch.float32)[None] for name, block in features.items()}
+            chunk = {name: _ready(block[start : start + _CHUNK])[None] for name, block in features.items()}
             count = len(next(iter(chunk.values()))[0])
             laws.append(self._adapted.predict(CaseBatch(chunk, torch.ones(1, count, dtype=torch.bool))))
         if self.kind == "regression":
@@ -317,6 +324,11 @@ class Predictor:
             "learner": asdict(self.model.spec)["learner"],
             "trust": self.trust.as_dict(),
         }
+
+
+def _ready(block: Tensor) -> Tensor:
+    """Return floating point in single precision; whole numbers stay, since encoders that compare bytes do it faster than numbers."""
+    return block.to(torch.float32) if block.is_floating_point() else block
 
 
 def _interval(law: Law, coverage: float) -> NDArray[Any]:

@@ -33,7 +33,8 @@ class Trust:
             positive where earlier tasks explain the support better.
         candidates: weight of every candidate by name.
         cohesion: mean similarity between the support's cases, 0 to 1; high for one tight series, where earlier tasks rarely help.
-        seen: share of the support's cases that earlier tasks have measured too, 0 to 1; where it is high, earlier tasks help most.
+        seen: share of the support's cases that earlier tasks have measured too, 0 to 1; where it is high, earlier tasks help most. None where
+            every case is its own (patients).
         nearest: the earlier tasks whose cases look most like the support's.
     """
 
@@ -41,7 +42,7 @@ class Trust:
     gain: float
     candidates: dict[str, float]
     cohesion: float
-    seen: float
+    seen: float | None
     nearest: tuple[NearTask, ...]
 
     @property
@@ -54,10 +55,8 @@ class Trust:
                 "is that of the method from scratch."
             )
         much = "partly" if self.weight < PARTLY else "mostly"
-        return (
-            f"Leans {much} on earlier tasks ({self.weight:.0%}), which have measured {self.seen:.0%} of these cases too; "
-            f"the nearest are {near or 'unknown'}."
-        )
+        known = "" if self.seen is None else f", which have measured {self.seen:.0%} of these cases too"
+        return f"Leans {much} on earlier tasks ({self.weight:.0%}){known}; the nearest are {near or 'unknown'}."
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON value."""

@@ -19,8 +19,9 @@ from torch.distributions import Categorical, Normal
 from metamedica.data.collection import IntArray, Task, TaskCollection
 from metamedica.data.episodes import gather, labelled
 from metamedica.errors import InputError, TaskError
+from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import AdaptedMixture
-from metamedica.predictors.method import Adapted
+from metamedica.predictors.method import Adapted, AdaptedLearner
 from metamedica.predictors.method import Method as AdaptingMethod
 from metamedica.reports import metrics
 from metamedica.reports.evaluation import Evaluation
@@ -29,7 +30,7 @@ from metamedica.types import CaseBatch, LabelledBatch, Law, Progress, TaskKind
 
 Method: TypeAlias = AdaptingMethod | Callable[[LabelledBatch, CaseBatch], Law]
 TRUST = "trust"
-"""The figure of a guarded method: how far it leans on what was learned from earlier tasks, 0 to 1."""
+"""The figure of a guarded method, or of one that weighs itself: how far it leans on what was learned from earlier tasks, 0 to 1."""
 Mask: TypeAlias = NDArray[np.bool_]
 DRAWS = 10
 _CHUNK = 2048
@@ -190,19 +191,29 @@ def _one_task(
         adapted = _adapted(method, labelled(collection, [task] * draws, supports))
         law = _laws(adapted, draws, collection, task)
     seconds = (time.process_time() - began) / draws
+    learned = _learned(adapted)
     rows, pairs = [], []
     for draw, support in enumerate(supports):
         query = protocol.query(task, support, draw=draw, seed=seed)
         figures, score = _figures(law, draw, query, task)
         figures |= protocol.figures(task, query, score)
-        if isinstance(adapted, AdaptedMixture):
-            figures[TRUST] = float(adapted.weighed.weights[draw, 0])
+        if learned is not None:
+            figures[TRUST] = float(learned[draw])
         rows.append(
             {"task": task.name, "shots": shots, "draw": draw, "query": int(query.sum()), **figures, "seconds": seconds}
         )
         if task.kind == "binary":
             pairs += list(zip(score.tolist(), task.targets[query].tolist(), strict=True))
     return rows, pairs
+
+
+def _learned(adapted: Adapted) -> torch.Tensor | None:
+    """Return how far the answer for each support leans on earlier tasks, `[draws]`; None for a method that does not weigh that."""
+    if isinstance(adapted, AdaptedMixture):
+        return adapted.weighed.weights[:, 0]
+    if isinstance(adapted, AdaptedLearner) and isinstance(adapted.learner, WeighsItself):
+        return adapted.learner.leaning(adapted.state).learned
+    return None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from abc import ABC
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from metamedica.functional.kernels import minmax_and_tanimoto, minmax_kernel, rbf_kernel
+from metamedica.functional.shared import shared
 from metamedica.modalities.molecules.featurise import MORE_FINGERPRINTS
 from metamedica.types import Features, RawEncoder
 
@@ -47,8 +48,7 @@ class _CountEncoder(RawEncoder, ABC):
         self, left: Features, right: Features
     ) -> tuple[Float[Tensor, "*batch n m"], Float[Tensor, "*batch n m"]]:
         """Return T, the mean of the count and the binary Tanimoto, and D, an RBF on the descriptors."""
-        near = rbf_kernel(self.summary(left), self.summary(right))
-        return _alike(self(left), self(right)), near
+        return _alike(left["counts"], right["counts"]), _near(self.summary(left), self.summary(right))
 
 
 class FingerprintEncoder(_CountEncoder):
@@ -80,11 +80,18 @@ class ManyFingerprintsEncoder(_CountEncoder):
         Chosen on meta-train targets of chembl691 in folds; decisions/0009 has the figures.
         """
         alike, near = self._alike_and_near(left, right)
-        dtype = alike.dtype
-        more = [_alike(left[block].to(dtype), right[block].to(dtype)) for block in MORE_FINGERPRINTS]
+        more = [_alike(left[block], right[block]) for block in MORE_FINGERPRINTS]
         return torch.stack([alike, alike * near, near, *more], dim=-3)
 
 
-def _alike(left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]) -> Float[Tensor, "*batch n m"]:
+@shared
+def _alike(left: Shaped[Tensor, "*batch n dim"], right: Shaped[Tensor, "*batch m dim"]) -> Float[Tensor, "*batch n m"]:
     of_counts, of_presence = minmax_and_tanimoto(left, right)
     return (of_counts + of_presence) / 2
+
+
+@shared
+def _near(
+    left: Float[Tensor, "*batch n descriptors"], right: Float[Tensor, "*batch m descriptors"]
+) -> Float[Tensor, "*batch n m"]:
+    return rbf_kernel(left, right)

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamedica import registry
+from metamedica import cells, registry
 from metamedica.errors import CaseError, InputError
 from metamedica.modalities.tables.columns import Read, Remark, plain_values, read_columns, scaled
 from metamedica.modalities.tables.encoding import RowEncoder
 from metamedica.modalities.tables.inference import inferred
-from metamedica.modalities.tables.schema import ColumnType, Schema
+from metamedica.modalities.tables.schema import Column, ColumnType, Schema
 from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 _NUMBERS: tuple[ColumnType, ...] = ("numeric", "ordinal", "boolean")
@@ -75,20 +75,36 @@ class Tables(Modality):
             {} if self._schema is None else {"schema": [[name, told] for name, told in self._schema.as_dict().items()]}
         )
 
-    def fitted(self, cases: Any, *, source: str = "the table") -> "Tables":
+    def fitted(self, cases: Any, *, others: Any = None, source: str = "the table") -> "Tables":
         """Return the modality with a schema of all columns of these cases; declared columns stay as they are.
+
+        Args:
+            cases: that its scales and levels are read from.
+            others: of tasks that are judged, with the same columns: one that these alone have measured becomes their own.
+            source: named in errors.
 
         Raises:
             InputError: a column that is neither numbers nor levels, or a declared column that the cases do not have.
         """
         frame = _frame(cases)
-        if self._schema is not None:
-            absent = [name for name in self._schema.columns if name not in frame.columns]
-            if absent:
-                raise InputError(
-                    f"the schema names the column {absent[0]!r} and {source} does not have it; it has: {', '.join(map(str, frame.columns[:20]))}"
-                )
-        return Tables(inferred(frame, given=self._schema, source=source))
+        told = {} if self._schema is None else self._schema.columns
+        absent = [name for name in told if name not in frame.columns]
+        if absent:
+            raise InputError(
+                f"the schema names the column {absent[0]!r} and {source} does not have it; it has: {', '.join(map(str, frame.columns[:20]))}"
+            )
+        if others is None:
+            return Tables(inferred(frame, given=self._schema, source=source))
+        asked = _frame(others)
+        own = [name for name in frame.columns if not _measured(frame[name]) and _measured(asked[name])]
+        shared = [name for name in frame.columns if name not in own]
+        if not shared:
+            raise InputError(f"{source}: no column is measured outside the tasks that are judged; give at least one")
+        found = inferred(frame[shared], given=_some(told, shared), source=source).columns
+        if own:
+            theirs = {name: told[name].model_copy(update={"own": True}) for name in own if name in told}
+            found = found | inferred(asked[own], given=_some(theirs, own), own=True, source=source).columns
+        return Tables(Schema({name: found[name] for name in frame.columns}))
 
     def with_own(self, cases: Any, *, source: str = "the table") -> "Tables":
         """Return the modality that also reads the columns of these cases which its schema does not know, as the task's own.
@@ -283,6 +299,15 @@ def _tells_apart(values: NDArray[np.float64], label: NDArray[np.int64], *, order
         return bool(ones.min() > zeros.max() or zeros.min() > ones.max())
     share = pd.Series(label).groupby(values).mean()
     return bool(share.isin([0.0, 1.0]).all() and len(share) <= len(label) / 5)
+
+
+def _measured(cells_of: "pd.Series[Any]") -> bool:
+    return bool((cells.texts(cells_of).codes >= 0).any())
+
+
+def _some(columns: Mapping[str, Column], names: Sequence[str]) -> Schema | None:
+    found = {name: columns[name] for name in names if name in columns}
+    return Schema(found) if found else None
 
 
 def _problems(remarks: list[Remark]) -> list[CaseProblem]:

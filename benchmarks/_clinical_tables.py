@@ -1,0 +1,220 @@
+"""What the finished families of `make bench-clinical` say: means over sites, the default paired with every method, harm, and the goals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks._record import goal
+from metamedica.reports.evaluation import LOWER_IS_BETTER
+
+HARM = 0.01
+"""A site is harmed where the default's AUC is this much below the pooled model's, beyond the interval over draws."""
+_BOOTSTRAP = 2000
+Found = Mapping[str, Mapping[str, Any]]
+
+
+def summary(rows: pd.DataFrame, *, figures: Sequence[str], reference: str, seed: int) -> dict[str, Any]:
+    """Return, as JSON values: the mean of each figure over sites per support size and method; `reference` minus each method, paired over sites and
+    draws (positive is better), with an interval from both drawn anew; and the sites of the difference in AUC.
+
+    Args:
+        rows: `method`, `task`, `shots`, `draw` and the figures.
+        figures: their names.
+        reference: the method that is compared with all others.
+        seed: of the bootstrap.
+    """
+    means: dict[str, Any] = {}
+    paired: dict[str, Any] = {}
+    sites: dict[str, Any] = {}
+    for shots, part in rows.groupby("shots"):
+        tables = {
+            figure: part.pivot_table(index="method", columns=["task", "draw"], values=figure, sort=False)
+            for figure in figures
+        }
+        means[str(shots)] = {
+            method: {
+                figure: _short(table.loc[method].groupby(level="task").mean().mean())
+                for figure, table in tables.items()
+            }
+            for method in tables[figures[0]].index
+        }
+        paired[str(shots)], sites[str(shots)] = {}, {}
+        for method in tables[figures[0]].index:
+            if method == reference:
+                continue
+            compared = {}
+            for figure, table in tables.items():
+                gap = table.loc[reference] - table.loc[method]
+                gap = -gap if figure in LOWER_IS_BETTER else gap
+                compared[figure] = _interval(gap, seed)
+                if figure == "roc_auc":
+                    sites[str(shots)][method] = _sites(gap, seed)
+            paired[str(shots)][method] = compared
+    return {"means": means, "paired": paired, "sites": sites}
+
+
+def _by_site(gap: "pd.Series[float]") -> list[Any]:
+    return [each.dropna().to_numpy() for _, each in gap.groupby(level="task") if each.notna().any()]
+
+
+def _interval(gap: "pd.Series[float]", seed: int) -> dict[str, Any]:
+    """Return the mean over sites of the mean over draws, and its 95 % interval with the sites, and within each its draws, drawn anew."""
+    groups = _by_site(gap)
+    if not groups:
+        return {"mean": None, "interval": [None, None], "over_draws": [None, None], "sites": 0}
+    rng = np.random.default_rng(seed)
+    each = np.stack([group[rng.integers(0, len(group), (_BOOTSTRAP, len(group)))].mean(1) for group in groups])
+    chosen = rng.integers(0, len(groups), (_BOOTSTRAP, len(groups)))
+    both = np.take_along_axis(each.T, chosen, axis=1).mean(1)
+    return {
+        "mean": _short(np.mean([group.mean() for group in groups])),
+        "interval": [_short(value) for value in np.quantile(both, [0.025, 0.975])],
+        "over_draws": [_short(value) for value in np.quantile(each.mean(0), [0.025, 0.975])],
+        "sites": len(groups),
+    }
+
+
+def _sites(gap: "pd.Series[float]", seed: int) -> dict[str, Any]:
+    """Return how many sites there are, those where the difference is below -`HARM` beyond its interval over draws, and the worst."""
+    rng = np.random.default_rng(seed)
+    harmed, worst, count = [], ("", 0.0), 0
+    for site, each in gap.groupby(level="task"):
+        values = each.dropna().to_numpy()
+        if len(values) == 0:
+            continue
+        count += 1
+        high = np.quantile(values[rng.integers(0, len(values), (500, len(values)))].mean(1), 0.975)
+        if high < -HARM:
+            harmed.append(str(site))
+        if values.mean() < worst[1]:
+            worst = (str(site), float(values.mean()))
+    return {"sites": count, "harmed": harmed, "worst": [worst[0], _short(worst[1])]}
+
+
+def _short(value: float) -> float | None:
+    return None if value is None or np.isnan(value) else round(float(value), 5)
+
+
+def goals(found: Found, *, default: str, pooled: Sequence[str], speed: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the goals that the finished families can be judged by."""
+    told: list[dict[str, Any]] = []
+    for name, family in found.items():
+        if name == "heart-extra":
+            told += _extra(family)
+            continue
+        for shots, means in family["means"].items():
+            best = max(pooled, key=lambda method: means[method]["roc_auc"])
+            gain = family["paired"][shots][best]["roc_auc"]
+            told.append(
+                goal(
+                    f"{name}, {shots}: AUC minus the better pooled model ({best})", 0.0, gain["mean"], gain["interval"]
+                )
+            )
+            harmed = family["sites"][shots][best]
+            told.append(
+                goal(
+                    f"{name}, {shots}: sites of {harmed['sites']} worse than {best} by more than .01 AUC beyond the interval",
+                    0.0,
+                    float(len(harmed["harmed"])),
+                    [0.0, 0.0],
+                    lower=True,
+                )
+            )
+        for shots in ("20",) if "20" in family["means"] else ():
+            for figure in ("log_loss", "brier"):
+                against = family["paired"][shots]["recalibrated"][figure]
+                told.append(
+                    goal(
+                        f"{name}, {shots}: {figure}, recalibrated minus the default",
+                        0.0,
+                        against["mean"],
+                        against["interval"],
+                    )
+                )
+        if name == "heart" and "20" in family["means"]:
+            for figure in ("log_loss", "brier"):
+                base = family["means"]["20"]["pooled_linear"][figure]
+                gain = family["paired"]["20"]["pooled_linear"][figure]
+                told.append(
+                    goal(
+                        f"heart, 20: share of the pooled model's {figure} that is saved",
+                        0.10,
+                        gain["mean"] / base,
+                        [value / base for value in gain["interval"]],
+                    )
+                )
+    told.append(
+        goal(
+            "CPU ms to adapt to 20 and predict 1,000",
+            20.0,
+            speed["median_ms"],
+            [speed["low_ms"], speed["high_ms"]],
+            lower=True,
+        )
+    )
+    return told
+
+
+def _extra(family: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the goals of the extra columns, against pooled on the shared columns and the site alone; intervals over draws: four sites."""
+    told = []
+    for shots in ("20", "50"):
+        for rival, what in (("pooled_linear", "pooled on shared columns"), ("linear", "the site alone, all columns")):
+            for figure in ("roc_auc", "log_loss"):
+                gain = family["paired"][shots][rival][figure]
+                line = goal(
+                    f"heart-extra, {shots}: {figure}, gain over {what} (interval over draws clear of 0)",
+                    0.0,
+                    gain["mean"],
+                    gain["over_draws"],
+                )
+                line["met"] = bool(gain["over_draws"][0] > 0)
+                told.append(line)
+    return told
+
+
+def markdown(
+    found: Found,
+    judged: Sequence[Mapping[str, Any]],
+    *,
+    families: Mapping[str, Any],
+    machine: str,
+    stale: Sequence[str],
+    default: str,
+) -> str:
+    """Return the page: a table a family, then the goals."""
+    lines = [
+        "# A new site with few labelled patients",
+        "",
+        f"`make bench-clinical`, on {machine}. Means over sites of means over 50 draws.",
+    ]
+    if stale:
+        lines += ["", f"Stale, their code or data has changed since: {', '.join(stale)}."]
+    for name, family in found.items():
+        about = families[name]
+        lines += [
+            "",
+            f"## {about.title}",
+            "",
+            f"{about.about[0].upper()}{about.about[1:]}; {family['protocol']['tasks']} sites judged.",
+            "",
+        ]
+        lines += ["| method | labelled | AUC | log-loss | Brier | ECE |", "|---|---|---|---|---|---|"]
+        for shots, means in family["means"].items():
+            ranked = sorted(means, key=lambda method: means[method]["log_loss"])
+            for method in ranked:
+                figures = means[method]
+                cells = " | ".join(
+                    "" if figures[f] is None else f"{figures[f]:.4f}" for f in ("roc_auc", "log_loss", "brier", "ece")
+                )
+                shown = f"**{method}**" if method == default else method
+                lines.append(f"| {shown} | {shots} | {cells} |")
+    lines += ["", "## Goals", "", "| goal | wanted | value | 95 % interval | met |", "|---|---|---|---|---|"]
+    for each in judged:
+        low, high = each["interval"]
+        lines.append(
+            f"| {each['name']} | {each['goal']} | {each['value']} | {low} to {high} | {'yes' if each['met'] else 'no'} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,244 @@
+"""A new site with few labelled patients: families of clinical tables x methods, paired with one pooled model.
+
+    make bench-clinical                                    every family and method (an hour or two), resumes from finished parts
+    make bench-clinical ARGS="--family heart,impact"       these families
+    make bench-clinical ARGS=--pages                       nothing is measured: the tables are written again from the finished families
+    make bench-clinical ARGS=--quick                       a small version in under two minutes, without a verdict; writes nothing but parts
+    FRESH=1 make bench-clinical                            computes the families that are asked for again
+
+Protocol: `reports/protocols/sites.py` (supports of 5, 10, 20, 50 as patients come, 50 draws, one query for all sizes), families in
+benchmarks/_clinical_families.py. A finished family is benchmarks/results/clinical/<family>.json, keyed by the version of its code and data. The
+tables go to benchmarks/results/clinical.{json,md}; the last line on stdout is JSON.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks._clinical_families import FAMILIES, Family, World
+from benchmarks._clinical_tables import goals, markdown, summary
+from benchmarks._record import PARTS, RESULTS, SOURCE, commit, machine, say, version_of
+from metamedica import registry
+from metamedica.data import catalogue
+from metamedica.data.episodes import gather, labelled
+from metamedica.errors import MetamedicaError
+from metamedica.meta_learner import MetaLearner
+from metamedica.predictors.method import Adapted, LearnerMethod, Method
+from metamedica.reports.judging import judge
+from metamedica.reports.protocols.sites import DRAWS, SHOTS, Sites
+from metamedica.storage import replace_file
+from metamedica.types import CaseBatch, LabelledBatch, Law
+
+DEFAULT = "hierarchical_bayes"
+POOLED = ("pooled_linear", "pooled_trees")
+METHODS = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer", "additive_transfer")
+FIGURES = ("roc_auc", "log_loss", "brier", "ece")
+ROOM = RESULTS / "clinical"
+_PARTS = PARTS / "clinical"
+_REPEATS = 40
+_LIBRARY = 1000
+
+
+@dataclass
+class Lazy:
+    """A method that is made when it is first asked, so that finished parts cost no training."""
+
+    make: Callable[[], Method]
+    made: Method | None = None
+
+    def adapt(self, support: LabelledBatch) -> Adapted:
+        """Return what the method makes of the support."""
+        if self.made is None:
+            self.made = self.make()
+        return self.made.adapt(support)
+
+    def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+        return self.adapt(support).predict(query)
+
+
+def version(method: str, family: Family) -> str:
+    """Return a hash of the code and data that the figures of a method in a family rest on."""
+    files = catalogue.entry(family.data).files
+    roots = (
+        "reports/protocols/sites.py",
+        "reports/judging.py",
+        "training.py",
+        "data/rows.py",
+        "modalities/tables/modality.py",
+    )
+    return version_of(SOURCE, f"learners/{method}.py", *roots, settings=[files, family.name, list(family.shots)])
+
+
+def fitted(method: str, world: World) -> Method:
+    """Return a method fitted on the earlier sites of a world; one from scratch as it is."""
+    if method == "linear":
+        return LearnerMethod(registry.build_learner(method, world.alone.reader()))
+    return MetaLearner(method, guard=False).fit(world.tasks).method("binary")
+
+
+def measured(family: Family, *, draws: int = DRAWS, quick: bool = False) -> dict[str, Any]:
+    """Return the figures of all methods in a family, from finished parts where there are some."""
+    began, frames = time.monotonic(), []
+    protocol: dict[str, Any] = {}
+    for number, world in enumerate(family.build()):
+        for method in METHODS:
+            tasks = world.alone if method == "linear" else world.tasks
+            made = Lazy(lambda method=method, world=world: fitted(method, world))  # type: ignore[misc]
+            found = judge(
+                Sites(family.shots),
+                {method: made},
+                tasks,
+                names=world.names,
+                shots=family.shots,
+                draws=draws,
+                parts=_PARTS / family.name,
+                version=f"{version(method, family)} {number}",
+            )
+            frames.append(found.rows)
+            protocol = found.protocol
+        say(f"{family.name}: {number + 1}, {', '.join(world.names[:3])}{' ...' if len(world.names) > 3 else ''}")
+        if quick:
+            break
+    rows = pd.concat(frames, ignore_index=True)
+    return {
+        "family": family.name,
+        "versions": {method: version(method, family) for method in METHODS},
+        "commit": commit(),
+        "minutes": round((time.monotonic() - began) / 60, 2),
+        "protocol": protocol | {"tasks": int(rows["task"].nunique())},
+        **summary(rows, figures=FIGURES, reference=DEFAULT, seed=0),
+    }
+
+
+def speed() -> dict[str, float]:
+    """Return the median CPU milliseconds of adapting the default to 20 cases and predicting 1,000, and the 10th and 90th percentile."""
+    world = FAMILIES["heart"].build()[0]
+    method = fitted(DEFAULT, world)
+    task = world.tasks[world.names[0]]
+    earlier = np.concatenate([world.tasks[name].rows for name in world.tasks.names("meta_train")])
+    query = gather(world.tasks, [np.resize(earlier, _LIBRARY)])
+    support = labelled(world.tasks, [task], [np.arange(20)])
+    times = []
+    for _ in range(_REPEATS):
+        began = time.process_time()
+        method.adapt(support).predict(query)
+        times.append(1000 * (time.process_time() - began))
+    low, middle, high = np.quantile(times[5:], [0.1, 0.5, 0.9])
+    return {"median_ms": round(float(middle), 2), "low_ms": round(float(low), 2), "high_ms": round(float(high), 2)}
+
+
+def finished(family: Family) -> bool:
+    """Return whether the family is there and of this version; a stale one is named."""
+    found = read(family.name)
+    if found is None or os.environ.get("FRESH") == "1":
+        return False
+    if found["versions"] == {method: version(method, family) for method in METHODS}:
+        return True
+    say(f"stale, its code or data has changed: {family.name}")
+    return False
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """Return a finished family; None where there is none."""
+    path = ROOM / f"{name}.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def write_pages(*, seconds: float) -> list[dict[str, Any]]:
+    """Write the tables from all finished families, and return the goals."""
+    found = {name: each for name in FAMILIES if (each := read(name)) is not None}
+    stale = [
+        name
+        for name, each in found.items()
+        if each["versions"] != {method: version(method, FAMILIES[name]) for method in METHODS}
+    ]
+    fast = speed()
+    judged = goals(found, default=DEFAULT, pooled=POOLED, speed=fast)
+    table = {
+        "machine": machine(),
+        "commit": commit(),
+        "stale": stale,
+        "minutes": round(seconds / 60, 2),
+        "speed": fast,
+        "goals": judged,
+    }
+    replace_file(RESULTS / "clinical.json", (json.dumps(table | {"families": found}, indent=1) + "\n").encode())
+    page = markdown(found, judged, families=FAMILIES, machine=machine(), stale=stale, default=DEFAULT)
+    replace_file(RESULTS / "clinical.md", page.encode())
+    return judged
+
+
+def run(families: Sequence[Family]) -> None:
+    """Measure every family that is not finished."""
+    ROOM.mkdir(parents=True, exist_ok=True)
+    for family in families:
+        if not finished(family):
+            found = measured(family)
+            replace_file(ROOM / f"{family.name}.json", (json.dumps(found) + "\n").encode())
+            say(f"{family.name}: {found['minutes']} min")
+
+
+def chosen(names: str | None) -> list[Family]:
+    """Return the families of these names, separated by commas (all for None), or end with one sentence."""
+    asked = list(FAMILIES) if names is None else names.split(",")
+    for name in asked:
+        if name not in FAMILIES:
+            raise SystemExit(f"there is no family {name!r}; choose from: {', '.join(FAMILIES)}")
+    return [FAMILIES[name] for name in asked]
+
+
+def main() -> int:
+    """Measure, write the tables, print the verdict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", help=f"these, separated by commas (default: all): {', '.join(FAMILIES)}")
+    parser.add_argument(
+        "--pages", action="store_true", help="write the tables from the finished families, and measure nothing"
+    )
+    parser.add_argument("--quick", action="store_true", help="a small version, without a verdict")
+    arguments = parser.parse_args()
+    families = chosen(arguments.family)
+    torch.set_num_threads(1)
+    if os.environ.get("FRESH") == "1":
+        shutil.rmtree(_PARTS, ignore_errors=True)
+    began = time.monotonic()
+    judged: list[dict[str, Any]] = []
+    try:
+        if arguments.quick:
+            found = measured(FAMILIES["heart"], draws=3, quick=True)
+            say(json.dumps(found["means"][str(max(SHOTS))]))
+        elif not arguments.pages:
+            run(families)
+    except MetamedicaError as error:
+        raise SystemExit(str(error)) from None
+    seconds = time.monotonic() - began
+    if not arguments.quick:
+        judged = write_pages(seconds=seconds)
+    line: dict[str, Any] = {
+        "bench": "clinical",
+        "commit": commit(),
+        "machine": machine(),
+        "goals": judged,
+        "minutes": round(seconds / 60, 2),
+    }
+    if arguments.quick:
+        line["quick"] = True
+    print(json.dumps(line))
+    return 0 if arguments.quick or all(each["met"] is not False for each in judged) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

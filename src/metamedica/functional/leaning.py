@@ -1,0 +1,32 @@
+"""How far an answer leans on earlier tasks, told by a learner that decides it by itself."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Leaning(NamedTuple):
+    """What the answer for each task is made of.
+
+    Args:
+        shares: name -> share, 0 to 1; they sum to 1, and the last one takes nothing from earlier tasks.
+        gain: per support case, log marginal likelihood of what leans on earlier tasks minus that of what does not, in nats.
+    """
+
+    shares: dict[str, Float[Tensor, " tasks"]]
+    gain: Float[Tensor, " tasks"]
+
+    @property
+    def learned(self) -> Float[Tensor, " tasks"]:
+        """Share of the answer that comes from earlier tasks."""
+        return 1 - list(self.shares.values())[-1]
+
+
+class WeighsItself(ABC):
+    """What a learner adds that averages by itself over answers which lean on earlier tasks more, less or not at all: it needs no guard beside it."""
+
+    @abstractmethod
+    def leaning(self, state: Any) -> Leaning:
+        """Return what the answer is made of, given what `adapt` returned."""

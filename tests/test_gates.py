@@ -1,0 +1,85 @@
+"""Gates by leaving tasks out: no task is spared, what was left out is what is judged, and few tasks stay near the start."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import default_rng
+
+from metamedica.data.collection import TaskCollection
+from metamedica.data.episodes import EpisodePlan
+from metamedica.data.task import Task
+from metamedica.gates import gates_by_leaving_out, gates_on_valid, starting
+from metamedica.meta_learner import MetaLearner
+from metamedica.modalities.tables import Tables
+from metamedica.predictors.model import FittedModel
+
+PLAN = EpisodePlan(support=(10,), query=20, tasks_per_batch=4, binary_share=0.0)
+
+
+def _hospitals(n_tasks: int, *, alike: bool, seed: int = 0) -> TaskCollection:
+    """Return hospitals in which three columns tell of the outcome, in the same way or each in its own."""
+    random = default_rng(seed)
+    cases = random.normal(size=(60 * n_tasks, 3))
+    tasks, common = {}, np.array([2.0, -2.0, 1.0])
+    for number in range(n_tasks):
+        rows = np.arange(60 * number, 60 * (number + 1))
+        slope = common if alike else random.normal(size=3) * 2
+        targets = (random.random(60) < 1 / (1 + np.exp(-cases[rows] @ slope))).astype(np.int64)
+        tasks[f"h{number}"] = Task(f"h{number}", "binary", rows, targets, classes=("0", "1"))
+    schema = {f"lab {i}": {"type": "numeric", "typical": [-1.645, 1.645]} for i in range(3)}
+    modality = Tables(schema)
+    rows_of = [dict(zip(schema, map(float, row), strict=True)) for row in cases]
+    made = modality.prepare(rows_of)
+    return TaskCollection("tables", made.canonical, features=made.features, tasks=tasks, settings=modality.settings())
+
+
+def _fit(tasks: TaskCollection, names: list[str]) -> FittedModel:
+    return MetaLearner("pooled_linear", guard=False).fit(tasks.select(names)).model_
+
+
+def test_each_fold_is_judged_by_a_model_that_has_not_seen_it() -> None:
+    tasks = _hospitals(6, alike=True)
+    fitted: list[list[str]] = []
+
+    def fit(names: list[str]) -> FittedModel:
+        fitted.append(names)
+        return _fit(tasks, names)
+
+    whole = _fit(tasks, tasks.names())
+    gates = gates_by_leaving_out(fit, whole, tasks, tasks.names(), PLAN, seed=0, progress=None)
+    assert len(fitted) == 5
+    left = [set(tasks.names()) - set(names) for names in fitted]
+    assert sorted(name for part in left for name in part) == sorted(tasks.names())
+    assert gates["binary"].shape == starting(whole)["binary"].shape
+    assert not torch.equal(gates["binary"], starting(whole)["binary"])
+
+
+def test_the_gate_leans_on_hospitals_that_are_alike_and_not_on_those_that_are_not() -> None:
+    leaning = []
+    for alike in (True, False):
+        tasks = _hospitals(8, alike=alike)
+        model = MetaLearner("pooled_linear").fit(tasks).model_
+        assert tasks.split == {}
+        leaning.append(float(model.gates["binary"][0, 0]))
+    assert leaning[0] > leaning[1] + 1
+
+
+def test_too_few_tasks_leave_the_gate_as_it_starts() -> None:
+    tasks = _hospitals(2, alike=True)
+    model = _fit(tasks, tasks.names())
+    found = gates_by_leaving_out(lambda names: model, model, tasks, tasks.names(), PLAN, seed=0, progress=None)
+    assert torch.equal(found["binary"], starting(model)["binary"])
+    on_valid = gates_on_valid(model, tasks, tasks.names(), PLAN, seed=0, progress=None)
+    assert torch.equal(on_valid["binary"], starting(model)["binary"])
+    assert starting(model)["binary"][0, 0] == Tables.leaning
+
+
+def test_a_learner_that_weighs_itself_gets_no_guard() -> None:
+    tasks = _hospitals(4, alike=True)
+    model = MetaLearner("hierarchical_bayes", settings={"trees": 5}).fit(tasks)
+    assert model.model_.gates == {}
+    predictor = model.adapt([tasks.canonical[row] for row in range(20)], tasks["h0"].targets[:20])
+    assert sum(predictor.trust.candidates.values()) == pytest.approx(1.0)
+    assert "from scratch" in predictor.trust.candidates
+    assert predictor.trust.seen is None
+    assert "measured" not in predictor.trust.verdict
