@@ -20,7 +20,7 @@ def test_a_new_clinic_adapts_the_shipped_model_and_is_told_what_was_read_otherwi
     assert "case 7, column 'chol': outside 60 to 700 mg/dL, and read as missing" in told
     assert "column 'thal': the column is not there, and is read as missing throughout" in told
     assert "earlier tasks" in told
-    assert "hierarchical_bayes" in told
+    assert "- from scratch: 0." in told
     assert "Of 40 others" in told
     assert "5.4" not in told
     lines = (EXAMPLES / "new_clinic.py").read_text(encoding="utf-8").splitlines()

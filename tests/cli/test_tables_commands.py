@@ -327,10 +327,20 @@ def test_what_can_be_learned_from_is_checked_and_the_odd_is_told(run: Run, write
     table.loc[5, "died"] = np.nan
     twins = table[table["site"] == "S0"].tail(3).assign(site="S2")
     result = _checked(run, write(pd.concat([table.assign(lactate=None), twins.assign(lactate=None)])))
-    assert {row["task"]: row["cases"] for row in result["tasks"]} == {"S0": 37, "S2": 43}
-    assert result["left_out"] == {"missing targets": 1, "tasks with one class": 3}
+    assert {row["task"]: row["cases"] for row in result["tasks"]} == {
+        "alone": 1,
+        "solo": 1,
+        "S0": 37,
+        "S1": 40,
+        "S2": 43,
+    }
+    assert result["left_out"] == {"missing targets": 1}
     assert result["equal_rows"] == [{"left": "S0", "right": "S2", "rows": 3}]
-    assert result["remarks"] == ["column 'lactate': the column is empty, and is read as missing throughout"]
+    empty, single = result["remarks"]
+    assert empty == "column 'lactate': the column is empty, and is read as missing throughout"
+    assert (
+        single == "3 tasks show one class only ('alone', 'solo', 'S1'), which tells no more than how rare the other is"
+    )
 
 
 def test_hundreds_of_columns_take_seconds(run: Run, write: Callable[..., Path]) -> None:

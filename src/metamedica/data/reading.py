@@ -87,8 +87,15 @@ def read_tasks(
     split = {} if columns.split is None else measurements.split(source, columns.split, values)
     least = 2 if reader.distinct else 1  # a hospital where nobody died says how rare deaths are
     tasks = measurements.tasks(values, row, kind, unit, classes, groups, family, left_out, least_classes=least)
-    if not tasks:
+    single = [] if kind == "regression" else [task.name for task in tasks if (task.targets == task.targets[0]).all()]
+    if len(single) == len(tasks):
         raise TaskError(f"{source.name} has no task with cases of two classes; give cases of both")
+    if single:
+        count = f"{len(single):,} tasks show" if len(single) > 1 else "1 task shows"
+        remarks.append(
+            f"{count} one class only ({', '.join(map(repr, single[:_SHOWN]))}{', ...' if len(single) > _SHOWN else ''}), which tells no "
+            "more than how rare the other is"
+        )
     kept = {task.name for task in tasks}
     split = {name: side for name, side in split.items() if name in kept}
     return ReadTasks(prepared.canonical, prepared.features, tasks, split, left_out, reader.settings(), remarks)

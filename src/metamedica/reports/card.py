@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metamedica import registry
+from metamedica.functional.leaning import WeighsItself
 from metamedica.meta_learner import MetaLearner
 from metamedica.types import META_SPLITS
 
@@ -41,11 +42,16 @@ def card(model: MetaLearner, about: About) -> str:
     sides = ", ".join(f"{sum(1 for side in split.values() if side == each)} {each}" for each in META_SPLITS)
     parameters = ", ".join(f"{name} {value}" for name, value in sorted(record.get("parameters", {}).items()))
     over = f" over {says['encoder']}" if registry.takes(says["learner"], "encoder") else ""
+    guarded = "not weighed against methods from scratch"
+    if isinstance(model.model_.learner, WeighsItself):
+        guarded = "which weighs itself what earlier tasks taught"
+    elif model.guard and model.model_.guards(model.model_.learner):
+        guarded = f"guarded by {', '.join(says['from_scratch'])}"
     hashes = " and 64-bit hashes of their cases" if len(model.model_.earlier.known) else ""
     lines = [
         f"# {about.name}",
         "",
-        f"A meta-model for {says['modality']}: {says['learner']}{over}, guarded by {', '.join(says['from_scratch']) or 'nothing'}.",
+        f"A meta-model for {says['modality']}: {says['learner']}{over}, {guarded}.",
         "",
         "## Data",
         "",
