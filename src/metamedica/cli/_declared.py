@@ -124,7 +124,7 @@ class Config:
 
         assert self.config is not None
         path = Path(self.config)
-        if path.suffix.lower() in (".yaml", ".yml") or path.exists():
+        if path.suffix.lower() in (".yaml", ".yml") or path.is_file():
             return DeclaredTasks(read_declared(path, root=self.root, variant=self.variant), path.name, {})
         public = catalogue.declared_names()
         if self.config not in public:
