@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-molecules bench-scaling readme model clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-molecules bench-scaling readme model model-heart clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -69,6 +69,9 @@ readme: $(STAMP)  ## write the figures of the last benchmark and demonstration i
 
 model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_chembl_potency $(ARGS)
+
+model-heart: $(STAMP)  ## train the meta-model of clinical tables that ships (a minute; needs METAMEDICA_DATA)
+	$(PY) -m benchmarks.make_heart $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

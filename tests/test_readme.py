@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import readme
+from metamedica.cli import main
 from metamedica.data import catalogue
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +23,7 @@ def _blocks(text: str) -> list[str]:
 
 def test_both_languages_have_the_same_code_blocks() -> None:
     assert _blocks(ENGLISH) == _blocks(CHINESE)
-    assert len(_blocks(ENGLISH)) == 4
+    assert len(_blocks(ENGLISH)) == 5
 
 
 def test_both_languages_show_the_same_figures() -> None:
@@ -64,7 +65,25 @@ def test_every_make_target_that_documents_name_exists() -> None:
             assert target in targets | {"sure"}, f"{name} names make {target}"
 
 
-@pytest.mark.parametrize("line", [line for line in _blocks(ENGLISH)[3].splitlines() if line.startswith("metamedica")])
+COMMANDS = [line for block in _blocks(ENGLISH)[3:] for line in block.splitlines() if line.startswith("metamedica")]
+
+
+def test_a_new_clinic_is_served_by_the_commands_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    for line in _blocks(ENGLISH)[4].splitlines():
+        assert main(line.split()[1:]) == 0, capsys.readouterr().err
+    told = capsys.readouterr().out
+    assert "Remark: column 'thal'" in told
+    assert "Leans mostly on earlier tasks" in told
+    assert "Left out: 4 cannot come back (exclusion 1)" in told
+    assert len((tmp_path / "risks.csv").read_text(encoding="utf-8").splitlines()) == 41
+    assert (tmp_path / "wards" / "CARD.md").is_file()
+
+
+@pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_of_the_readme_exists_with_its_options(line: str) -> None:
     words = line.split()[1:]
     verb = words[:2] if words[0] == "data" else words[:1]

@@ -32,6 +32,11 @@ class Texts(NamedTuple):
         return self.texts[self.codes[row]] if self.codes[row] >= 0 else ""
 
 
+def untold(text: str) -> str:
+    """Return what an error may say of a cell that is a patient's."""
+    return "a number" if NUMBER.fullmatch(text) else "a text"
+
+
 def as_text(value: Any) -> str:
     """Return a cell as stripped text; 1, 1.0 and True are all "1"."""
     if isinstance(value, bool | np.bool_):

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from metamedica.data.collection import TaskCollection
+from metamedica.data.draws import group_codes, why_not_drawn
 from metamedica.data.episodes import EpisodePlan, fixed_episodes
 from metamedica.predictors.guard import Guard, Observed, fitted_gate
 from metamedica.predictors.model import FittedModel
@@ -62,7 +63,8 @@ def gates_by_leaving_out(
 ) -> dict[TaskKind, Tensor]:
     """Return the gates as `gates_on_valid`, from models that were each fitted without some of the earlier tasks and are judged on those.
 
-    For learners that are fitted fast (`types.ClosedForm`) on few tasks, none of which can be spared.
+    For learners that are fitted fast (`types.ClosedForm`) on few tasks, none of which can be spared. Tasks too small to draw from teach every
+    model and judge none.
 
     Args:
         fit: returns the model of these tasks alone.
@@ -74,20 +76,21 @@ def gates_by_leaving_out(
         progress: called once a batch of episodes.
     """
     gates = starting(whole)
+    judged = [name for name in names if not why_not_drawn(tasks[name], group_codes(tasks[name]), plan.min_cases)]
     kinds = _met(whole, tasks, names)
-    if len(names) < FEWEST_TASKS or not kinds:
+    if len(judged) < FEWEST_TASKS or not kinds:
         return gates
-    order = np.random.default_rng(seed).permutation(len(names))
+    order = np.random.default_rng(seed).permutation(len(judged))
     observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in kinds}
-    n_folds = min(FOLDS, len(names))
+    n_folds = min(FOLDS, len(judged))
     for fold in range(n_folds):
-        held = [names[int(at)] for at in order[fold::n_folds]]
+        held = [judged[int(at)] for at in order[fold::n_folds]]
         model = fit([name for name in names if name not in held])
         for kind in kinds:
-            observed[kind] += _observed(model, kind, tasks, held, plan, seed, progress, of=len(names))
+            observed[kind] += _observed(model, kind, tasks, held, plan, seed, progress, of=len(judged))
     for kind, seen in observed.items():
         if seen:
-            gates[kind] = fitted_gate(seen, n_tasks=len(names), start=gates[kind])
+            gates[kind] = fitted_gate(seen, n_tasks=len(judged), start=gates[kind])
     return gates
 
 

@@ -1,4 +1,4 @@
-"""The facade: `MetaLearner("deep_kernel").fit(tasks).adapt(cases, targets).predict(library)`. scikit-learn manners."""
+"""The facade: `MetaLearner().fit(tasks).adapt(cases, targets).predict(library)`. scikit-learn manners."""
 
 import platform
 from collections.abc import Sequence
@@ -35,6 +35,8 @@ from metamedica.types import ClosedForm, Learner, Modality, Progress, TaskKind
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
 """Without a meta-split, fewer tasks than this all teach a learner in closed form."""
+_FEWEST_PATIENTS = 10
+"""Of a task with fewer, no mean of its cases is kept where each case is its own (a patient)."""
 
 
 def shipped_models() -> list[str]:
@@ -63,7 +65,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
     """Learn from many small tasks, then adapt to a new one from a handful of labelled cases.
 
     Args:
-        learner: a method, one of `metamedica models`.
+        learner: a method, one of `metamedica models`; None takes the default of the cases' modality.
         encoder: the learned encoder, one of the modality's (for methods that have one).
         settings: hyper-parameters of the learner by name; None for its defaults.
         encoder_settings: hyper-parameters of the encoder by name; None for its defaults.
@@ -87,7 +89,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        learner: str = "deep_kernel",
+        learner: str | None = None,
         *,
         encoder: str = "mlp",
         settings: dict[str, Any] | None = None,
@@ -158,7 +160,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             TrainingError: the loss is not finite, or the run was interrupted.
         """
         modality = tasks.reader()
-        closed_form = issubclass(registry.learner_class(self.learner), ClosedForm)
+        name = self.learner or modality.default_learner
+        closed_form = issubclass(registry.learner_class(name), ClosedForm)
         if not tasks.split and closed_form and len(tasks.tasks) < _FEW_TASKS:
             tasks = tasks.with_split(dict.fromkeys(tasks.tasks, "meta_train"))
         elif not tasks.split:
@@ -166,9 +169,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         names, valid = tasks.names("meta_train"), tasks.names("meta_valid")
         if not names:
             raise TaskError("the collection has no meta-train task; give a split with at least one")
-        spec = LearnerSpec(
-            self.learner, self.encoder, dict(self.settings or {}), dict(self.encoder_settings or {}), len(names)
-        )
+        spec = LearnerSpec(name, self.encoder, dict(self.settings or {}), dict(self.encoder_settings or {}), len(names))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             learner = spec.build(modality)
@@ -254,7 +255,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
     def _record(self, tasks: TaskCollection, history: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "parameters": {
-                name: list(v) if isinstance(v, tuple) else v for name, v in self.get_params(deep=False).items()
+                name: list(v) if isinstance(v, tuple) else v
+                for name, v in (self.get_params(deep=False) | {"learner": self.model_.spec.learner}).items()
             },
             "split": dict(tasks.split),
             "left_out": dict(tasks.left_out),
@@ -291,9 +293,13 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         Raises:
             CaseError: a case cannot be read, or has different targets in two places.
             TaskError: a target is missing or not of its kind, fewer than 2 cases, or one class only.
+            InputError: a further column seems to hold the targets themselves.
         """
-        model = self._fitted().with_own(cases)
+        known = self._fitted()
+        model = known.with_own(cases)
         support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
+        if model is not known and support.kind == "binary":
+            _check_own(model.modality, known.modality, cases, support.batch.targets[0].tolist())
         return Predictor(model, support, guard=self.guard)
 
     def readable(self, tasks: TaskCollection, *, progress: Progress | None = None) -> TaskCollection:
@@ -339,6 +345,21 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         }
 
 
+def _check_own(modality: Modality, known: Modality, cases: Any, labels: list[int]) -> None:
+    """Refuse a column of the cases' own that gives the label away; the model's own columns were looked at when it was fitted.
+
+    Raises:
+        InputError: there is one.
+    """
+    known_to = known.leaks(cases, labels)
+    found = [name for name in modality.leaks(cases, labels) if name not in known_to]
+    if found:
+        raise InputError(
+            f"the column {found[0]!r} of the labelled cases tells the two classes apart without error: it seems to be the label itself or "
+            "something written after it; leave it out"
+        )
+
+
 def _readable(tasks: TaskCollection, spec: LearnerSpec, progress: Progress | None) -> TaskCollection:
     modality = tasks.reader()
     names = [name for name in spec.extra_blocks(modality) if name not in tasks.features]
@@ -356,12 +377,16 @@ def usual_scales(tasks: TaskCollection, names: list[str]) -> dict[str, float]:
 
 
 def _earlier(tasks: TaskCollection, names: list[str], modality: Modality) -> EarlierTasks:
+    """Return what is remembered of the earlier tasks. Of patients no hash is kept, and no mean of so few that it tells of one."""
     raw = modality.raw_encoder()
-    centroids, known = [], []
-    for name in names:
+    fewest = 1 if modality.distinct else _FEWEST_PATIENTS
+    told = [name for name in names if len(tasks.tasks[name].rows) >= fewest]
+    centroids, known = [torch.zeros(0, raw.dim)], [torch.zeros(0, dtype=torch.int64)]
+    for name in told:
         rows = torch.from_numpy(tasks.tasks[name].rows)
         features = {block: values[rows].to(torch.float32) for block, values in tasks.features.items()}
         vectors = raw(features)
-        centroids.append(vectors.mean(0))
-        known.append(content_hash(vectors))
-    return EarlierTasks(list(names), torch.stack(centroids), torch.unique(torch.cat(known)))
+        centroids.append(vectors.mean(0, keepdim=True))
+        if modality.distinct:
+            known.append(content_hash(vectors))
+    return EarlierTasks(told, torch.cat(centroids), torch.unique(torch.cat(known)))

@@ -165,8 +165,7 @@ class Encoder(nn.Module, ABC):
     codes: ClassVar[frozenset[str]] = frozenset()
     """Names of the blocks that it reads as whole numbers, as a table's keys: no one may scale, round or leave out a part of them."""
     by_entries: ClassVar[frozenset[str]] = frozenset()
-    """Names of the blocks, mostly zero, that it is fast on as rows of a table: where all encoders of a learner name one,
-    meta-training hands it on as `blocks.SparseRows` in a tensor's place. All other blocks are tensors, everywhere."""
+    """Names of blocks, mostly zero, that it is fast on as table rows: where all of a learner's encoders name one, training gives `SparseRows`."""
     ranges: ClassVar[Ranges] = {}
     """As those of a `Learner`."""
 
@@ -312,6 +311,8 @@ class Modality(ABC):
     """Part of every cache key and saved model: changes whenever the same case would give other features."""
     from_scratch: ClassVar[tuple[str, ...]]
     """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
+    default_learner: ClassVar[str] = "deep_kernel"
+    """Name of the learner that is fitted where none is named."""
     leaning: ClassVar[float] = -3.0
     """Log-odds of a learned method against one from scratch before any evidence; -3: earlier tasks count for one part in twenty."""
     rich_blocks: ClassVar[tuple[str, ...]] = ()

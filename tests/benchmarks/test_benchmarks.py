@@ -296,13 +296,49 @@ def test_the_budget_names_learners_that_exist_and_the_quick_ones_are_among_them(
     assert {*molecules.QUICK_LEARNERS, *budgets.TABLE} <= set(budgets.STEPS) | set(budgets.FROM_SCRATCH)
 
 
-def test_the_shipped_model_was_made_with_the_settings_of_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["chembl-potency", "heart"])
+def test_the_shipped_model_was_made_with_the_settings_of_its_command(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from metamedica.meta_learner import MetaLearner
 
-    made = load_benchmark("make_chembl_potency", monkeypatch)
-    shipped, wanted = MetaLearner.load("chembl-potency").get_params(), made.configured().get_params()
+    benchmark = f"make_{name.replace('-', '_')}"
+    made = load_benchmark(benchmark, monkeypatch)
+    shipped, wanted = MetaLearner.load(name).get_params(), made.configured().get_params()
     assert {name: list(v) if isinstance(v, tuple) else v for name, v in shipped.items()} == {
         name: list(v) if isinstance(v, tuple) else v for name, v in wanted.items()
     }
-    assert made.COMMAND == "python -m benchmarks.make_chembl_potency"
+    command: str = made.COMMAND
+    assert command == f"python -m benchmarks.{benchmark}"
     assert made.FOLDER.is_dir()
+
+
+@pytest.mark.mirror
+def test_the_card_of_heart_counts_the_patients_that_taught_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metamedica.data.catalogue import heart
+
+    made = load_benchmark("make_heart", monkeypatch)
+    frame = heart.table()
+    told = made.about(heart.load())
+    card = (made.FOLDER / "CARD.md").read_text(encoding="utf-8")
+    assert told.data.startswith(f"{len(frame)} patients of {frame['task'].nunique()} hospitals")
+    for name, labels in frame.groupby("task")["label"]:
+        assert f"| {name} | {len(labels)} | {labels.mean():.0%} |" in told.figures
+    assert any(f"{(frame['sex'] == 'female').mean():.0%} of the patients are women" in limit for limit in told.limits)
+    for line in (told.data, told.attribution, told.licence, told.command, *told.figures, *told.limits):
+        assert line in card
+
+
+def test_the_model_heart_holds_no_patient_and_less_than_a_megabyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metamedica.meta_learner import MetaLearner
+
+    made = load_benchmark("make_heart", monkeypatch)
+    model = MetaLearner.load("heart").model_
+    assert len(model.earlier.known) == 0
+    assert len(model.earlier.centroids) == 4
+    assert sum(path.stat().st_size for path in made.FOLDER.iterdir()) < made.LARGEST_MB * 1e6
+    for name, tensor in model.learner.state_dict().items():
+        assert 920 not in tensor.shape, name
+    card = (made.FOLDER / "CARD.md").read_text(encoding="utf-8")
+    for word in ("Janosi", "Steinbrunn", "Pfisterer", "Detrano", "CC BY 4.0", "not a medical device", "1988"):
+        assert word in card

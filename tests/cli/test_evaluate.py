@@ -220,7 +220,9 @@ def test_a_public_collection_can_be_judged_by_name(run: Run, tmp_path: Path, mon
         (["--split", "some"], "--split"),
         (["--tasks", "A99"], "there is no task 'A99'"),
         (["--active-above", "high"], "--active-above got 'high'"),
-        (["--catalogue", "freewilson"], "one of the two"),
+        (["--catalogue", "freewilson"], "one of the three"),
+        (["--config", "clinic.yaml"], "one of the three"),
+        (["--root", "."], "name it with --config"),
         (["--model", "nowhere"], "there is no model 'nowhere'"),
     ],
 )

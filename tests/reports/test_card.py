@@ -56,7 +56,9 @@ def test_the_card_counts_what_the_model_was_fitted_on(model: MetaLearner, tasks:
 
 def test_the_card_names_the_method_the_command_and_every_parameter(model: MetaLearner) -> None:
     text = card(model, ABOUT)
-    assert text.startswith("# tiny\n\nA meta-model for molecules: tanimoto_gp over ")
+    assert text.startswith(
+        "# tiny\n\nA meta-model for molecules: tanimoto_gp, not weighed against methods from scratch."
+    )
     made = _section(text, "Made by")
     assert "    make tiny\n" in made
     for name, value in model.get_params(deep=False).items():

@@ -143,6 +143,9 @@ def shared_with_training(judged: Judged, models: "Mapping[str, MetaLearner]") ->
         inner = model.model_
         if not inner.learner.learns_from_tasks():
             continue
+        if not inner.modality.distinct:
+            said.append(f"{name} remembers none of its earlier cases: whether it has met the judged ones is not known.")
+            continue
         hashes = content_hash(inner.raw({block: values[rows].float() for block, values in collection.features.items()}))
         share = float(torch.isin(hashes, inner.earlier.known).double().mean())
         said.append(f"{share:.1%} of the {len(rows):,} judged cases occur in tasks that {name} learned from.")

@@ -10,6 +10,7 @@ from metamedica.cli._console import Session
 from metamedica.errors import BundleError, FileFormatError, InputError
 
 _TABLE = "Table"
+_DECLARED = "Declared tasks"
 _RUN = "Run"
 _TRAINING = "Training"
 
@@ -50,6 +51,41 @@ SkipInvalid = Annotated[
 ]
 ModalityName = Annotated[
     str, typer.Option("--modality", metavar="NAME", help="What a case is.", rich_help_panel=_TABLE)
+]
+TableFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FILE",
+        help="Table of measured cases: .csv, .tsv, .txt (plain or .gz) or .parquet.",
+        show_default=False,
+    ),
+]
+ModalityIfNamed = Annotated[
+    str | None,
+    typer.Option("--modality", metavar="NAME", help="What a case is; molecules if left out.", rich_help_panel=_TABLE),
+]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="In place of a table: a YAML file that declares clinical tasks (docs/declaring-tasks.md), or the name of a public collection "
+        "that has one.",
+        rich_help_panel=_DECLARED,
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        metavar="FOLDER",
+        help="Folder that the declared paths are below; that of the YAML file if left out.",
+        rich_help_panel=_DECLARED,
+    ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option("--variant", metavar="NAME", help="One of the declaration's variants.", rich_help_panel=_DECLARED),
 ]
 SchemaFile = Annotated[
     Path | None,

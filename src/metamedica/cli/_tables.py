@@ -1,7 +1,7 @@
 """A user's table on the way to tasks: which column is which when none was named, what kind the targets are, what a library holds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from metamedica.data.collection import TaskCollection
-    from metamedica.types import Modality
+    from metamedica.types import CaseProblem, Modality
 
 CASES = (r"smiles", r".*smiles.*", r"structures?|mols?|molecules?|compounds?|cases?")
 """Usual names of the column with the cases, likeliest first."""
@@ -70,8 +70,10 @@ def target_column(columns: Sequence[str], source: str, *, taken: Sequence[str]) 
     raise FileFormatError(f"{source} has {trouble}; name it with --target; the columns are: {', '.join(columns)}")
 
 
-def _kind_of(frame: "pd.DataFrame", columns: Sequence[str], source: str) -> Kind:
-    """Return the kind of task that the target cells speak of.
+def _kind_of(
+    frame: "pd.DataFrame", columns: Sequence[str], source: str, *, positive: str | None, shown: Callable[[str], str]
+) -> Kind:
+    """Return the kind of task that the target cells speak of; errors show a cell as `shown` gives it.
 
     Raises:
         TaskError: numbers and texts are mixed, or nearly every text is another one: then a number was probably wanted.
@@ -101,7 +103,7 @@ def _kind_of(frame: "pd.DataFrame", columns: Sequence[str], source: str) -> Kind
     distinct = {labels.class_label(text) for text in kept}
     if odd is not None:
         row, column, text_there = odd
-        where = f"{source}, row {row}, column {column!r}: the target is {text_there[:40]!r}"
+        where = f"{source}, row {row}, column {column!r}: the target is {shown(text_there[:40])}"
         if numeric:
             raise TaskError(
                 f"{where} and {numeric:,} others are numbers; mend the cell or empty it, or name --kind if these are labels"
@@ -111,7 +113,16 @@ def _kind_of(frame: "pd.DataFrame", columns: Sequence[str], source: str) -> Kind
                 f"{where}, not a number, and {len(distinct):,} of {measured:,} targets differ, so they are no labels either; "
                 "name the right column with --target, or name --kind"
             )
-    return infer_kind(sorted(distinct))
+    kind = infer_kind(sorted(distinct))
+    if positive is None or kind != "multiclass":
+        return kind
+    if len(distinct) > 2:
+        those = f" ({', '.join(sorted(distinct))})" if len(distinct) <= labels.MOST_LABELS else ""
+        raise TaskError(
+            f"{source} has {len(distinct):,} labels{those} in {', '.join(columns[:5])} and --positive speaks of two; mend the odd ones or empty "
+            "them, or name --kind"
+        )
+    return "binary"
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,7 @@ class TableOptions:
             InputError: both forms of table were named, or none of them where several tasks are wanted.
         """
         from metamedica import registry
+        from metamedica.cells import untold
         from metamedica.data.tables import read_table
 
         if self.targets is not None and (self.target is not None or self.task is not None):
@@ -200,7 +212,10 @@ class TableOptions:
                 raise FileFormatError(
                     f"{file.name} has no column beside {', '.join(map(str, roles))}; a case needs at least one"
                 )
-        kind = self.kind or _kind_of(frame, target_columns or (target or "",), file.name)
+        shown = untold if rows else repr  # a cell of a row is a patient's
+        kind = self.kind or _kind_of(
+            frame, target_columns or (str(target),), file.name, positive=self.positive, shown=shown
+        )
         return FullOptions(frame, case, target, target_columns, kind, self)
 
 
@@ -226,9 +241,20 @@ class FullOptions:
         }
 
     @property
+    def source(self) -> str:
+        """What a person calls the table."""
+        return str(self.frame.attrs["source"])
+
+    @property
     def cases_in(self) -> str:
         """Where the cases stand, for a person."""
         return repr(self.case) if isinstance(self.case, str) else f"{len(self.case)} columns"
+
+    @property
+    def targets_in(self) -> str:
+        """Where the targets stand, for a person."""
+        names = self.targets or (self.target or "",)
+        return ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
 
     def labelled_rows(self) -> "tuple[pd.DataFrame, list[str], dict[str, int]]":
         """Return the rows that have a target, as cases, their targets, and what was left out; for modalities whose cases are rows.
@@ -276,6 +302,17 @@ class FullOptions:
                 duplicates=self.given.duplicates,
                 progress=progress,
             )
+
+
+def told_by_place(problem: "CaseProblem", place: Callable[[int], str]) -> str:
+    """Return a remark on a cell or a column, with the place of its row.
+
+    Args:
+        problem: of a modality whose cases are rows.
+        place: where the case at a position stands in the file, such as "row 5".
+    """
+    where = f"{place(problem.position)}, " if problem.position >= 0 else ""
+    return f"{where}column {problem.text!r}: {problem.reason}"
 
 
 def _schema(path: Path) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """`metamedica adapt`: a model and a few measured cases -> a predictor for their task."""
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
-from metamedica.cli._tables import FullOptions, TableOptions
-from metamedica.errors import TaskError
+from metamedica.cli._tables import FullOptions, TableOptions, told_by_place
+from metamedica.errors import CaseError, TaskError
+
+if TYPE_CHECKING:
+    from metamedica.types import CaseProblem, Modality
+
+_SHOWN = 3
 
 
 def command(
@@ -71,7 +76,7 @@ def command(
         duplicates=duplicates,
         modality=modality.name,
     ).complete(file, many=False)
-    measured = _cases(columns, session, file) if modality.distinct else _rows(columns)
+    measured = _cases(columns, session, file) if modality.distinct else _rows(columns, modality, file)
     predictor = loaded.adapt(measured.cases, measured.targets, kind=columns.kind, unit=unit, positive=measured.positive)
     predictor.save(out)
     count, kind = len(measured.targets), predictor.kind
@@ -80,7 +85,7 @@ def command(
         f"Adapted to {count:,} measured cases ({kind}{f', {unit}' if unit else ''}; column {columns.target!r}, cases in {columns.cases_in})."
     )
     session.left_out(measured.left_out)
-    session.remarks(predictor.support.remarks)
+    session.remarks(measured.remarks)
     session.say()
     session.say(trust.verdict)
     session.table(
@@ -107,19 +112,20 @@ def command(
             "predictor": str(out),
             "model": model,
             "left_out": measured.left_out,
-            "remarks": predictor.support.remarks,
+            "remarks": measured.remarks,
             "columns": columns.as_dict(),
         }
     )
 
 
 class _Measured(NamedTuple):
-    """Labelled cases as `MetaLearner.adapt` takes them, the label that is class 1 where it is known, and what was left out."""
+    """Labelled cases as `MetaLearner.adapt` takes them, the label that is class 1 where it is known, and what is told of how they were read."""
 
     cases: Any
     targets: list[Any]
     positive: str | None
     left_out: dict[str, int]
+    remarks: list[str]
 
 
 def _cases(columns: FullOptions, session: Session, file: Path) -> _Measured:
@@ -131,11 +137,33 @@ def _cases(columns: FullOptions, session: Session, file: Path) -> _Measured:
         )
     cases = [tasks.canonical[int(row)] for row in task.rows]
     if task.classes is None:
-        return _Measured(cases, [float(value) for value in task.targets], None, tasks.left_out)
+        return _Measured(cases, [float(value) for value in task.targets], None, tasks.left_out, tasks.remarks)
     labels = [task.classes[int(value)] for value in task.targets]
-    return _Measured(cases, labels, task.classes[1] if task.kind == "binary" else None, tasks.left_out)
+    positive = task.classes[1] if task.kind == "binary" else None
+    return _Measured(cases, labels, positive, tasks.left_out, tasks.remarks)
 
 
-def _rows(columns: FullOptions) -> _Measured:
+def _rows(columns: FullOptions, modality: "Modality", file: Path) -> _Measured:
+    """Return the labelled rows, looked at first, so that what is told of them names their rows in the file.
+
+    Raises:
+        CaseError: rows that cannot be read, and they are not to be left out.
+    """
     cases, targets, left_out = columns.labelled_rows()
-    return _Measured(cases, list(targets), columns.given.positive, left_out)
+    prepared = modality.with_own(cases, source=file.name).prepare(cases)
+
+    def told(problem: "CaseProblem") -> str:
+        return told_by_place(problem, lambda position: f"row {cases.index[position]}")
+
+    bad = prepared.problems
+    if bad and not columns.given.skip_invalid:
+        more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
+        raise CaseError(
+            f"{file.name}: {len(bad):,} of {len(cases):,} labelled rows cannot be read: {'; '.join(map(told, bad[:_SHOWN]))}{more}; mend "
+            "them, or add --skip-invalid to leave them out"
+        )
+    if bad:
+        kept = [position for position, row in enumerate(prepared.row) if row >= 0]
+        left_out = left_out | {"invalid cases": len(bad)}
+        cases, targets = cases.iloc[kept], [targets[position] for position in kept]
+    return _Measured(cases, targets, columns.given.positive, left_out, [told(remark) for remark in prepared.remarks])

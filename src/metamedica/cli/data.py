@@ -7,6 +7,7 @@ import typer
 
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
+from metamedica.cli._declared import Config
 from metamedica.cli._tables import TableOptions
 
 command = typer.Typer(
@@ -21,10 +22,10 @@ _COLUMNS = 8
 @command.command("check")
 def check(
     ctx: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="Table of measured cases: .csv, .tsv, .txt (plain or .gz) or .parquet."),
-    ],
+    file: options.TableFile = None,
+    config: options.ConfigFile = None,
+    root: options.Root = None,
+    variant: options.Variant = None,
     case: options.CaseColumn = None,
     target: options.TargetColumn = None,
     task: options.TaskColumn = None,
@@ -35,7 +36,7 @@ def check(
     group: options.GroupColumn = None,
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
-    modality: options.ModalityName = "molecules",
+    modality: options.ModalityIfNamed = None,
     schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
@@ -46,17 +47,21 @@ def check(
 
     For example:
 
-    For example:
-
         metamedica data check assays.csv --task target_id --target pki
         metamedica data check assays.csv --task target_id --split split
 
     It counts tasks, cases and values, says what was left out, and reports
     leakage between the parts of a split: cases and scaffolds on both sides,
     and labels that other tasks give away. Nothing is written.
+
+    Clinical tasks that a YAML file declares (docs/declaring-tasks.md):
+
+        metamedica data check --config mortality.yaml --root data
     """
     session = Session.of(ctx)
-    columns = TableOptions(
+    declaration = Config(config, root, variant)
+    modality = declaration.modality(modality) or TableOptions.modality
+    given = TableOptions(
         case,
         target,
         task,
@@ -71,11 +76,10 @@ def check(
         duplicates,
         modality,
         schema,
-    ).complete(file, many=False)
+    )
+    columns = declaration.complete(file, given, many=False)
     tasks = columns.read(session)
-    names = columns.targets or (columns.target or "",)
-    shown = ", ".join(repr(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
-    session.say(f"{file.name}: cases in {columns.cases_in}, targets in {shown}, {columns.kind}.")
+    session.say(f"{columns.source}: cases in {columns.cases_in}, targets in {columns.targets_in}, {columns.kind}.")
     session.say(f"{len(tasks):,} tasks, {len(tasks.canonical):,} distinct cases, {tasks.n_values:,} values.")
     session.left_out(tasks.left_out)
     session.remarks(tasks.remarks)
@@ -93,7 +97,8 @@ def check(
         session.say(leakage.as_text())
     session.result(
         {
-            "file": str(file),
+            "file": None if file is None else str(file),
+            "config": config,
             "columns": columns.as_dict(),
             "tasks": rows,
             "cases": len(tasks.canonical),

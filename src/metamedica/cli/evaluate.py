@@ -1,13 +1,14 @@
 """`metamedica evaluate`: models against baselines from scratch, on many draws of many tasks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from metamedica.cli import _evaluation as parts
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
+from metamedica.cli._declared import Config
 from metamedica.cli._tables import TableOptions
 from metamedica.errors import InputError
 
@@ -24,14 +25,10 @@ _PROTOCOL = "Protocol"
 def command(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for evaluation.json and report.html.")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE",
-            help="Table of measured cases: .csv, .tsv, .txt (plain or .gz) or .parquet.",
-            show_default=False,
-        ),
-    ] = None,
+    file: options.TableFile = None,
+    config: options.ConfigFile = None,
+    root: options.Root = None,
+    variant: options.Variant = None,
     catalogue: Annotated[
         str | None,
         typer.Option(
@@ -129,8 +126,10 @@ def command(
     sizes = options.numbers(shots, "--shots", least=2)
     only = None if tasks is None else options.words(tasks, "--tasks")
     rivals = [] if baseline == parts.NO_BASELINE else options.words(baseline, "--baseline")
-    if (file is None) == (catalogue is None):
-        raise InputError("give either the FILE of a table or --catalogue NAME, one of the two")
+    if [file, config, catalogue].count(None) != 2:
+        raise InputError("give the FILE of a table, a declaration (--config) or --catalogue NAME, one of the three")
+    declaration = Config(config, root, variant)
+    modality = declaration.modality(modality)
     if not model and not rivals:
         raise InputError("there is nothing to judge; name a --model or a --baseline")
     options.check_folder(out, FILES, overwrite=overwrite)
@@ -139,8 +138,8 @@ def command(
 
     models = parts.load_models(model or [], modality)
     held = modality or next((each.model_.modality.name for each in models.values()), "molecules")
-    if file is not None:
-        read = TableOptions(
+    if catalogue is None:
+        given = TableOptions(
             case,
             target,
             task,
@@ -155,10 +154,11 @@ def command(
             duplicates,
             held,
             schema,
-        ).complete(file, many=False)
-        collection, title = read.read(session), file.name
+        )
+        read = declaration.complete(file, given, many=False)
+        collection, title = read.read(session), read.source
     else:
-        collection, title = _from_catalogue(cast(str, catalogue), held, session), cast(str, catalogue)
+        collection, title = _from_catalogue(catalogue, held, session), catalogue
     for each in models.values():
         with session.progress("reading cases") as progress:
             collection = each.readable(refeaturised(collection, each.model_.modality), progress=progress)
@@ -194,6 +194,7 @@ def command(
     pairs = _pairs(evaluation, page)
     _show(session, evaluation, page, pairs)
     session.left_out(collection.left_out)
+    session.remarks(collection.remarks)
     session.say(f"Wrote {out / FILES[0]} and {out / FILES[1]}.")
     session.result(
         {
@@ -208,6 +209,7 @@ def command(
             "notes": page.notes,
             "leakage": page.leakage,
             "left_out": collection.left_out,
+            "remarks": collection.remarks,
         }
     )
 

@@ -9,6 +9,7 @@ import typer
 
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
+from metamedica.cli._declared import Config, DeclaredTasks
 from metamedica.cli._tables import TableOptions
 from metamedica.errors import InputError
 
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 
 _TRAINING = "Training"
 _CARD = "Card"
+_NOT_STATED = "not stated"
 
 
 def command(
     ctx: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="Table of measured cases: .csv, .tsv, .txt (plain or .gz) or .parquet."),
-    ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for the model.")],
+    file: options.TableFile = None,
+    config: options.ConfigFile = None,
+    root: options.Root = None,
+    variant: options.Variant = None,
     case: options.CaseColumn = None,
     target: options.TargetColumn = None,
     task: options.TaskColumn = None,
@@ -36,7 +38,7 @@ def command(
     group: options.GroupColumn = None,
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
-    modality: options.ModalityName = "molecules",
+    modality: options.ModalityIfNamed = None,
     schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
@@ -45,7 +47,7 @@ def command(
         typer.Option(
             "--learner",
             metavar="NAME",
-            help="The method, deep_kernel if left out; 'metamedica models' lists them.",
+            help="The method ('metamedica models'). Left out: deep_kernel, for tables hierarchical_bayes.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -122,14 +124,14 @@ def command(
     compiled: options.Compile = False,
     device: options.Device = "cpu",
     source: Annotated[
-        str, typer.Option("--source", metavar="TEXT", help="Where the data comes from.", rich_help_panel=_CARD)
-    ] = "not stated",
+        str | None, typer.Option("--source", metavar="TEXT", help="Where the data comes from.", rich_help_panel=_CARD)
+    ] = None,
     licence: Annotated[
-        str, typer.Option("--licence", metavar="TEXT", help="The licence of the data.", rich_help_panel=_CARD)
-    ] = "not stated",
+        str | None, typer.Option("--licence", metavar="TEXT", help="The licence of the data.", rich_help_panel=_CARD)
+    ] = None,
     attribution: Annotated[
-        str, typer.Option("--attribution", metavar="TEXT", help="As the licence asks.", rich_help_panel=_CARD)
-    ] = "not stated",
+        str | None, typer.Option("--attribution", metavar="TEXT", help="As the licence asks.", rich_help_panel=_CARD)
+    ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -152,6 +154,10 @@ def command(
         metamedica fit assays.csv --task assay --out model --learner maml --inner-steps 5
         metamedica fit assays.csv --task assay --out model --settings search/best.json
 
+    Clinical tasks that a YAML file declares (docs/declaring-tasks.md):
+
+        metamedica fit --config mortality.yaml --root data --out model
+
     A long training that may be interrupted, and goes on to the same result:
 
         metamedica fit assays.csv --task assay --out model --checkpoints ck
@@ -171,9 +177,16 @@ def command(
     settings = options.literals(setting or [], "--set")
     encoder_settings = options.literals(encoder_setting or [], "--encoder-set")
 
+    from metamedica import registry
     from metamedica.tuning.settings import FitSettings
 
-    told = FitSettings("deep_kernel") if settings_file is None else FitSettings.read(settings_file)
+    declaration = Config(config, root, variant)
+    modality = declaration.modality(modality) or TableOptions.modality
+    told = (
+        FitSettings(registry.modality(modality).default_learner)
+        if settings_file is None
+        else FitSettings.read(settings_file)
+    )
     same = learner in (None, told.learner)
     learner = learner or told.learner
     settings = options.with_inner_steps(learner, settings, inner_steps)
@@ -185,7 +198,7 @@ def command(
     if resume and checkpoints is None:
         raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
     options.check_bundle(out, "model", overwrite=overwrite)
-    columns = TableOptions(
+    given = TableOptions(
         case,
         target,
         task,
@@ -200,9 +213,9 @@ def command(
         duplicates,
         modality,
         schema,
-    ).complete(file, many=True)
+    )
+    columns = declaration.complete(file, given, many=True)
 
-    from metamedica import registry
     from metamedica.meta_learner import MetaLearner
     from metamedica.precision import check_precision
     from metamedica.ranks import joined
@@ -232,12 +245,13 @@ def command(
     if session.muted:
         return
     kinds = sorted({each.kind for each in tasks.tasks.values()})
+    known = columns.known if isinstance(columns, DeclaredTasks) else {}
     about = About(
         name=out.resolve().name,
-        data=f"{len(tasks):,} tasks ({', '.join(kinds)}) of {file.name}: {len(tasks.canonical):,} cases, {tasks.n_values:,} values",
-        source=source,
-        licence=licence,
-        attribution=attribution,
+        data=f"{len(tasks):,} tasks ({', '.join(kinds)}) of {columns.source}: {len(tasks.canonical):,} cases, {tasks.n_values:,} values",
+        source=source or known.get("source", _NOT_STATED),
+        licence=licence or known.get("licence", _NOT_STATED),
+        attribution=attribution or known.get("attribution", _NOT_STATED),
         command=shlex.join(["metamedica", *session.arguments]),
     )
     made.save(out, card=card(made, about))

@@ -7,7 +7,7 @@ import typer
 
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
-from metamedica.cli._tables import Library, read_library
+from metamedica.cli._tables import Library, read_library, told_by_place
 from metamedica.errors import CaseError, InputError
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def command(
     library = read_library(file, loaded.model.modality, case=case)
     with session.progress("reading cases") as progress:
         frame = loaded.predict_table(library.cases, coverage=coverage, skip_invalid=True, progress=progress)
+    remarks = _told_of_rows(loaded, library, frame)
     left_out = _left_out(frame, library, file, skip_invalid=skip_invalid)
     table = _joined(library, frame)
     by = _merit(loaded, frame)
@@ -109,7 +110,7 @@ def command(
     written = table if top is None else table.head(top)
     write_table(written, out)
     _show(session, loaded, table, coverage)
-    session.remarks(frame.attrs["remarks"])
+    session.remarks(remarks)
     session.left_out(left_out)
     session.say(f"Wrote {out}: {len(written):,} of {len(library.cases):,} cases{', best first' if sort else ''}.")
     session.result(
@@ -122,7 +123,7 @@ def command(
             "cases": len(library.cases),
             "written": len(written),
             "left_out": left_out,
-            "remarks": frame.attrs["remarks"],
+            "remarks": remarks,
             "sorted": sort,
             "first": [
                 {str(key): value for key, value in row.items()}
@@ -130,6 +131,17 @@ def command(
             ],
         }
     )
+
+
+def _told_of_rows(predictor: "Predictor", library: Library, frame: "pd.DataFrame") -> list[str]:
+    """Return what was read otherwise than it stands there, by its row in the file, and name the column of each problem in `frame`."""
+    bad = (frame["problem"] != "").any()
+    if predictor.model.modality.distinct or not (bad or frame.attrs["remarks"]):
+        return list(frame.attrs["remarks"])
+    prepared = predictor.model.prepare(library.cases)
+    for problem in prepared.problems:
+        frame.loc[problem.position, "problem"] = f"column {problem.text!r}: {problem.reason}"
+    return [told_by_place(remark, library.place) for remark in prepared.remarks]
 
 
 def _left_out(frame: "pd.DataFrame", library: Library, file: Path, *, skip_invalid: bool) -> dict[str, int]:
@@ -143,7 +155,7 @@ def _left_out(frame: "pd.DataFrame", library: Library, file: Path, *, skip_inval
         return {}
     if skip_invalid and len(bad) < len(frame):
         return {"invalid cases": len(bad)}
-    shown = "; ".join(f"{library.place(at)}{_shown(library, at)}: {frame['problem'].iloc[at]}" for at in bad[:_NAMED])
+    shown = "; ".join(f"{library.place(at)}{_shown(library, at)}{frame['problem'].iloc[at]}" for at in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
     advice = (
         "give at least one that can be"
@@ -154,8 +166,8 @@ def _left_out(frame: "pd.DataFrame", library: Library, file: Path, *, skip_inval
 
 
 def _shown(library: Library, at: int) -> str:
-    """Return the case as a text in brackets; nothing of a row, which is a person's."""
-    return f" ({_short(library.cases[at])!r})" if isinstance(library.cases, list) else ""
+    """Return what stands between a case's place and its problem: the case as a text; nothing of a row, which is a person's."""
+    return f" ({_short(library.cases[at])!r}): " if isinstance(library.cases, list) else ", "
 
 
 def _short(text: str, *, length: int = 60) -> str:

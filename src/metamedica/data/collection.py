@@ -237,6 +237,10 @@ class TaskCollection:
         """
         return self._changed(features={**self.features, **blocks})
 
+    def with_left_out(self, counts: Mapping[str, int]) -> "TaskCollection":
+        """Return the collection that also tells what was left out before it was made."""
+        return self._with(self.tasks, counts)
+
     def without_rows(
         self, rows: Iterable[int] | NDArray[np.int64], *, tasks: Iterable[str], note: str = "removed values"
     ) -> "TaskCollection":

@@ -17,6 +17,8 @@ NEGATIVE_POSITIVE = (
 )
 """Pairs of labels, in lower case, whose positive one is clear."""
 
+MOST_LABELS = 10
+"""More different texts are not shown in errors: they are probably no labels."""
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
@@ -53,7 +55,7 @@ def classes_of(
             return (spelled.get(0, pair[0]), spelled.get(1, pair[1])), index
     if len(found) > 2:
         raise TaskError(
-            f"{where} has {len(found)} labels ({_listed(found)}) and a binary task has two; "
+            f"{where} has {len(found)} labels{_in_brackets(found)} and a binary task has two; "
             "name kind multiclass or another target column"
         )
     if positive is None:
@@ -73,6 +75,11 @@ def classes_of(
 
 def _natural(label: str) -> tuple[float, str]:
     return (float(label) if NUMBER.fullmatch(label) else np.inf, label)
+
+
+def _in_brackets(labels: list[str]) -> str:
+    """Return the first labels; nothing of very many, which are no labels and may name patients."""
+    return f" ({_listed(labels)})" if len(labels) <= MOST_LABELS else ""
 
 
 def _listed(labels: list[str]) -> str:

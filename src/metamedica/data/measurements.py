@@ -67,7 +67,8 @@ def classes_of_tasks(
     wanted = None if positive is None else labels.class_label(as_text(positive))
     every = [values.texts[int(code)] for code in np.unique(values.value)]
     if wanted is not None and wanted not in every:
-        raise TaskError(f"{source.name} has no label {wanted!r}; the positive one is one of: {', '.join(every[:10])}")
+        those = f"one of: {', '.join(every)}" if len(every) <= labels.MOST_LABELS else f"one of its {len(every):,}"
+        raise TaskError(f"{source.name} has no label {wanted!r}; the positive one is {those}")
     pairs, inverse = np.unique(values.task * len(values.texts) + values.value.astype(np.int64), return_inverse=True)
     found: dict[int, list[int]] = {}
     for pair in pairs.tolist():

@@ -1,6 +1,6 @@
 """Tables of measurements -> tasks over distinct, featurised cases. A row a measurement, or a column a task."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metamedica import registry
-from metamedica.cells import MISSING, numbers
+from metamedica.cells import MISSING, numbers, untold
 from metamedica.data import labels, measurements, rows
 from metamedica.data.cache import featurised
 from metamedica.data.measurements import Duplicates, Source, Values, in_all
@@ -62,9 +62,11 @@ def read_tasks(
     source = Source(frame.set_axis([str(column) for column in frame.columns], axis=1), name_of_table)
     _check(source, columns)
     left_out: dict[str, int] = {}
-    values = _measured(source, columns, kind, name or columns.target or "", left_out)
-    remarks: list[str] = []
     reader = registry.modality(modality, None if schema is None else {"schema": schema})
+    values = _measured(
+        source, columns, kind, name or columns.target or "", left_out, shown=repr if reader.distinct else untold
+    )
+    remarks: list[str] = []
     if reader.distinct:
         values, row, prepared = _cases(
             source, columns.case, values, reader, skip_invalid, left_out, n_jobs=n_jobs, cache=cache, progress=progress
@@ -85,8 +87,15 @@ def read_tasks(
     split = {} if columns.split is None else measurements.split(source, columns.split, values)
     least = 2 if reader.distinct else 1  # a hospital where nobody died says how rare deaths are
     tasks = measurements.tasks(values, row, kind, unit, classes, groups, family, left_out, least_classes=least)
-    if not tasks:
+    single = [] if kind == "regression" else [task.name for task in tasks if (task.targets == task.targets[0]).all()]
+    if len(single) == len(tasks):
         raise TaskError(f"{source.name} has no task with cases of two classes; give cases of both")
+    if single:
+        count = f"{len(single):,} tasks show" if len(single) > 1 else "1 task shows"
+        remarks.append(
+            f"{count} one class only ({', '.join(map(repr, single[:_SHOWN]))}{', ...' if len(single) > _SHOWN else ''}), which tells no "
+            "more than how rare the other is"
+        )
     kept = {task.name for task in tasks}
     split = {name: side for name, side in split.items() if name in kept}
     return ReadTasks(prepared.canonical, prepared.features, tasks, split, left_out, reader.settings(), remarks)
@@ -103,11 +112,19 @@ def _check(source: Source, columns: Columns) -> None:
         raise FileFormatError(f"{source.name} has no row; give at least one")
 
 
-def _measured(source: Source, columns: Columns, kind: TaskKind, name: str, left_out: dict[str, int]) -> Values:
-    """Return the measured values; missing ones are counted."""
+def _measured(
+    source: Source,
+    columns: Columns,
+    kind: TaskKind,
+    name: str,
+    left_out: dict[str, int],
+    *,
+    shown: Callable[[str], str],
+) -> Values:
+    """Return the measured values; missing ones are counted. Errors show a cell as `shown` gives it."""
     if columns.targets is None:
         assert columns.target is not None
-        value, texts = _column(source, columns.target, kind, {})
+        value, texts = _column(source, columns.target, kind, {}, shown=shown)
         task, names = np.zeros(len(value), np.int64), [name]
         if columns.task is not None:
             task, names = source.texts(columns.task)
@@ -120,7 +137,7 @@ def _measured(source: Source, columns: Columns, kind: TaskKind, name: str, left_
         known: dict[str, int] = {}
         parts = []
         for number, column in enumerate(columns.targets):
-            value, texts = _column(source, column, kind, known)
+            value, texts = _column(source, column, kind, known, shown=shown)
             at = np.flatnonzero(~np.isnan(value))
             parts.append((at, np.full(len(at), number, np.int64), value[at]))
         at, task, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -133,7 +150,7 @@ def _measured(source: Source, columns: Columns, kind: TaskKind, name: str, left_
 
 
 def _column(
-    source: Source, column: str, kind: TaskKind, known: dict[str, int]
+    source: Source, column: str, kind: TaskKind, known: dict[str, int], *, shown: Callable[[str], str]
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Return a column of targets as numbers (NaN where missing), or as codes of labels, and the labels so far."""
     cells = source.frame[column]
@@ -146,7 +163,7 @@ def _column(
             at = int(wrong[0])
             came = str(value[at]) if texts is None else texts.of(at)
             raise TaskError(
-                f"{source.name}, {source.row(at)}, column {column!r}: {came[:40]!r} came and a finite number was wanted"
+                f"{source.name}, {source.row(at)}, column {column!r}: {shown(came[:40])} came and a finite number was wanted"
                 f"{in_all(len(wrong), 'cell')}; mend it, or leave it empty where nothing was measured{_hint(came)}"
             )
         return value, []

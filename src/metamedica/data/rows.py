@@ -19,7 +19,11 @@ def described(source: Source, columns: Columns, values: Values, reader: Modality
     """Return the modality as it reads the rows that have a value: typed and scaled by those outside meta-test tasks.
 
     Where there is a column of meta-splits, a case column that only meta-test tasks have measured becomes their own.
+
+    Raises:
+        InputError: the schema describes a column that is no part of a case, or does not fit the rows.
     """
+    _check_schema(columns, reader)
     frame = _frame(source, columns, values.at)
     if columns.split is None:
         return reader.fitted(frame, source=source.name)
@@ -27,6 +31,16 @@ def described(source: Source, columns: Columns, values: Values, reader: Modality
     judged = np.array([side.get(name) == "meta_test" for name in values.names], dtype=bool)[values.task]
     known = _frame(source, columns, values.at[~judged])
     return reader.fitted(known, others=frame, source=source.name)
+
+
+def _check_schema(columns: Columns, reader: Modality) -> None:
+    described = {str(name) for name, _ in reader.settings().get("schema", ())}
+    for name in columns.roles():
+        if name in described:
+            raise InputError(
+                f"the schema describes the column {name!r}, which is no part of a case here (the target, the task, the group or the split); "
+                "take it out of the schema"
+            )
 
 
 class Read(NamedTuple):

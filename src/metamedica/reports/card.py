@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metamedica import registry
+from metamedica.functional.leaning import WeighsItself
 from metamedica.meta_learner import MetaLearner
 from metamedica.types import META_SPLITS
 
@@ -39,10 +41,17 @@ def card(model: MetaLearner, about: About) -> str:
     split = record.get("split", {})
     sides = ", ".join(f"{sum(1 for side in split.values() if side == each)} {each}" for each in META_SPLITS)
     parameters = ", ".join(f"{name} {value}" for name, value in sorted(record.get("parameters", {}).items()))
+    over = f" over {says['encoder']}" if registry.takes(says["learner"], "encoder") else ""
+    guarded = "not weighed against methods from scratch"
+    if isinstance(model.model_.learner, WeighsItself):
+        guarded = "which weighs itself what earlier tasks taught"
+    elif model.guard and model.model_.guards(model.model_.learner):
+        guarded = f"guarded by {', '.join(says['from_scratch'])}"
+    hashes = " and 64-bit hashes of their cases" if len(model.model_.earlier.known) else ""
     lines = [
         f"# {about.name}",
         "",
-        f"A meta-model for {says['modality']}: {says['learner']} over {says['encoder']}, guarded by {', '.join(says['from_scratch']) or 'nothing'}.",
+        f"A meta-model for {says['modality']}: {says['learner']}{over}, {guarded}.",
         "",
         "## Data",
         "",
@@ -68,7 +77,7 @@ def card(model: MetaLearner, about: About) -> str:
         "- Adapting to a new task from a handful of labelled cases; `predictor.trust` says how far it leans on earlier tasks.",
         "- Research use only; not a medical device.",
         *(f"- {limit}" for limit in about.limits),
-        "- The model holds weights, mean feature vectors of its earlier tasks and 64-bit hashes of their cases, no case in readable form.",
+        f"- The model holds weights, mean feature vectors of its earlier tasks{hashes}, no case in readable form.",
         "- A predictor adapted from it contains the labelled cases it was given: keep it as you keep them.",
     ]
     return "\n".join(lines) + "\n"

@@ -120,7 +120,10 @@ def test_levels_that_a_declaration_leaves_out_are_filled_in() -> None:
         ([f"2020-01-{day:02d}" for day in range(1, 31)], "look like dates; give the time since some event as a number"),
         (["2020-01-01", "2020-02-01"] * 15, "holds dates; give the time since"),
         ([f"patient {i}" for i in range(30)], "look like identifiers or free text; leave the column out"),
-        (["1"] * 14 + ["2"] * 14 + ["unknown"] * 2, "nearly all cells are numbers and 2 are not, the first in case 29"),
+        (
+            ["1"] * 14 + ["2"] * 14 + ["unknown"] * 2,
+            "28 of 30 cells are numbers and the others are not, the first of them in case 29",
+        ),
     ],
 )
 def test_columns_that_are_neither_numbers_nor_levels_are_refused_by_name(cells: list[str], message: str) -> None:
@@ -131,17 +134,36 @@ def test_columns_that_are_neither_numbers_nor_levels_are_refused_by_name(cells: 
 
 
 @pytest.mark.parametrize(
-    ("factor", "unit", "limits", "words"),
-    [(18.016, "mmol/L", [2, 30], "mg/dL where mmol/L was declared"), (0.01, "cm", [100, 220], "divided by 0.01")],
+    ("name", "factor", "unit", "limits", "words"),
+    [
+        ("glucose", 18.016, "mmol/L", [1, 50], "divided by 18.016: this looks like mg/dL where mmol/L was declared"),
+        ("chol", 1 / 38.67, "mg/dL", [60, 700], "multiplied by 38.67: this looks like mmol/L where mg/dL was declared"),
+        ("height", 0.01, "cm", [100, 220], "multiplied by 100: this looks like m where cm was declared"),
+        ("creatinine", 88.42, "mg/dL", [0.2, 20], "divided by 88.42: this looks like umol/L where mg/dL was declared"),
+    ],
 )
-def test_a_column_in_another_unit_is_told(factor: float, unit: str, limits: list[float], words: str) -> None:
-    modality = Tables({"glucose": {"type": "numeric", "unit": unit, "range": limits}})
-    values = default_rng(0).uniform(limits[0] * 1.7, limits[1] * 0.8, 40)
-    assert modality.prepare(pd.DataFrame({"glucose": values})).remarks == []
-    told = modality.prepare(pd.DataFrame({"glucose": values * factor})).remarks
-    assert any(
-        remark.position == -1 and words in remark.reason and "convert the column" in remark.reason for remark in told
-    )
+def test_a_column_in_another_unit_is_told_whether_all_of_it_or_one_hospital(
+    name: str, factor: float, unit: str, limits: list[float], words: str
+) -> None:
+    modality = Tables({name: {"type": "numeric", "unit": unit, "range": limits}})
+    middle = float(np.sqrt(limits[0] * limits[1]))
+    values = default_rng(0).uniform(middle * 0.9, middle * 1.1, 40)
+    assert modality.prepare(pd.DataFrame({name: values})).remarks == []
+    some = np.where(np.arange(40) < 10, values * factor, values)
+    for odd, share in ((values * factor, "100%"), (some, "25%")):
+        whole, *rest = modality.prepare(pd.DataFrame({name: odd})).remarks
+        assert whole.position == -1
+        assert whole.reason.startswith(f"{share} of the numbers are outside")
+        assert words in whole.reason
+        assert whole.reason.endswith("convert them")
+        assert len(rest) == 2  # the first cell and the count of the others, which were read as missing
+
+
+def test_a_few_extreme_numbers_are_not_taken_for_another_unit() -> None:
+    modality = Tables({"glucose": {"type": "numeric", "unit": "mmol/L", "range": [1, 50]}})
+    values = np.r_[default_rng(0).uniform(4, 12, 200), [55, 60, 70, 80, 90]]
+    told = modality.prepare(pd.DataFrame({"glucose": values})).remarks
+    assert [remark.position for remark in told] == [200, 201, 202, 203, 204]
 
 
 def test_levels_never_seen_and_columns_not_known_are_remarked_and_used_as_such() -> None:
@@ -213,6 +235,8 @@ def test_leaks_are_columns_that_separate_the_classes_without_error() -> None:
     assert modality.leaks(frame, label.tolist()) == ["copy", "above", "word"]
     assert modality.leaks(frame[:20], label[:20].tolist()) == []  # too few to say
     assert modality.leaks(frame, [1] * 60) == []
+    rare = np.arange(60) < 4
+    assert modality.leaks(frame.assign(copy=rare * 2.0), rare.astype(int).tolist()) == []  # too few of a class
 
 
 def test_learned_encoders_are_built_over_the_blocks() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from metamedica import registry
 from metamedica.data.collection import TaskCollection
+from metamedica.data.declared import Declared
 from metamedica.errors import InputError
 from metamedica.types import Progress
 
@@ -62,6 +63,29 @@ def load(name: str, *, n_jobs: int | None = None, progress: Progress | None = No
     collection = _module(name).load(n_jobs=n_jobs, progress=progress)
     assert isinstance(collection, TaskCollection)
     return collection
+
+
+def declared_names() -> list[str]:
+    """Return the names of the public collections of clinical tables that are declared in YAML, sorted."""
+    return [name for name in names() if hasattr(_module(name), "declared")]
+
+
+def declared(name: str, *, variant: str | None = None) -> Declared:
+    """Return the tasks of a public collection as they are declared.
+
+    Args:
+        name: one of `declared_names()`.
+        variant: one of the declaration's variants.
+
+    Raises:
+        InputError: there is none of this name, or its files are not here (the message says how to get them).
+        FileFormatError: a file is not the known one, or there is no such variant.
+    """
+    if name not in declared_names():
+        raise InputError(f"there is no declared collection {name!r}; choose one of: {', '.join(declared_names())}")
+    found = _module(name).declared(variant)
+    assert isinstance(found, Declared)
+    return found
 
 
 def _module(name: str) -> Any:

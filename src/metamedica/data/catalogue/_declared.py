@@ -9,6 +9,7 @@ import pandas as pd
 
 from metamedica.data.collection import TaskCollection
 from metamedica.data.declared import Declared, read_declared
+from metamedica.data.declared_tasks import declared_tasks
 from metamedica.data.mirror import VARIABLE, mirrored
 from metamedica.types import Progress
 
@@ -65,7 +66,4 @@ class DeclaredSet:
             InputError: METAMEDICA_DATA is not set, or has no such file.
             FileFormatError: a file is not the known one, or there is no such variant.
         """
-        declared = self.declared(variant)
-        return TaskCollection.from_table(
-            declared.frame, modality="tables", **declared.roles(), n_jobs=n_jobs, progress=progress
-        )
+        return declared_tasks(self.declared(variant), n_jobs=n_jobs, progress=progress)

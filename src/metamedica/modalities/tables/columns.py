@@ -105,11 +105,11 @@ def _numbers(name: str, column: Column, cells_of: "pd.Series[Any]", remarks: lis
         low, high = column.range
         with np.errstate(invalid="ignore"):
             beyond = np.flatnonzero((values < low) | (values > high))
-        suspect = other_unit(values, column)
+        suspect = other_unit(name, values, column)
         if suspect is not None:
             remarks.append(Remark(None, name, suspect))
         reason = f"outside {low:g} to {high:g}{f' {column.unit}' if column.unit else ''}, and read as missing"
-        remarks += _remarks(beyond, name, reason)
+        remarks += _remarks(beyond, name, reason, most=_MOST_TOLD if suspect is None else 1)
         values[beyond] = np.nan
     if column.scale == "log":
         with np.errstate(invalid="ignore"):
@@ -133,11 +133,11 @@ def _levels(name: str, column: Column, texts: cells.Texts, remarks: list[Remark]
     return values
 
 
-def _remarks(rows: NDArray[np.int64], name: str, reason: str) -> list[Remark]:
-    """Return a remark a row, and one for the rest where they are many."""
-    told = [Remark(int(row), name, reason) for row in rows[:_MOST_TOLD]]
+def _remarks(rows: NDArray[np.int64], name: str, reason: str, *, most: int = _MOST_TOLD) -> list[Remark]:
+    """Return a remark a row, and one for the rest where they are more than `most`."""
+    told = [Remark(int(row), name, reason) for row in rows[:most]]
     rest = len(rows) - len(told)
-    return [*told, Remark(None, name, f"{rest:,} more cells {reason}")] if rest else told
+    return [*told, Remark(None, name, f"{rest:,} more cell{'' if rest == 1 else 's'} {reason}")] if rest else told
 
 
 def _hint(text: str) -> str:

@@ -62,7 +62,8 @@ def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> C
     if counts[numeric].sum() > 0.9 * measured:
         strange = int(np.flatnonzero(np.isin(texts.codes, np.flatnonzero(~numeric)))[0])
         raise InputError(
-            f"{source}, column {name!r}: nearly all cells are numbers and {int(counts[~numeric].sum()):,} are not, the first in case {strange + 1}; "
+            f"{source}, column {name!r}: {int(counts[numeric].sum()):,} of {measured:,} cells are numbers and the others are not, "
+            f"the first of them in {_place(cells_, strange)}; "
             "mend them, or name the text that stands for a missing value in a schema (missing)"
         )
     if len(texts.texts) > max(_FEW_LEVELS, _DISTINCT * measured):
@@ -77,6 +78,12 @@ def _column(cells_: "pd.Series[Any]", name: str, *, own: bool, source: str) -> C
             f"{source}, column {name!r} holds dates; give the time since some event as a number, or leave the column out"
         )
     return Column(type="categorical", levels=_usual(texts), own=own)
+
+
+def _place(column: "pd.Series[Any]", position: int) -> str:
+    """Return where a cell stands: its row in the file where the frame knows it, the number of the case otherwise."""
+    plain = isinstance(column.index, pd.RangeIndex) and column.index.start == 0
+    return f"case {position + 1}" if plain else f"row {column.index[position]}"
 
 
 def _usual(texts: cells.Texts) -> tuple[str, ...]:

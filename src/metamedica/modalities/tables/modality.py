@@ -23,7 +23,9 @@ from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedC
 
 _NUMBERS: tuple[ColumnType, ...] = ("numeric", "ordinal", "boolean")
 _MOST_DRAWN = 12
+_MOST_NAMED = 20
 _FEWEST_FOR_LEAKS = 30
+_FEWEST_OF_A_CLASS = 5
 _LEAST_MEASURED = 0.5
 
 
@@ -44,6 +46,7 @@ class Tables(Modality):
     name: ClassVar[str] = "tables"
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("linear",)
+    default_learner: ClassVar[str] = "hierarchical_bayes"
     leaning: ClassVar[float] = 3.0  # one pooled model is hard to beat at a new site (Johnson et al. 2018)
     distinct: ClassVar[bool] = False
     recipe: ClassVar[Mapping[str, str]] = {
@@ -104,8 +107,13 @@ class Tables(Modality):
         return Tables(Schema({name: found[name] for name in frame.columns}))
 
     def with_own(self, cases: Any, *, source: str = "the table") -> "Tables":
-        """Return the modality that also reads the columns of these cases which its schema does not know, as the task's own."""
+        """Return the modality that also reads the columns of these cases which its schema does not know, as the task's own.
+
+        Raises:
+            InputError: the cases have no column of the schema, or a new one that is neither numbers nor levels.
+        """
         frame = _frame(cases)
+        self._check_shared(frame, source)
         new = [name for name in frame.columns if name not in self.schema.columns]
         if not new:
             return self
@@ -123,7 +131,8 @@ class Tables(Modality):
         Returns:
             The blocks, one canonical JSON text a row, and remarks on cells that are not as declared (which were read as missing).
         """
-        frame = _frame(cases)
+        frame = _frame(cases).reset_index(drop=True)
+        self._check_shared(frame, "the table")
         read = read_columns(frame, self.schema)
         remarks = [*read.remarks, *self._unknown(frame)]
         bad = sorted({remark.row for remark in remarks if remark.unusable and remark.row is not None})
@@ -146,6 +155,14 @@ class Tables(Modality):
             _problems(remarks),
             [_told(r) for r in remarks if not r.unusable],
         )
+
+    def _check_shared(self, frame: pd.DataFrame, source: str) -> None:
+        shared = [name for name, column in self.schema.columns.items() if not column.own]
+        if len(frame.columns) and not any(name in frame.columns for name in shared):
+            raise InputError(
+                f"{source} has none of the columns {', '.join(shared[:_MOST_NAMED])}{', ...' if len(shared) > _MOST_NAMED else ''}; "
+                f"rename its own, which are: {', '.join(frame.columns[:_MOST_NAMED])}{', ...' if len(frame.columns) > _MOST_NAMED else ''}"
+            )
 
     def _unknown(self, frame: pd.DataFrame) -> list[Remark]:
         return [
@@ -255,7 +272,8 @@ class Tables(Modality):
     def leaks(self, cases: Any, labels: Sequence[int]) -> list[str]:
         """Return the columns that tell two classes apart without error: each is the label under another name, or was written after it.
 
-        A column that the schema declares to do so (`separates`) is not among them; fewer than 30 cases say nothing.
+        A column that the schema declares to do so (`separates`) is not among them; by chance one may do so where there are fewer
+        than 30 cases, or 5 of a class, and none is told.
 
         Args:
             cases: as `prepare` takes them.
@@ -263,7 +281,7 @@ class Tables(Modality):
         """
         label = np.asarray(labels, dtype=np.int64)
         found: list[str] = []
-        if len(label) < _FEWEST_FOR_LEAKS or len(np.unique(label)) < 2:
+        if len(label) < _FEWEST_FOR_LEAKS or np.bincount(label, minlength=2).min() < _FEWEST_OF_A_CLASS:
             return found
         for name, values in read_columns(_frame(cases), self.schema).values.items():
             column = self.schema.columns[name]
@@ -305,14 +323,13 @@ def _told(remark: Remark) -> CaseProblem:
 
 
 def _frame(cases: Any) -> pd.DataFrame:
-    """Return cases in any form that `Tables` takes as a frame with text column names, numbered from 0.
+    """Return cases in any form that `Tables` takes as a frame with text column names; the index is theirs, or counts from 0.
 
     Raises:
         CaseError: a case is neither a mapping nor the JSON text of one.
     """
     if isinstance(cases, pd.DataFrame):
-        frame = cases.reset_index(drop=True)
-        return frame.set_axis([str(name) for name in frame.columns], axis=1)
+        return cases.set_axis([str(name) for name in cases.columns], axis=1)
     rows = []
     for position, case in enumerate(cases):
         if isinstance(case, str):

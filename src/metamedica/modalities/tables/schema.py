@@ -1,6 +1,7 @@
 """The schema of a table: what each column holds, in which unit and range, and how a missing value is written. One YAML file, made to be edited."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from metamedica.cells import NUMBER
 from metamedica.errors import FileFormatError, InputError
 from metamedica.storage import replace_file
 
+_MOST_SPELLINGS = 8
+"""Ways to write yes and no in one column (Yes, yes, YES ...) beyond which it is none of both."""
 LIMIT_BYTES = 5_000_000
 """Largest schema file that is read: some 20,000 columns."""
 ColumnType = Literal["numeric", "ordinal", "categorical", "boolean"]
@@ -134,7 +137,9 @@ class Schema:
                 )
             told = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise FileFormatError(f"the schema {str(path)!r} cannot be read ({error}); check the path") from None
+            raise FileFormatError(
+                f"the schema {str(path)!r} cannot be read ({_reason(error)}); check the path"
+            ) from None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f", line {mark.line + 1}" if mark is not None else ""
@@ -183,7 +188,10 @@ class Schema:
 
 def boolean_levels(texts: Iterable[str]) -> tuple[str, str] | None:
     """Return (no, yes) as they are written where two texts mean that, None otherwise."""
-    found = {plain(text): text for text in texts}
+    some = list(islice(texts, _MOST_SPELLINGS + 1))
+    if len(some) > _MOST_SPELLINGS:
+        return None
+    found = {plain(text): text for text in some}
     for pair in BOOLEANS:
         if set(found) == set(pair):
             return found[pair[0]], found[pair[1]]
@@ -202,6 +210,10 @@ def _written(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
 
 
 def _first(error: ValidationError) -> str:
