@@ -23,10 +23,11 @@ from metamedica.functional.case_effects import content_hash
 from metamedica.functional.targets import standardise_episodes
 from metamedica.gates import gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
-from metamedica.predictors.method import Method
+from metamedica.predictors.method import Method, check_uses_unlabelled
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
-from metamedica.predictors.support import read_support
+from metamedica.predictors.questions import questions
+from metamedica.predictors.support import read_support, read_support_with
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
@@ -233,6 +234,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             usual_scale=usual_scales(tasks, names),
             earlier=_earlier(tasks, names, tasks.reader()),
             record={},
+            asked=questions((tasks.tasks[name].kind, tasks.tasks[name].classes) for name in names),
         )
 
     def _gates_by_leaving_out(
@@ -272,28 +274,44 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
     def adapt(
         self,
-        cases: Any,
-        targets: Sequence[Any] | NDArray[Any],
+        cases: Any = None,
+        targets: Sequence[Any] | NDArray[Any] | None = None,
         *,
+        unlabelled: Any = None,
         kind: TaskKind | None = None,
         unit: str | None = None,
         positive: str | None = None,
     ) -> Predictor:
-        """Return a predictor for the task that these labelled cases come from; the model stays as it was.
+        """Return a predictor for the task that these cases come from; the model stays as it was.
 
         Args:
             cases: the labelled raw cases (16 to 64 are usual); of tables a data frame, whose further columns are learned from these cases alone.
             targets: one each: numbers for regression, labels for classes.
+            unlabelled: further raw cases of the task that nobody has labelled, for a learner that uses such (`metamedica.unlabelled`); labelled
+                ones may then be few or none: what their labels do not tell of kind and classes is that of the earlier tasks.
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
             unit: of regression targets; where earlier tasks had this unit, their usual spread steadies the scale of a small support.
             positive: the label that counts as class 1 of a binary task, where it is not clear.
 
         Raises:
+            InputError: no case came, or unlabelled ones for a learner that does not use such.
             CaseError: a case cannot be read, or has different targets in two places.
-            TaskError: a target is missing or not of its kind, fewer than 2 cases, or one class only.
+            TaskError: a target is missing or not of its kind; fewer than 2 cases, or one class only, and no unlabelled case; or earlier
+                tasks disagree on kind and classes.
         """
-        model = self._fitted().with_own(cases)
-        support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
+        fitted = self._fitted()
+        model = fitted if cases is None else fitted.with_own(cases)
+        if unlabelled is not None:
+            check_uses_unlabelled(fitted.learner)
+            support = read_support_with(
+                model, unlabelled, cases, targets, asked=fitted.asked, kind=kind, unit=unit, positive=positive
+            )
+        elif cases is None or targets is None:
+            raise InputError(
+                "labelled cases are missing; give cases and their targets, or unlabelled cases to a learner that uses such"
+            )
+        else:
+            support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
         return Predictor(model, support, guard=self.guard)
 
     def readable(self, tasks: TaskCollection, *, progress: Progress | None = None) -> TaskCollection:
