@@ -13,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from metamedica.types import TaskKind
+from metamedica.functional.fitted import Fitted
+from metamedica.functional.pooling import Pool, by_task
+from metamedica.types import LabelledBatch, TaskKind
 
 _MOST_STEPS = 100
 _SHORTER = 0.4
@@ -88,6 +90,7 @@ def fit_calibration(
 
     at = prior.mean.expand(len(score), 2)
     now = height(at)
+    moving = torch.ones_like(now, dtype=torch.bool)
     for _ in range(_MOST_STEPS):
         gain, bend = curvature(at)
         step = torch.linalg.solve(bend, gain)
@@ -97,9 +100,10 @@ def fit_calibration(
             if not bool(worse.any()):
                 break
             length = torch.where(worse, _SHORTER * length, length)
-        at = at + length[:, None] * step
+        at = torch.where(moving[:, None], at + length[:, None] * step, at)
         now = height(at)
-        if bool((step.abs().amax(-1) < tolerance).all()):
+        moving = moving & (step.abs().amax(-1) >= tolerance)  # a task stops by itself: others in the batch change nothing
+        if not bool(moving.any()):
             break
     return at, torch.linalg.inv(curvature(at)[1])
 
@@ -131,3 +135,47 @@ def fit_calibration_prior(
         squares = ((found - mean).square() + covariance.diagonal(dim1=-2, dim2=-1)).sum(0)
         prior = CalibrationPrior(mean, (_PRIOR_TASKS * start.variance + squares) / (_PRIOR_TASKS + tasks))
     return prior
+
+
+def calibration_start() -> dict[str, Tensor]:
+    """Return the buffers of what `taught_calibration` finds, before any task is seen."""
+    prior = start_prior()
+    plain = torch.get_default_dtype()
+    return {
+        "level": torch.zeros(()),
+        "noise": torch.ones(()),
+        "prior_mean": prior.mean.to(plain),
+        "prior_variance": prior.variance.to(plain),
+    }
+
+
+def taught_calibration(pool: Pool, scores: Float[Tensor, " n"], noise: Float[Tensor, ""]) -> dict[str, Tensor]:
+    """Return level, noise and prior of (a, l) as the buffers of `calibration_start`.
+
+    Args:
+        pool: of one kind.
+        scores: of each case by a model that has not seen its task.
+        noise: variance of a target about its score (regression).
+    """
+    score, targets, weight = by_task(pool, scores)
+    level = scores.mean()
+    prior = fit_calibration_prior(score, targets, weight, level=level, kind=pool.kind, noise=noise)
+    return {"level": level, "noise": noise, "prior_mean": prior.mean, "prior_variance": prior.variance}
+
+
+def task_calibration(
+    score: Float[Tensor, "tasks n"], support: LabelledBatch, taught: Fitted
+) -> Float[Tensor, "tasks 2"]:
+    """Return (a, l) of each task; the prior's mean where its support holds no case.
+
+    Args:
+        score: of the support's cases.
+        support: of every task.
+        taught: with the buffers of `calibration_start`.
+    """
+    targets, weight = support.targets.to(score.dtype), support.mask.to(score.dtype)
+    prior = CalibrationPrior(taught["prior_mean"].to(score), taught["prior_variance"].to(score))
+    found, _ = fit_calibration(
+        score, targets, weight, prior, level=taught["level"], kind=support.kind, noise=taught["noise"]
+    )
+    return found

@@ -96,9 +96,7 @@ class LearnerMethod:
         self.learner.check_kind(support.kind)
         scale = scale_of(support, usual_scale=self.usual_scale)
         with torch.no_grad():
-            return AdaptedLearner(
-                self.learner, state_of(self.learner, standardise(support, scale), unlabelled), scale
-            )
+            return AdaptedLearner(self.learner, state_of(self.learner, standardise(support, scale), unlabelled), scale)
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
         """Return the law of each query case, in the units of the support's targets."""
