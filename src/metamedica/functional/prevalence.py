@@ -1,77 +1,88 @@
-"""The prevalence of a new task from its cases without label, its labels, and what earlier tasks' prevalences were."""
+"""What a task's cases without label say of its prevalence, as a normal law of the shift of a pooled score's log-odds.
 
-from typing import Any, NamedTuple
+A pooled score s is log p(x | 1) / p(x | 0) + o, o the log-odds of class 1 that it holds already. At a shift d the task's log-odds of class 1
+are o + d and those of a case s + d: tasks differ in prevalence only. The likelihood of a case without label is
+pi p(x | 1) + (1 - pi) p(x | 0), with logit pi = o + d.
+"""
 
-import numpy as np
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize
-from scipy.special import betaln
 from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
 
-_USUAL_STRENGTH = 10.0
-_FARTHEST = 20.0
-_HALVINGS = 60
+from metamedica.functional.task_posterior import task_posterior
 
-
-class PrevalencePrior(NamedTuple):
-    """Beta law of the prevalence: as if so many cases of each class had been seen."""
-
-    positive: Float[Tensor, ""]
-    negative: Float[Tensor, ""]
-
-
-def fit_prevalence_prior(positives: Float[Tensor, " tasks"], counts: Float[Tensor, " tasks"]) -> PrevalencePrior:
-    """Return the Beta law that earlier tasks teach: the most likely one of their counts, pulled to a weak one with the weight of one task.
-
-    The likelihood is the beta-binomial's (Gelman et al. 2013, Bayesian data analysis, section 5.3); the logarithm of its strength (the sum of
-    both numbers) is normal about that of 10 with standard deviation 1, and one task more has half of its 2 cases positive.
-
-    Args:
-        positives: cases of class 1 of each task.
-        counts: cases of each task.
-    """
-    k, n = np.append(positives.double().numpy(), 1.0), np.append(counts.double().numpy(), 2.0)
-
-    def loss(at: Any) -> float:
-        strength = np.exp(at[1])
-        a, b = strength / (1 + np.exp(-at[0])), strength / (1 + np.exp(at[0]))
-        likelihood = (betaln(a + k, b + n - k) - betaln(a, b)).sum()
-        return float(-likelihood + 0.5 * (at[1] - np.log(_USUAL_STRENGTH)) ** 2)
-
-    start = np.array([np.log(k.sum() / (n - k).sum()) if 0 < k.sum() < n.sum() else 0.0, np.log(_USUAL_STRENGTH)])
-    at = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10}).x
-    mean, strength = 1 / (1 + np.exp(-at[0])), np.exp(at[1])
-    return PrevalencePrior(
-        torch.tensor(strength * mean, dtype=torch.float64), torch.tensor(strength * (1 - mean), dtype=torch.float64)
-    )
+_GRID = 61
+_WIDE = 5.0
+"""Standard deviations of the prior on either side that are searched."""
+_HALVINGS = 50
+_LOOSE = 5.0
+"""Prior standard deviation of the log-odds that a score holds."""
 
 
-def log_odds_of_prevalence(
-    log_ratio: Float[Tensor, "tasks n"],
+class Shift(NamedTuple):
+    """Normal law of each task's shift d."""
+
+    mean: Float[Tensor, " tasks"]
+    variance: Float[Tensor, " tasks"]
+
+
+def unlabelled_shift(
+    score: Float[Tensor, "tasks n"],
     weight: Float[Tensor, "tasks n"],
-    positives: Float[Tensor, " tasks"],
-    labelled: Float[Tensor, " tasks"],
-    prior: PrevalencePrior,
-) -> Float[Tensor, " tasks"]:
-    """Return logit of each task's prevalence at the maximum a posteriori of the logit.
+    *,
+    odds: Float[Tensor, ""],
+    variance: Float[Tensor, ""],
+) -> Shift:
+    """Return the maximum a posteriori of each task's shift, and Laplace's variance there, under d ~ N(0, variance).
 
-    That is the fixed point of expectation maximisation (Saerens et al. 2002, eq. 2.4) with labels and prior counted in,
-    pi = (a + k + sum of P(1 | x)) / (a + b + labels + cases); the left side less the right one changes sign once, so that halving finds it.
+    With a flat prior it is the fixed point of expectation maximisation, pi = mean of P(1 | x) at the log-odds s + d (Saerens et al. 2002, eq.
+    2.4). Of several maxima the highest on a grid is refined by halving; no case makes the law wider than the prior.
 
     Args:
-        log_ratio: log p(x | 1) / p(x | 0) of each case without label; finite where padded.
+        score: s of each case without label; finite where padded.
         weight: how much each counts for; 0 where padded.
-        positives: labelled cases of class 1.
-        labelled: cases.
-        prior: of the prevalence.
+        odds: o.
+        variance: of the prior, above 0.
     """
-    seen = prior.positive + positives
-    total = prior.positive + prior.negative + labelled + weight.sum(-1)
-    low, high = torch.full_like(total, -_FARTHEST), torch.full_like(total, _FARTHEST)
+    step = 2 * _WIDE / (_GRID - 1) * variance.sqrt()
+    places = (torch.arange(_GRID, dtype=score.dtype, device=score.device) - (_GRID - 1) / 2) * step
+
+    def height(at: Tensor) -> Tensor:
+        each = logsigmoid(-(odds + at))[:, None] + softplus(score + at[:, None])  # over p(x | 0)
+        return (weight * each).sum(-1) - 0.5 * at.square() / variance
+
+    def slope(at: Tensor) -> Tensor:
+        expected = torch.sigmoid(score + at[:, None]) - torch.sigmoid(odds + at)[:, None]
+        return (weight * expected).sum(-1) - at / variance
+
+    tasks = len(score)
+    heights = torch.stack([height(place.expand(tasks)) for place in places], dim=-1)
+    best = places[heights.argmax(-1)]
+    low, high = best - step, best + step
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        expected = seen + (weight * torch.sigmoid(log_ratio + middle[:, None])).sum(-1)
-        rises = expected > torch.sigmoid(middle) * total
+        rises = slope(middle) > 0
         low, high = torch.where(rises, middle, low), torch.where(rises, high, middle)
-    return (low + high) / 2
+    found = (low + high) / 2
+    prevalence, probability = torch.sigmoid(odds + found), torch.sigmoid(score + found[:, None])
+    told = weight.sum(-1) * prevalence * (1 - prevalence) - (weight * probability * (1 - probability)).sum(-1)
+    return Shift(found, 1 / (1 / variance + told.clamp(min=0)))
+
+
+def odds_in_score(
+    score: Float[Tensor, " n"], targets: Float[Tensor, " n"], log_odds: Float[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Return o such that  score - o + log-odds of the task's prevalence  has the best likelihood.
+
+    Args:
+        score: of each case of earlier tasks, by a model that has not seen its task.
+        targets: 0 / 1.
+        log_odds: of the prevalence of each case's task, known.
+    """
+    design = torch.full_like(score, -_LOOSE)[None, :, None]
+    weight = torch.ones_like(score)[None]
+    found = task_posterior(design, (score + log_odds)[None], targets[None], weight, kind="binary")
+    return _LOOSE * found.mode[0, 0]

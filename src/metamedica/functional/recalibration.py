@@ -29,8 +29,12 @@ START_VARIANCE = (0.5, 0.1)
 class CalibrationPrior(NamedTuple):
     """Of the intercept a and the log slope l, independent."""
 
-    mean: Float[Tensor, "2"]
-    variance: Float[Tensor, "2"]
+    mean: Float[Tensor, "*tasks 2"]
+    variance: Float[Tensor, "*tasks 2"]
+
+    def about_the_score(self) -> "CalibrationPrior":
+        """Return the prior with mean 0 and the same mean square: a task without label keeps the score as it is."""
+        return CalibrationPrior(torch.zeros_like(self.mean), self.variance + self.mean.square())
 
 
 def start_prior() -> CalibrationPrior:
@@ -68,7 +72,7 @@ def fit_calibration(
     """
     tolerance = torch.finfo(score.dtype).eps ** 0.5
     score = torch.where(weight > 0, score, level)
-    held = torch.diag(1 / prior.variance)
+    held = torch.diag_embed(1 / prior.variance)
 
     def height(at: Tensor) -> Tensor:
         there = calibrated(score, level, at)
@@ -102,7 +106,9 @@ def fit_calibration(
             length = torch.where(worse, _SHORTER * length, length)
         at = torch.where(moving[:, None], at + length[:, None] * step, at)
         now = height(at)
-        moving = moving & (step.abs().amax(-1) >= tolerance)  # a task stops by itself: others in the batch change nothing
+        moving = moving & (
+            step.abs().amax(-1) >= tolerance
+        )  # a task stops by itself: others in the batch change nothing
         if not bool(moving.any()):
             break
     return at, torch.linalg.inv(curvature(at)[1])
@@ -138,7 +144,7 @@ def fit_calibration_prior(
 
 
 def calibration_start() -> dict[str, Tensor]:
-    """Return the buffers of what `taught_calibration` finds, before any task is seen."""
+    """Return the buffers of what earlier tasks teach of it, before any task is seen."""
     prior = start_prior()
     plain = torch.get_default_dtype()
     return {
@@ -149,22 +155,38 @@ def calibration_start() -> dict[str, Tensor]:
     }
 
 
-def taught_calibration(pool: Pool, scores: Float[Tensor, " n"], noise: Float[Tensor, ""]) -> dict[str, Tensor]:
-    """Return level, noise and prior of (a, l) as the buffers of `calibration_start`.
+def calibration_of(pool: Pool, scores: Float[Tensor, " n"], noise: Float[Tensor, ""] | float) -> CalibrationPrior:
+    """Return the prior of (a, l) that a pool teaches.
 
     Args:
         pool: of one kind.
-        scores: of each case by a model that has not seen its task.
+        scores: of each case by a model that has not seen its task; their mean is the level.
         noise: variance of a target about its score (regression).
     """
     score, targets, weight = by_task(pool, scores)
-    level = scores.mean()
-    prior = fit_calibration_prior(score, targets, weight, level=level, kind=pool.kind, noise=noise)
-    return {"level": level, "noise": noise, "prior_mean": prior.mean, "prior_variance": prior.variance}
+    return fit_calibration_prior(score, targets, weight, level=scores.mean(), kind=pool.kind, noise=noise)
+
+
+def calibration_buffers(
+    prior: CalibrationPrior, scores: Float[Tensor, " n"], noise: Float[Tensor, ""]
+) -> dict[str, Tensor]:
+    """Return level, noise and prior of (a, l) as the buffers of `calibration_start`.
+
+    Args:
+        prior: of (a, l).
+        scores: those that `calibration_of` was given.
+        noise: variance of a target about its score (regression).
+    """
+    return {"level": scores.mean(), "noise": noise, "prior_mean": prior.mean, "prior_variance": prior.variance}
+
+
+def prior_of(taught: Fitted) -> CalibrationPrior:
+    """Return the prior that buffers named as in `calibration_start` hold."""
+    return CalibrationPrior(taught["prior_mean"], taught["prior_variance"])
 
 
 def task_calibration(
-    score: Float[Tensor, "tasks n"], support: LabelledBatch, taught: Fitted
+    score: Float[Tensor, "tasks n"], support: LabelledBatch, taught: Fitted, *, prior: CalibrationPrior | None = None
 ) -> Float[Tensor, "tasks 2"]:
     """Return (a, l) of each task; the prior's mean where its support holds no case.
 
@@ -172,9 +194,10 @@ def task_calibration(
         score: of the support's cases.
         support: of every task.
         taught: with the buffers of `calibration_start`.
+        prior: of (a, l), or one a task; None: that of `taught`.
     """
     targets, weight = support.targets.to(score.dtype), support.mask.to(score.dtype)
-    prior = CalibrationPrior(taught["prior_mean"].to(score), taught["prior_variance"].to(score))
+    prior = prior or prior_of(taught)
     found, _ = fit_calibration(
         score, targets, weight, prior, level=taught["level"], kind=support.kind, noise=taught["noise"]
     )

@@ -11,8 +11,22 @@ from torch import Tensor
 
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.pooled_models import LinearScore, linear_fit
-from metamedica.functional.pooling import Pool, best_score, held_out_models, held_out_scores, noise_of, pools
-from metamedica.functional.recalibration import calibrated, calibration_start, task_calibration, taught_calibration
+from metamedica.functional.pooling import (
+    Pool,
+    best_beyond_doubt,
+    best_score,
+    held_out_models,
+    held_out_scores,
+    noise_of,
+    pools,
+)
+from metamedica.functional.recalibration import (
+    calibrated,
+    calibration_buffers,
+    calibration_of,
+    calibration_start,
+    task_calibration,
+)
 from metamedica.functional.task_posterior import score_law
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, RawEncoder, TaskKind
 from metamedica.unlabelled import Unlabelled
@@ -60,8 +74,9 @@ class MovedState:
 class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
     """A pooled linear score that the cases of a task change, labelled or not, and that its labels set right (a + exp(l) s, as `recalibrated`).
 
-    How far the cases may change it is one of several settings, the first of which is not at all: the one with the best likelihood where earlier
-    tasks are played as new ones, all their cases without label, with scores that have not seen them.
+    How far the cases may change it is one of several settings, the first of which is not at all: another is taken where earlier tasks, played as new
+    ones with all their cases without label, are scored better by it beyond doubt (`best_beyond_doubt`), with scores that have not seen them.
+    Without labels, and where the cases change nothing, the law is that of the pooled model.
 
     Args:
         raw: its `flat` features are the inputs.
@@ -130,11 +145,12 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
             fits = [linear_fit(signal=signal) for signal in self.signals]
             signal = self.signals[best_score(pool, held_out_scores(pool, held_out_models(pool, fits)))]
             scores = self._rehearsed(pool, signal)
-            best = best_score(pool, scores)
+            best = best_beyond_doubt(pool, scores)
             every = torch.ones_like(pool.task, dtype=torch.bool)
             found = {**self.source(pool, every, signal=signal), **self.settings()[best]}
-            calibration = taught_calibration(pool, scores[:, best], noise_of(pool, scores)[best])
-            self.taught.of(kind).keep({**found, **calibration})
+            noise = noise_of(pool, scores)[best]
+            prior = calibration_of(pool, scores[:, best], noise).about_the_score()
+            self.taught.of(kind).keep({**found, **calibration_buffers(prior, scores[:, best], noise)})
 
     def _most_of(self, n_tasks: int) -> int:
         """Return the most cases of one of so many tasks."""

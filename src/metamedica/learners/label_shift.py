@@ -1,8 +1,8 @@
-"""The pooled model at the task's own prevalence, which its cases without label tell, with its labels and earlier tasks' prevalences."""
+"""The pooled model at the task's own prevalence, which its cases without label tell before its labels do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,34 +12,37 @@ from metamedica.functional.classes import HALF
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import Pool, best_score, held_out_models, held_out_scores, pools
-from metamedica.functional.prevalence import PrevalencePrior, fit_prevalence_prior, log_odds_of_prevalence
-from metamedica.functional.stacked_score import LEVEL
-from metamedica.functional.task_posterior import binary_law, task_posterior
+from metamedica.functional.prevalence import odds_in_score, unlabelled_shift
+from metamedica.functional.recalibration import (
+    CalibrationPrior,
+    calibrated,
+    calibration_buffers,
+    calibration_of,
+    calibration_start,
+    prior_of,
+    task_calibration,
+)
+from metamedica.functional.task_posterior import binary_law
 from metamedica.types import CaseBatch, ClosedForm, Features, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 from metamedica.unlabelled import Unlabelled
 
-_LOOSE = 5.0
-"""Prior standard deviation of the source's log-odds."""
-_FIRM = 0.5
-"""That of the slope about 1."""
-
 
 @dataclass(frozen=True)
-class PrevalenceState:
-    """Per task: logit of the prevalence."""
+class ShiftedState:
+    """Per task: intercept and log slope on the pooled score."""
 
-    log_odds: Float[Tensor, " tasks"]
+    found: Float[Tensor, "tasks 2"]
 
 
-class LabelShift(Learner[PrevalenceState], ClosedForm, Unlabelled):
-    """Log-odds of a case: log p(x | 1) / p(x | 0), which all tasks share, plus the logit of the task's own prevalence.
+class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
+    """Log-odds  s(x) + a + (exp(l) - 1) (s(x) - level):  s is the pooled linear model, a the shift of the task's log-odds of class 1.
 
-    The ratio is the pooled linear model's score, in which each earlier task has an intercept of its own, less the log-odds that its scores already
-    hold, with a slope; both are set right on earlier tasks, whose prevalences are known, by models that have not seen them. The prevalence is the
-    maximum a posteriori given the cases without label, the labels, and a Beta law of the earlier tasks' prevalences.
+    The cases without label make a normal law of the shift (`functional/prevalence`), starting from one about 0 whose width earlier tasks
+    teach; with it as the prior, the labels set shift and slope, as in `recalibrated`. With neither, the law is that of the pooled model.
 
-    Deviates: a case without label counts for a part of a case, the part with the best likelihood where earlier tasks are played as
-    new ones, all their cases without label: that tasks differ in prevalence only is never quite true. 0 is among the parts.
+    Deviates: Saerens et al. have no prior, no labels of the new task, and count every case in full. Here one without label counts for a part, the
+    part with the best likelihood where earlier tasks are played as new ones, all their cases without label: that tasks differ in prevalence
+    only is never quite true, and 0 is among the parts.
 
     Args:
         raw: its `flat` features are the inputs.
@@ -67,96 +70,70 @@ class LabelShift(Learner[PrevalenceState], ClosedForm, Unlabelled):
         self.parts = tuple(parts)
         self.signals = tuple(signals)
         self.most_cases = most_cases
-        start = {
-            "weight": torch.zeros(0),
-            "intercept": torch.zeros(()),
-            "positive": torch.ones(()),
-            "negative": torch.ones(()),
-            "part": torch.zeros(()),
-        }
-        self.taught = FittedKinds(self.kinds, start)
+        source = {"weight": torch.zeros(0), "intercept": torch.zeros(()), "odds": torch.zeros(())}
+        self.taught = FittedKinds(self.kinds, {**source, "part": torch.zeros(()), **calibration_start()})
 
-    def _ratio(self, features: Features, taught: Fitted) -> Float[Tensor, "tasks n"]:
+    def _score(self, features: Features, taught: Fitted) -> Float[Tensor, "tasks n"]:
         return LinearScore(taught["weight"], taught["intercept"])(self.raw.flat(features))
 
-    def adapt(self, support: LabelledBatch) -> PrevalenceState:
-        """Return the prevalence of each task from its labels."""
-        return self.adapt_with(support, support.cases.map(lambda value: value[:, :0]))
-
-    def adapt_with(self, support: LabelledBatch, unlabelled: CaseBatch) -> PrevalenceState:
-        """Return the prevalence of each task from its labels and its cases without."""
+    def adapt(self, support: LabelledBatch) -> ShiftedState:
+        """Return shift and slope of each task from its labels."""
         self.check_kind(support.kind)
         taught = self.taught.of(support.kind)
-        ratio = self._ratio(unlabelled.features, taught).masked_fill(~unlabelled.mask, 0)
-        there = support.mask.to(ratio.dtype)
-        found = log_odds_of_prevalence(
-            ratio,
-            taught["part"] * unlabelled.mask.to(ratio.dtype),
-            (support.targets * there).sum(1),
-            there.sum(1),
-            PrevalencePrior(taught["positive"], taught["negative"]),
-        )
-        return PrevalenceState(found)
+        return ShiftedState(task_calibration(self._score(support.features, taught), support, taught))
 
-    def predict(self, state: PrevalenceState, query: CaseBatch) -> Law:
-        """Return the law of each query case at its task's prevalence."""
-        return binary_law(self._ratio(query.features, self.taught.of("binary")) + state.log_odds[:, None])
+    def adapt_with(self, support: LabelledBatch, unlabelled: CaseBatch) -> ShiftedState:
+        """Return shift and slope of each task from its labels and its cases without."""
+        self.check_kind(support.kind)
+        taught = self.taught.of(support.kind)
+        score = self._score(unlabelled.features, taught).masked_fill(~unlabelled.mask, 0)
+        weight, prior = taught["part"] * unlabelled.mask.to(score.dtype), prior_of(taught)
+        shift = unlabelled_shift(score, weight, odds=taught["odds"], variance=prior.variance[0])
+        told = CalibrationPrior(
+            torch.stack([shift.mean, prior.mean[1].expand_as(shift.mean)], dim=-1),
+            torch.stack([shift.variance, prior.variance[1].expand_as(shift.mean)], dim=-1),
+        )
+        return ShiftedState(task_calibration(self._score(support.features, taught), support, taught, prior=told))
+
+    def predict(self, state: ShiftedState, query: CaseBatch) -> Law:
+        """Return the law of each query case at its task's shift and slope."""
+        taught = self.taught.of("binary")
+        return binary_law(calibrated(self._score(query.features, taught), taught["level"], state.found))
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
-        """Fit the ratio, the law of the prevalence, and what a case without label counts for.
+        """Fit the pooled model, the law of shift and slope, and what a case without label counts for.
 
         Raises:
             TaskError: no task of a kind that the learner allows.
         """
         pool = pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases)["binary"]
-        fits = [linear_fit(signal=signal, level=LEVEL) for signal in self.signals]
+        fits = [linear_fit(signal=signal) for signal in self.signals]
         scores = held_out_scores(pool, held_out_models(pool, fits))
         best = best_score(pool, scores)
-        prevalence = _Prevalences.of(pool)
-        slope, odds = _ratio_of_score(scores[:, best], pool, prevalence)
-        ratio = slope * scores[:, best] - odds
-        part = self.parts[best_score(pool, self._rehearsed(pool, ratio, prevalence))]
+        score = scores[:, best]
+        prior = calibration_of(pool, score, 1.0).about_the_score()
+        odds = odds_in_score(score, pool.targets, _log_odds(pool)[pool.task])
+        part = self.parts[best_score(pool, self._rehearsed(pool, score, odds, prior))]
         model = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool))
-        prior = fit_prevalence_prior(prevalence.positives, prevalence.counts)
-        score = {"weight": slope * model.weight, "intercept": slope * model.intercept - odds}
-        self.taught.of("binary").keep({**score, **prior._asdict(), "part": torch.tensor(part)})
+        taught = calibration_buffers(prior, score, torch.ones(()))
+        self.taught.of("binary").keep({**model._asdict(), **taught, "odds": odds, "part": torch.tensor(part)})
 
     def _rehearsed(
-        self, pool: Pool, ratio: Float[Tensor, " n"], prevalence: "_Prevalences"
+        self, pool: Pool, score: Float[Tensor, " n"], odds: Tensor, prior: CalibrationPrior
     ) -> Float[Tensor, "n parts"]:
         """Return the log-odds of each case where its task's cases have no label, for each part that one may count for."""
-        scores = ratio.new_zeros(len(ratio), len(self.parts))
-        nothing = torch.zeros(len(self.parts), dtype=ratio.dtype)
+        shifted = score.new_zeros(len(score), len(self.parts))
+        parts = torch.tensor(self.parts, dtype=score.dtype)[:, None]
         for task in range(pool.n_tasks):
-            rows, others = pool.rows_of(task), torch.arange(pool.n_tasks) != task
-            prior = fit_prevalence_prior(prevalence.positives[others], prevalence.counts[others])
-            wide = ratio[rows].expand(len(self.parts), -1)
-            weight = torch.tensor(self.parts, dtype=ratio.dtype)[:, None].expand_as(wide)
-            found = log_odds_of_prevalence(wide, weight, nothing, nothing, prior)
-            scores[rows] = (wide + found[:, None]).mT
-        return scores
+            rows = pool.rows_of(task)
+            wide = score[rows].expand(len(self.parts), -1)
+            shift = unlabelled_shift(wide, parts.expand_as(wide), odds=odds, variance=prior.variance[0])
+            shifted[rows] = (wide + shift.mean[:, None]).mT
+        return shifted
 
 
-class _Prevalences(NamedTuple):
-    """Of the earlier tasks."""
-
-    positives: Float[Tensor, " tasks"]
-    counts: Float[Tensor, " tasks"]
-
-    @classmethod
-    def of(cls, pool: Pool) -> "_Prevalences":
-        """Return those of a pool."""
-        counts = torch.bincount(pool.task).to(pool.targets.dtype)
-        return cls(torch.bincount(pool.task, pool.targets), counts)
-
-    def log_odds(self) -> Float[Tensor, " tasks"]:
-        """Return the log-odds of class 1, half a case of each class added."""
-        return ((self.positives + HALF) / (self.counts - self.positives + HALF)).log()
-
-
-def _ratio_of_score(score: Float[Tensor, " n"], pool: Pool, prevalence: _Prevalences) -> tuple[Tensor, Tensor]:
-    """Return (b, o) such that b score - o + logit of a task's prevalence has the best likelihood."""
-    offset = score + prevalence.log_odds()[pool.task]
-    design = torch.stack([torch.full_like(score, -_LOOSE), _FIRM * score], dim=-1)
-    found = task_posterior(design[None], offset[None], pool.targets[None], torch.ones_like(score)[None], kind="binary")
-    return 1 + _FIRM * found.mode[0, 1], _LOOSE * found.mode[0, 0]
+def _log_odds(pool: Pool) -> Float[Tensor, " tasks"]:
+    """Return the log-odds of class 1 of each task, half a case of each class added."""
+    counts = torch.bincount(pool.task).to(pool.targets.dtype)
+    positives = torch.bincount(pool.task, pool.targets)
+    return ((positives + HALF) / (counts - positives + HALF)).log()

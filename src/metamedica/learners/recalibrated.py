@@ -11,7 +11,13 @@ from torch import Tensor
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import best_score, held_out_models, held_out_scores, noise_of, pools
-from metamedica.functional.recalibration import calibrated, calibration_start, task_calibration, taught_calibration
+from metamedica.functional.recalibration import (
+    calibrated,
+    calibration_buffers,
+    calibration_of,
+    calibration_start,
+    task_calibration,
+)
 from metamedica.functional.task_posterior import score_law
 from metamedica.types import CaseBatch, ClosedForm, Features, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
@@ -79,4 +85,6 @@ class Recalibrated(Learner[RecalibratedState], ClosedForm):
             scores = held_out_scores(pool, held_out_models(pool, fits))
             best = best_score(pool, scores)
             model, noise = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool)), noise_of(pool, scores)[best]
-            self.taught.of(kind).keep({**model._asdict(), **taught_calibration(pool, scores[:, best], noise)})
+            score = scores[:, best]
+            learned = calibration_buffers(calibration_of(pool, score, noise), score, noise)
+            self.taught.of(kind).keep({**model._asdict(), **learned})
