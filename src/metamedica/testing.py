@@ -297,7 +297,12 @@ class _Trial:
         shuffled = law(_rows(self.support, [5, 2, 7, 0, 3, 6, 1, 4]), others)
         self.same(shuffled, want, "the order of the support changes the law with unlabelled cases")
         for task in range(N_TASKS):
-            alone = law(*(_rows(each, [task], axis=0) for each in (self.support, others, self.query)))
+            one = (
+                _rows(self.support, [task], axis=0),
+                _rows(others, [task], axis=0),
+                _rows(self.query, [task], axis=0),
+            )
+            alone = law(*one)
             self.same(alone, want[[task]], "a task alone gets another law than in a batch with unlabelled cases")
         plain = self.law_of(learner)
         for empty in (_rows(others, []), _hidden(others)):
