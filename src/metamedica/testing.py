@@ -274,18 +274,19 @@ class _Trial:
         learner = _built(self.make)
         if isinstance(learner, ClosedForm):
             learner.fit_tasks(self.whole_tasks())
-        others = self.others.cases
+        assert isinstance(learner, Unlabelled)
+        adapt_with, others = learner.adapt_with, self.others.cases
         none = replace(self.support, cases=_hidden(self.support.cases), targets=0 * self.support.targets)
 
         def law(support: LabelledBatch, unlabelled: CaseBatch, query: CaseBatch | None = None) -> Tensor:
-            return self.predicted(learner, learner.adapt_with(support, unlabelled), query or self.query)
+            return self.predicted(learner, adapt_with(support, unlabelled), query or self.query)
 
         given, before = _frozen([vars(others), vars(self.support.cases)]), _contents(learner)
-        state = learner.adapt_with(self.support, others)
+        state = adapt_with(self.support, others)
         want = self.predicted(learner, state, self.query)
         same = _frozen([vars(others), vars(self.support.cases)]) == given and _contents(learner) == before
         self.expect(same, "adapt_with changed its input or wrote to the learner; return what was learned instead")
-        learner.adapt_with(self.support, self.query)
+        adapt_with(self.support, self.query)
         again = self.predicted(learner, state, self.query)
         self.same(again, want, "a state gives another law after another adapt_with", exact=True)
         with torch.no_grad():

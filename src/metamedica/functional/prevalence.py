@@ -14,9 +14,9 @@ from torch.nn.functional import logsigmoid, softplus
 
 from metamedica.functional.task_posterior import task_posterior
 
-_GRID = 61
-_WIDE = 5.0
-"""Standard deviations of the prior on either side that are searched."""
+_GRID = 81
+_NEAREST, _FARTHEST = 8.0, 25.0
+"""So far on either side is searched at least and at most, in nats; in between, five standard deviations of the prior."""
 _HALVINGS = 50
 _LOOSE = 5.0
 """Prior standard deviation of the log-odds that a score holds."""
@@ -47,8 +47,8 @@ def unlabelled_shift(
         odds: o.
         variance: of the prior, above 0.
     """
-    step = 2 * _WIDE / (_GRID - 1) * variance.sqrt()
-    places = (torch.arange(_GRID, dtype=score.dtype, device=score.device) - (_GRID - 1) / 2) * step
+    step = (5 * variance.sqrt()).clamp(_NEAREST, _FARTHEST) / (_GRID // 2)
+    places = (torch.arange(_GRID, dtype=score.dtype, device=score.device) - _GRID // 2) * step
 
     def height(at: Tensor) -> Tensor:
         each = logsigmoid(-(odds + at))[:, None] + softplus(score + at[:, None])  # over p(x | 0)

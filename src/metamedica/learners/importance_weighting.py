@@ -20,7 +20,8 @@ _FEWEST = 20
 class ImportanceWeighting(MovedScore, KeepsCases):
     """A case x of an earlier task counts for  (p_task(x) / p_earlier(x))^power  in the pooled model.
 
-    The ratio comes from a penalised logistic regression that tells the task's cases, labelled or not, from the earlier ones; a power below 1 flattens
+    The ratio comes from a penalised logistic regression that tells the task's cases, labelled or not, from the earlier ones, so
+    its logarithm is linear in the columns: a task in the midst of the others looks like all of them. A power below 1 flattens
     the weights (Shimodaira's lambda), and 0 is the pooled model as it is. The labels of the support set intercept and slope.
 
     **It holds feature rows and labels of earlier tasks' cases**, at most `most_kept`: a saved model is as personal as they are.
