@@ -58,6 +58,7 @@ def fit_calibration(
     level: Float[Tensor, ""],
     kind: TaskKind,
     noise: Float[Tensor, ""] | float = 1.0,
+    start: Float[Tensor, "tasks 2"] | None = None,
 ) -> tuple[Float[Tensor, "tasks 2"], Float[Tensor, "tasks 2 2"]]:
     """Return (a, l) of each task at the maximum a posteriori, and the inverse of the expected curvature there.
 
@@ -69,6 +70,7 @@ def fit_calibration(
         level: c.
         kind: binary or regression.
         noise: variance of a target about its score (regression).
+        start: where the search begins; None: at the prior's mean.
     """
     tolerance = torch.finfo(score.dtype).eps ** 0.5
     score = torch.where(weight > 0, score, level)
@@ -92,7 +94,7 @@ def fit_calibration(
         gain = (design * (weight * slope)[..., None]).sum(1) - (at - prior.mean) / prior.variance
         return gain, held + design.mT @ (design * spread[..., None])
 
-    at = prior.mean.expand(len(score), 2)
+    at = prior.mean.expand(len(score), 2) if start is None else start
     now = height(at)
     moving = torch.ones_like(now, dtype=torch.bool)
     for _ in range(_MOST_STEPS):
@@ -134,8 +136,11 @@ def fit_calibration_prior(
         noise: as that of `fit_calibration`.
     """
     prior, start = start_prior(), start_prior()
+    found: Tensor | None = None
     for _ in range(_ROUNDS):
-        found, covariance = fit_calibration(score, targets, weight, prior, level=level, kind=kind, noise=noise)
+        found, covariance = fit_calibration(
+            score, targets, weight, prior, level=level, kind=kind, noise=noise, start=found
+        )
         tasks = len(found)
         mean = found.sum(0) / (tasks + 1)  # pulled to the score as it is, with the weight of one task
         squares = ((found - mean).square() + covariance.diagonal(dim1=-2, dim2=-1)).sum(0)

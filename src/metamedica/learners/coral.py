@@ -43,8 +43,8 @@ class Coral(MovedScore):
         self,
         raw: RawEncoder,
         *,
-        mean_cases: tuple[float, ...] = (AS_IT_IS, 300.0, 30.0),
-        spread_cases: tuple[float, ...] = (AS_IT_IS, 10.0, 1.0),
+        mean_cases: tuple[float, ...] = (AS_IT_IS, 30.0),
+        spread_cases: tuple[float, ...] = (AS_IT_IS, 3.0),
         ridge: float = 1.0,
         signals: tuple[float, ...] = SIGNALS,
         most_cases: int = 2000,
@@ -62,6 +62,7 @@ class Coral(MovedScore):
             "intercept": torch.zeros(()),
             "mean": torch.zeros(0),
             "covariance": torch.zeros(0, 0),
+            "coloured": torch.zeros(0),
             "mean_cases": endless,
             "spread_cases": endless.clone(),
         }
@@ -79,20 +80,18 @@ class Coral(MovedScore):
         flat = pool.flat[rows]
         found = moments(flat, torch.ones_like(flat[:, 0]))
         score = linear_source(pool, rows, signal=signal)
-        return {**score._asdict(), "mean": found.mean, "covariance": found.covariance}
+        coloured = root(found.covariance + self._ridge_like(found.covariance), power=0.5) @ score.weight
+        return {**score._asdict(), "mean": found.mean, "covariance": found.covariance, "coloured": coloured}
+
+    def _ridge_like(self, covariance: Tensor) -> Tensor:
+        return self.ridge * torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
 
     def moved(self, taught: Taught, target: Target, kind: TaskKind) -> TaskScore:
         """Return the pooled model of each task's re-coloured cases, as a linear score of the cases themselves."""
         flat = target.flat
-        weight, mean, covariance = (taught[name].to(flat) for name in ("weight", "mean", "covariance"))
+        names = ("weight", "intercept", "mean", "covariance", "coloured", "mean_cases", "spread_cases")
+        weight, intercept, mean, covariance, coloured, mean_cases, spread_cases = (taught[n].to(flat) for n in names)
         source = Moments(flat.new_tensor(torch.inf), mean, covariance)
-        own = shrunk(
-            moments(flat, target.weight),
-            source,
-            mean_cases=taught["mean_cases"].to(flat),
-            spread_cases=taught["spread_cases"].to(flat) * len(mean),
-        )
-        ridge = self.ridge * torch.eye(len(mean), dtype=flat.dtype, device=flat.device)
-        coloured = root(covariance + ridge, power=0.5) @ weight
-        turned = root(own.covariance + ridge, power=-0.5) @ coloured
-        return TaskScore(turned, taught["intercept"].to(flat) + mean @ weight - (own.mean * turned).sum(-1))
+        own = shrunk(moments(flat, target.weight), source, mean_cases=mean_cases, spread_cases=spread_cases * len(mean))
+        turned = root(own.covariance + self._ridge_like(covariance), power=-0.5) @ coloured
+        return TaskScore(turned, intercept + mean @ weight - (own.mean * turned).sum(-1))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica.errors import CaseError, TaskError
-from metamedica.predictors.questions import Question
+from metamedica.predictors.questions import Question, agreed
 from metamedica.types import CaseBatch, CaseProblem, Features, LabelledBatch, PreparedCases, TaskKind
 
 _SHOWN = 3
