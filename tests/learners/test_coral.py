@@ -6,7 +6,8 @@ import torch
 from tests.shifted_tasks import cases_of, changed, loss, of_prevalence, without_labels
 from torch.distributions import Categorical
 
-from metamedica.learners.coral import AS_IT_IS, Coral
+from metamedica.functional.aligned_score import AS_IT_IS
+from metamedica.learners.coral import Coral
 from metamedica.testing import SIZE, VectorRaw, check_learner, on_vectors
 from metamedica.types import LabelledBatch
 
