@@ -19,24 +19,22 @@ from metamedica.data.collection import TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
 from metamedica.data.splits import split_by_task
 from metamedica.errors import BundleError, InputError, TaskError
-from metamedica.functional.case_effects import content_hash
 from metamedica.functional.targets import standardise_episodes
 from metamedica.gates import gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
-from metamedica.predictors.method import Method
+from metamedica.predictors.method import Method, check_uses_unlabelled
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
-from metamedica.predictors.support import read_support
+from metamedica.predictors.questions import questions
+from metamedica.predictors.support import read_support, read_support_with
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
-from metamedica.types import ClosedForm, Learner, Modality, Progress, TaskKind
+from metamedica.types import ClosedForm, Features, Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
 """Without a meta-split, fewer tasks than this all teach a learner in closed form."""
-_FEWEST_PATIENTS = 10
-"""Of a task with fewer, no mean of its cases is kept where each case is its own (a patient)."""
 
 
 def shipped_models() -> list[str]:
@@ -232,8 +230,9 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             tasks.reader(),
             gates={},
             usual_scale=usual_scales(tasks, names),
-            earlier=_earlier(tasks, names, tasks.reader()),
+            earlier=EarlierTasks.of({name: _features(tasks, name) for name in names}, tasks.reader()),
             record={},
+            asked=questions((tasks.tasks[name].kind, tasks.tasks[name].classes) for name in names),
         )
 
     def _gates_by_leaving_out(
@@ -274,32 +273,47 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
     def adapt(
         self,
-        cases: Any,
-        targets: Sequence[Any] | NDArray[Any],
+        cases: Any = None,
+        targets: Sequence[Any] | NDArray[Any] | None = None,
         *,
+        unlabelled: Any = None,
         kind: TaskKind | None = None,
         unit: str | None = None,
         positive: str | None = None,
     ) -> Predictor:
-        """Return a predictor for the task that these labelled cases come from; the model stays as it was.
+        """Return a predictor for the task that these cases come from; the model stays as it was.
 
         Args:
             cases: the labelled raw cases (16 to 64 are usual); of tables a data frame, whose further columns are learned from these cases alone.
             targets: one each: numbers for regression, labels for classes.
+            unlabelled: further raw cases of the task that nobody has labelled, for a learner that uses such (`metamedica.unlabelled`); labelled
+                ones may then be few or none: what their labels do not tell of kind and classes is that of the earlier tasks.
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
             unit: of regression targets; where earlier tasks had this unit, their usual spread steadies the scale of a small support.
             positive: the label that counts as class 1 of a binary task, where it is not clear.
 
         Raises:
+            InputError: no case came, or unlabelled ones for a learner that does not use such.
             CaseError: a case cannot be read, or has different targets in two places.
-            TaskError: a target is missing or not of its kind, fewer than 2 cases, or one class only.
+            TaskError: a target is missing or not of its kind; fewer than 2 cases, or one class only, and no unlabelled case; or earlier
+                tasks disagree on kind and classes.
             InputError: a further column seems to hold the targets themselves.
         """
-        known = self._fitted()
-        model = known.with_own(cases)
-        support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
-        if model is not known and support.kind == "binary":
-            _check_own(model.modality, known.modality, cases, support.batch.targets[0].tolist())
+        fitted = self._fitted()
+        model = fitted if cases is None else fitted.with_own(cases)
+        if unlabelled is not None:
+            check_uses_unlabelled(fitted.learner)
+            support = read_support_with(
+                model, unlabelled, cases, targets, asked=fitted.asked, kind=kind, unit=unit, positive=positive
+            )
+        elif cases is None or targets is None:
+            raise InputError(
+                "labelled cases are missing; give cases and their targets, or unlabelled cases to a learner that uses such"
+            )
+        else:
+            support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
+        if model is not fitted and support.kind == "binary":
+            _check_own(model.modality, fitted.modality, cases, support.batch.targets[0].tolist())
         return Predictor(model, support, guard=self.guard)
 
     def readable(self, tasks: TaskCollection, *, progress: Progress | None = None) -> TaskCollection:
@@ -376,17 +390,6 @@ def usual_scales(tasks: TaskCollection, names: list[str]) -> dict[str, float]:
     return {unit: float(np.sqrt(np.mean(values))) for unit, values in variances.items() if np.mean(values) > 0}
 
 
-def _earlier(tasks: TaskCollection, names: list[str], modality: Modality) -> EarlierTasks:
-    """Return what is remembered of the earlier tasks. Of patients no hash is kept, and no mean of so few that it tells of one."""
-    raw = modality.raw_encoder()
-    fewest = 1 if modality.distinct else _FEWEST_PATIENTS
-    told = [name for name in names if len(tasks.tasks[name].rows) >= fewest]
-    centroids, known = [torch.zeros(0, raw.dim)], [torch.zeros(0, dtype=torch.int64)]
-    for name in told:
-        rows = torch.from_numpy(tasks.tasks[name].rows)
-        features = {block: values[rows].to(torch.float32) for block, values in tasks.features.items()}
-        vectors = raw(features)
-        centroids.append(vectors.mean(0, keepdim=True))
-        if modality.distinct:
-            known.append(content_hash(vectors))
-    return EarlierTasks(told, torch.cat(centroids), torch.unique(torch.cat(known)))
+def _features(tasks: TaskCollection, name: str) -> Features:
+    rows = torch.from_numpy(tasks.tasks[name].rows)
+    return {block: values[rows].to(torch.float32) for block, values in tasks.features.items()}

@@ -5,6 +5,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -26,6 +27,7 @@ from metamedica.types import (
     RawEncoder,
     TaskKind,
 )
+from metamedica.unlabelled import Unlabelled
 
 SIZE, N_TASKS = 4, 3
 """Length of the vectors; tasks in a batch, and meta-training tasks of a learner that asks for their number."""
@@ -119,7 +121,12 @@ def _padded(batch: LabelledBatch, extra: int) -> LabelledBatch:
 
 def _rows(batch: AnyBatch, rows: Sequence[int], *, axis: int = 1) -> AnyBatch:
     """Return the batch with these rows of an axis only: 0 tasks, 1 cases."""
-    return batch.map(lambda value: value.index_select(axis, torch.tensor(rows)))
+    return batch.map(lambda value: value.index_select(axis, torch.tensor(rows, dtype=torch.int64)))
+
+
+def _hidden(cases: CaseBatch) -> CaseBatch:
+    """Return cases whose mask shows none of them."""
+    return CaseBatch(cases.features, torch.zeros_like(cases.mask))
 
 
 def _frozen(value: Any) -> Any:
@@ -261,6 +268,52 @@ class _Trial:
         others = [vector_episodes(self.kind, seed=seed) for seed in (2, 3)]
         return [_rows(side.query, [task], axis=0) for side in others for task in range(N_TASKS)]
 
+    def check_unlabelled(self) -> None:
+        if not isinstance(self.learner, Unlabelled):
+            return
+        learner = _built(self.make)
+        if isinstance(learner, ClosedForm):
+            learner.fit_tasks(self.whole_tasks())
+        assert isinstance(learner, Unlabelled)
+        adapt_with, others = learner.adapt_with, self.others.cases
+        none = replace(self.support, cases=_hidden(self.support.cases), targets=0 * self.support.targets)
+
+        def law(support: LabelledBatch, unlabelled: CaseBatch, query: CaseBatch | None = None) -> Tensor:
+            return self.predicted(learner, adapt_with(support, unlabelled), query or self.query)
+
+        given, before = _frozen([vars(others), vars(self.support.cases)]), _contents(learner)
+        state = adapt_with(self.support, others)
+        want = self.predicted(learner, state, self.query)
+        same = _frozen([vars(others), vars(self.support.cases)]) == given and _contents(learner) == before
+        self.expect(same, "adapt_with changed its input or wrote to the learner; return what was learned instead")
+        adapt_with(self.support, self.query)
+        again = self.predicted(learner, state, self.query)
+        self.same(again, want, "a state gives another law after another adapt_with", exact=True)
+        with torch.no_grad():
+            self.same(law(self.support, others), want, "torch.no_grad changes the law with unlabelled cases")
+        shuffled = law(self.support, _rows(others, [5, 2, 7, 0, 3, 6, 1, 4]))
+        self.same(shuffled, want, "the order of the unlabelled cases changes the law")
+        padded = law(self.support, _padded(self.others, 3).cases)
+        self.same(padded, want, "padded unlabelled rows change the law")
+        shuffled = law(_rows(self.support, [5, 2, 7, 0, 3, 6, 1, 4]), others)
+        self.same(shuffled, want, "the order of the support changes the law with unlabelled cases")
+        for task in range(N_TASKS):
+            one = (
+                _rows(self.support, [task], axis=0),
+                _rows(others, [task], axis=0),
+                _rows(self.query, [task], axis=0),
+            )
+            alone = law(*one)
+            self.same(alone, want[[task]], "a task alone gets another law than in a batch with unlabelled cases")
+        plain = self.law_of(learner)
+        for empty in (_rows(others, []), _hidden(others)):
+            self.same(law(self.support, empty), plain, "no unlabelled case gives another law than adapt")
+        self.same(
+            law(none, others),
+            law(_rows(self.support, []), others),
+            "a support of no column gives another law than one of no case",
+        )
+
     def check_leave_one_out(self) -> None:
         if not isinstance(self.learner, LeaveOneOut):
             return
@@ -310,7 +363,8 @@ def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-10)
     Laws of the right size and finite; nothing written to the learner or its input; tasks, query cases, order of the support, padding
     and batching do not matter; the same without gradients, from the same seed, and from a `state_dict`; small supports are
     answered or refused with `TaskError`; leave-one-out in closed form equals refitting; meta-training has a gradient, and its loss is a
-    mean over tasks; a fit in closed form teaches, whatever the order of the tasks.
+    mean over tasks; a fit in closed form teaches, whatever the order of the tasks; unlabelled cases are a set too, and a support may then
+    be empty.
 
     Args:
         make: builds a new learner on vectors of length `SIZE`, for example `lambda: on_vectors(MyLearner)`.

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tests.made_up_hospitals import COLUMNS, hospital, hospitals
 
+from metamedica.data.collection import TaskCollection
 from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.predictor import Predictor
 
@@ -139,3 +141,49 @@ def test_a_predictor_is_replaced_only_when_asked(
     assert "--overwrite" in refused(*adapt).err
     assert run(*adapt, "--overwrite").code == 0
     assert "is no whole predictor" in refused("adapt", measured, "--model", model, "--out", model, "--overwrite").err
+
+
+@pytest.fixture(scope="module")
+def heart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of six made-up hospitals that learns from patients without label."""
+    folder = tmp_path_factory.mktemp("hospitals")
+    tasks = TaskCollection.from_table(
+        hospitals(), modality="tables", case=COLUMNS, target="died", task="site", kind="binary", positive="yes"
+    )
+    MetaLearner("label_shift", guard=False).fit(tasks).save(folder / "model")
+    new = hospital("new", 0.9, 120, seed=9)
+    new[COLUMNS].to_csv(folder / "patients.csv", index=False)
+    new[[*COLUMNS, "died"]][:12].to_csv(folder / "known.csv", index=False)
+    return folder
+
+
+def test_patients_without_label_are_enough_for_a_model_that_learns_from_such(
+    run: Run, heart: Path, tmp_path: Path
+) -> None:
+    patients = heart / "patients.csv"
+    shown = run("adapt", "--unlabelled", patients, "--model", heart / "model", "--out", tmp_path / "p")
+    assert shown.code == 0, shown.err
+    assert "Adapted to 0 measured cases and 120 that nobody has measured (binary)." in shown.out
+    same = MetaLearner.load(heart / "model").adapt(unlabelled=pd.read_csv(patients))
+    rows = pd.read_csv(patients)[:5]
+    assert (Predictor.load(tmp_path / "p").predict_proba(rows) == same.predict_proba(rows)).all()
+
+
+def test_labelled_patients_and_others_are_taken_together(run: Run, heart: Path, tmp_path: Path) -> None:
+    shown = run(
+        "adapt", heart / "known.csv", "--target", "died", "--positive", "yes", "--unlabelled", heart / "patients.csv",
+        "--model", heart / "model", "--out", tmp_path / "p", "--json",
+    )  # fmt: skip
+    assert shown.code == 0, shown.err
+    told = json.loads(shown.out)
+    assert (told["labelled_cases"], told["unlabelled_cases"]) == (12, 120)
+    assert told["columns"]["target"] == "died"
+
+
+def test_unlabelled_cases_for_a_model_that_cannot_use_them_and_no_case_at_all_are_refused(
+    refused: Run, model: Path, library: Path, heart: Path, tmp_path: Path
+) -> None:
+    said = refused("adapt", "--unlabelled", library, "--model", model, "--out", tmp_path / "p").err
+    assert "does not learn from such" in said
+    assert "label_shift" in said
+    assert "no case came" in refused("adapt", "--model", heart / "model", "--out", tmp_path / "p").err

@@ -23,6 +23,7 @@ from metamedica.types import (
     Paper,
     TaskKind,
 )
+from metamedica.unlabelled import Unlabelled
 
 SMALLER: Mapping[str, Mapping[str, Any]] = {
     "random_forest": {"trees": 3},
@@ -339,6 +340,65 @@ class ForgetsWhatItWasTaught(Level):
         self.taught = 0.5
 
 
+class Drawn(Neighbours, Unlabelled):
+    """Is drawn to the centre of the cases without label: it keeps the contract."""
+
+    def adapt_with(self, support: LabelledBatch, unlabelled: CaseBatch) -> Weighed:
+        state, there = super().adapt(support), unlabelled.mask.to(torch.float64)[..., None]
+        vectors = unlabelled.features["vector"].masked_fill(~unlabelled.mask[..., None], 0)
+        count = there.sum(1, keepdim=True)
+        centre = self.share(vectors) * vectors.sum(1, keepdim=True) / count.clamp(min=1)
+        return replace(state, rows=state.rows + 0.1 * centre)
+
+    def share(self, vectors: Tensor) -> Tensor:
+        return torch.ones((), dtype=vectors.dtype)
+
+
+class CountsRows(Drawn):
+    """Takes the number of rows for that of cases."""
+
+    def share(self, vectors: Tensor) -> Tensor:
+        return torch.tensor(1 / max(1, vectors.shape[1]), dtype=vectors.dtype)
+
+
+class TrustsTheFirst(Drawn):
+    """Looks at the first case without label, in place of all."""
+
+    def share(self, vectors: Tensor) -> Tensor:
+        return vectors[:, :1].sum(-1, keepdim=True)
+
+
+class MixesTasks(Drawn):
+    """Takes the mean over all tasks."""
+
+    def share(self, vectors: Tensor) -> Tensor:
+        return vectors.square().sum()
+
+
+class KeepsTheUnlabelled(Drawn):
+    """Remembers how many cases had no label."""
+
+    def adapt_with(self, support: LabelledBatch, unlabelled: CaseBatch) -> Weighed:
+        self.seen = float(unlabelled.mask.sum())
+        return super().adapt_with(support, unlabelled)
+
+
+class ChangesTheUnlabelled(Drawn):
+    """Scales them in place."""
+
+    def adapt_with(self, support: LabelledBatch, unlabelled: CaseBatch) -> Weighed:
+        unlabelled.features["vector"].mul_(1.5)
+        return super().adapt_with(support, unlabelled)
+
+
+class NeverWithoutOthers(Drawn):
+    """Answers otherwise where there is no case without label."""
+
+    def adapt_with(self, support: LabelledBatch, unlabelled: CaseBatch) -> Weighed:
+        state = super().adapt_with(support, unlabelled)
+        return replace(state, rows=1.1 * state.rows)
+
+
 BROKEN: dict[Callable[[], Learner[Any]], str] = {
     WritesToSelf: "wrote to the learner",
     RemembersInAList: "wrote to the learner",
@@ -366,12 +426,19 @@ BROKEN: dict[Callable[[], Learner[Any]], str] = {
     TeachesNothing: "fit_tasks teaches nothing",
     FirstTaskOnly: "order of the tasks",
     ForgetsWhatItWasTaught: "all that fit_tasks has taught",
+    CountsRows: "padded unlabelled rows",
+    TrustsTheFirst: "order of the unlabelled cases",
+    MixesTasks: "alone gets another law than in a batch with unlabelled cases",
+    KeepsTheUnlabelled: "wrote to the learner",
+    ChangesTheUnlabelled: "adapt_with changed its input",
+    NeverWithoutOthers: "no unlabelled case gives another law than adapt",
 }
 
 
 def test_the_learners_that_the_broken_ones_are_made_of_keep_the_contract() -> None:
     check_learner(Neighbours)
     check_learner(Level)
+    check_learner(Drawn)
 
 
 @pytest.mark.parametrize("made", BROKEN, ids=lambda made: made.__name__)

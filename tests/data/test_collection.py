@@ -357,7 +357,9 @@ from metamedica.data.splits import molecule_disjoint, split_by_task
 from metamedica.types import PreparedCases
 
 class Wide:
-    name, version = "wide", "1"
+    name, version, distinct = "wide", "1", True
+    def settings(self):
+        return {}
     def prepare(self, cases, *, n_jobs=None, progress=None):
         counts = torch.randint(0, 4, (len(cases), 2048), dtype=torch.uint8)
         return PreparedCases(list(range(len(cases))), list(cases), {"counts": counts}, [])

@@ -7,8 +7,8 @@ import typer
 
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
-from metamedica.cli._tables import FullOptions, TableOptions, told_by_place
-from metamedica.errors import CaseError, TaskError
+from metamedica.cli._tables import FullOptions, TableOptions, read_library, told_by_place
+from metamedica.errors import CaseError, InputError, TaskError
 
 if TYPE_CHECKING:
     from metamedica.types import CaseProblem, Modality
@@ -18,13 +18,6 @@ _SHOWN = 3
 
 def command(
     ctx: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Table of the measured cases (16 to 64 are usual): .csv, .tsv, .txt (plain or .gz) or .parquet.",
-        ),
-    ],
     model: Annotated[
         str,
         typer.Option(
@@ -32,6 +25,24 @@ def command(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for the predictor.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Table of the measured cases (16 to 64 are usual): .csv, .tsv, .txt (plain or .gz) or .parquet.",
+            show_default=False,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--unlabelled",
+            metavar="FILE",
+            help="Further cases of the task that nobody has measured, for a model that learns from such (label_shift, coral, "
+            "importance_weighting); then FILE may hold few, or be left out.",
+            show_default=False,
+        ),
+    ] = None,
     case: options.CaseColumn = None,
     target: options.TargetColumn = None,
     kind: options.KindOption = None,
@@ -51,22 +62,27 @@ def command(
         CCOc1ccccc1,6.2
 
         metamedica adapt measured.csv --model model --unit '-log10 M' --out new
+        metamedica adapt --unlabelled patients.csv --model heart --out new
 
     It says how far the predictor leans on earlier tasks: where they do not
     explain the measured cases better than a method that starts from scratch,
     it leans on that method.
 
-    The folder contains the measured cases: keep it as you keep them.
+    The folder contains the cases: keep it as you keep them.
     Next: metamedica predict.
     """
     session = Session.of(ctx)
+    if file is None and unlabelled is None:
+        raise InputError(
+            "no case came; give a table of measured cases, or --unlabelled with one that nobody has measured"
+        )
     options.check_bundle(out, "predictor", overwrite=overwrite)
 
     from metamedica.meta_learner import MetaLearner
 
     loaded = MetaLearner.load(model)
     modality = loaded.model_.modality
-    columns = TableOptions(
+    given = TableOptions(
         case,
         target,
         kind=kind,
@@ -75,17 +91,28 @@ def command(
         skip_invalid=skip_invalid,
         duplicates=duplicates,
         modality=modality.name,
-    ).complete(file, many=False)
-    measured = _cases(columns, session, file) if modality.distinct else _rows(columns, modality, file)
-    predictor = loaded.adapt(measured.cases, measured.targets, kind=columns.kind, unit=unit, positive=measured.positive)
-    predictor.save(out)
-    count, kind = len(measured.targets), predictor.kind
-    trust = predictor.trust
-    session.say(
-        f"Adapted to {count:,} measured cases ({kind}{f', {unit}' if unit else ''}; column {columns.target!r}, cases in {columns.cases_in})."
     )
+    columns, measured = None, _Measured(None, None, positive, {}, [])
+    if file is not None:
+        columns = given.complete(file, many=False)
+        measured = _cases(columns, session, file) if modality.distinct else _rows(columns, modality, file)
+    predictor = loaded.adapt(
+        measured.cases,
+        measured.targets,
+        unlabelled=None if unlabelled is None else read_library(unlabelled, modality, case=case).cases,
+        kind=kind if columns is None or unlabelled is not None else columns.kind,
+        unit=unit,
+        positive=measured.positive,
+    )
+    predictor.save(out)
+    count, others, kind = len(measured.targets or []), predictor.support.unlabelled, predictor.kind
+    trust = predictor.trust
+    more = "" if others is None else f" and {others.n_cases:,} that nobody has measured"
+    where = "" if columns is None else f"; column {columns.target!r}, cases in {columns.cases_in}"
+    session.say(f"Adapted to {count:,} measured cases{more} ({kind}{f', {unit}' if unit else ''}{where}).")
     session.left_out(measured.left_out)
-    session.remarks(measured.remarks)
+    remarks = measured.remarks if unlabelled is None else predictor.support.remarks
+    session.remarks(remarks)
     session.say()
     session.say(trust.verdict)
     session.table(
@@ -112,8 +139,8 @@ def command(
             "predictor": str(out),
             "model": model,
             "left_out": measured.left_out,
-            "remarks": measured.remarks,
-            "columns": columns.as_dict(),
+            "remarks": remarks,
+            "columns": None if columns is None else columns.as_dict(),
         }
     )
 
@@ -122,7 +149,7 @@ class _Measured(NamedTuple):
     """Labelled cases as `MetaLearner.adapt` takes them, the label that is class 1 where it is known, and what is told of how they were read."""
 
     cases: Any
-    targets: list[Any]
+    targets: list[Any] | None
     positive: str | None
     left_out: dict[str, int]
     remarks: list[str]

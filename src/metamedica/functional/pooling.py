@@ -150,3 +150,19 @@ def best_score(pool: Pool, scores: Float[Tensor, "n sorts"]) -> int:
     else:
         each = mean_over_tasks(pool, logsigmoid((2 * pool.targets[:, None] - 1) * scores))
     return int((each >= each.max() - 1e-9).to(torch.int8).argmax())
+
+
+def best_beyond_doubt(pool: Pool, scores: Float[Tensor, "n sorts"]) -> int:
+    """Return the sort whose gain in log-likelihood over the first, mean over tasks less its standard error, is best; the first where none is above 0.
+
+    With one task there is no standard error, and the mean decides.
+    """
+    if pool.kind == "regression":
+        noise = noise_of(pool, scores)
+        each = -0.5 * ((pool.targets[:, None] - scores).square() / noise + noise.log())
+    else:
+        each = logsigmoid((2 * pool.targets[:, None] - 1) * scores)
+    gain = torch.stack([(each - each[:, :1])[pool.rows_of(task)].mean(0) for task in range(pool.n_tasks)])
+    doubt = gain.std(0) / pool.n_tasks**0.5 if pool.n_tasks > 1 else torch.zeros_like(gain[0])
+    sure = gain.mean(0) - doubt
+    return int((sure >= sure.max() - 1e-9).to(torch.int8).argmax())

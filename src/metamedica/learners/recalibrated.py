@@ -10,13 +10,13 @@ from torch import Tensor
 
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
-from metamedica.functional.pooling import best_score, by_task, held_out_models, held_out_scores, noise_of, pools
+from metamedica.functional.pooling import best_score, held_out_models, held_out_scores, noise_of, pools
 from metamedica.functional.recalibration import (
-    CalibrationPrior,
     calibrated,
-    fit_calibration,
-    fit_calibration_prior,
-    start_prior,
+    calibration_buffers,
+    calibration_of,
+    calibration_start,
+    task_calibration,
 )
 from metamedica.functional.task_posterior import score_law
 from metamedica.types import CaseBatch, ClosedForm, Features, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
@@ -55,15 +55,7 @@ class Recalibrated(Learner[RecalibratedState], ClosedForm):
         self.raw = raw
         self.signals = tuple(signals)
         self.most_cases = most_cases
-        prior = start_prior()
-        start = {
-            "weight": torch.zeros(0),
-            "intercept": torch.zeros(()),
-            "level": torch.zeros(()),
-            "noise": torch.ones(()),
-            "prior_mean": prior.mean.to(torch.get_default_dtype()),
-            "prior_variance": prior.variance.to(torch.get_default_dtype()),
-        }
+        start = {"weight": torch.zeros(0), "intercept": torch.zeros(()), **calibration_start()}
         self.taught = FittedKinds(self.kinds, start)
 
     def _score(self, features: Features, taught: Fitted) -> Float[Tensor, "tasks n"]:
@@ -74,12 +66,7 @@ class Recalibrated(Learner[RecalibratedState], ClosedForm):
         self.check_kind(support.kind)
         taught = self.taught.of(support.kind)
         score = self._score(support.features, taught)
-        targets, weight = support.targets.to(score.dtype), support.mask.to(score.dtype)
-        prior = CalibrationPrior(taught["prior_mean"], taught["prior_variance"])
-        found, _ = fit_calibration(
-            score, targets, weight, prior, level=taught["level"], kind=support.kind, noise=taught["noise"]
-        )
-        return RecalibratedState(support.kind, found)
+        return RecalibratedState(support.kind, task_calibration(score, support, taught))
 
     def predict(self, state: RecalibratedState, query: CaseBatch) -> Law:
         """Return the law of each query case at its task's intercept and slope."""
@@ -99,8 +86,6 @@ class Recalibrated(Learner[RecalibratedState], ClosedForm):
             scores = held_out_scores(pool, held_out_models(pool, fits))
             best = best_score(pool, scores)
             model, noise = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool)), noise_of(pool, scores)[best]
-            score, targets, weight = by_task(pool, scores[:, best])
-            level = scores[:, best].mean()
-            prior = fit_calibration_prior(score, targets, weight, level=level, kind=kind, noise=noise)
-            learned = {"prior_mean": prior.mean, "prior_variance": prior.variance}
-            self.taught.of(kind).keep({**model._asdict(), **learned, "level": level, "noise": noise})
+            score = scores[:, best]
+            learned = calibration_buffers(calibration_of(pool, score, noise), score, noise)
+            self.taught.of(kind).keep({**model._asdict(), **learned})

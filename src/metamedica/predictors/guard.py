@@ -20,9 +20,10 @@ from torch.distributions import Categorical, Normal
 from metamedica.errors import BundleError, TaskError
 from metamedica.functional.shared import sharing
 from metamedica.functional.targets import scale_of, standardise
-from metamedica.predictors.method import Adapted, AdaptedLearner, LearnerMethod
+from metamedica.predictors.method import Adapted, AdaptedLearner, LearnerMethod, check_uses_unlabelled, state_of
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, LeaveOneOut, Progress, RawEncoder
+from metamedica.unlabelled import Unlabelled
 
 MAX_FOLDS = 16
 CLIP = 10.0
@@ -59,7 +60,11 @@ def _one_class_left(support: LabelledBatch, kept: Bool[Tensor, "tasks folds n"])
 
 
 def held_out_log_likelihood(
-    method: LearnerMethod, support: LabelledBatch, adapted: AdaptedLearner | None = None
+    method: LearnerMethod,
+    support: LabelledBatch,
+    adapted: AdaptedLearner | None = None,
+    *,
+    unlabelled: CaseBatch | None = None,
 ) -> Float[Tensor, " tasks"]:
     """Return the mean log-likelihood of each task's support cases when they are hidden, in standardised units for regression.
 
@@ -70,19 +75,22 @@ def held_out_log_likelihood(
         method: to judge.
         support: in the tasks' own units.
         adapted: the method adapted to this support, where the caller has it already.
+        unlabelled: further cases of the same tasks that the method knows, without label.
     """
     support = standardise(support, scale_of(support, usual_scale=method.usual_scale))
-    if isinstance(method.learner, LeaveOneOut):
+    if isinstance(method.learner, LeaveOneOut) and unlabelled is None:
         n = support.mask.shape[1]
         kept = support.mask[:, None, :] & ~torch.eye(n, dtype=torch.bool)
         counted = support.mask & ~_one_class_left(support, kept)
         with torch.no_grad():
             each = method.learner.leave_one_out(support, adapted and adapted.state).masked_fill(~counted, 0)
         return each.sum(1) / counted.sum(1).clamp(min=1)
-    return _folded_log_likelihood(method, support)
+    return _folded_log_likelihood(method, support, unlabelled)
 
 
-def _folded_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Float[Tensor, " tasks"]:
+def _folded_log_likelihood(
+    method: LearnerMethod, support: LabelledBatch, unlabelled: CaseBatch | None
+) -> Float[Tensor, " tasks"]:
     n_tasks, n = support.mask.shape
     n_folds = min(n, MAX_FOLDS)
     fold = _fold_of_cases(support, n_folds)
@@ -105,7 +113,8 @@ def _folded_log_likelihood(method: LearnerMethod, support: LabelledBatch) -> Flo
 
     rest, hidden = folds(kept.reshape(-1, n)[chosen]), folds(held.reshape(-1, n)[chosen])
     with torch.no_grad():
-        law = method.learner.predict(method.learner.adapt(rest), hidden.cases)
+        others = None if unlabelled is None else unlabelled.map(repeat)
+        law = method.learner.predict(state_of(method.learner, rest, others), hidden.cases)
         each = law.log_prob(hidden.targets).masked_fill(~hidden.mask, 0).sum(1)
     task = torch.arange(n_tasks).repeat_interleave(n_folds)[chosen]
     total = torch.zeros(n_tasks, dtype=each.dtype).index_add(0, task, each)
@@ -178,6 +187,11 @@ def starting_gate(rivals: int, *, leaning: float = SCEPTICAL[0]) -> Float[Tensor
     return torch.tensor((leaning, *SCEPTICAL[1:])).repeat(rivals, 1)
 
 
+def _useful(method: LearnerMethod, unlabelled: CaseBatch | None) -> CaseBatch | None:
+    """Return the unlabelled cases where the method learns from such; a candidate from scratch is there to learn without."""
+    return unlabelled if isinstance(method.learner, Unlabelled) else None
+
+
 class Guard:
     """A method that mixes candidates; the last one is the reference and comes from scratch.
 
@@ -210,16 +224,22 @@ class Guard:
     def names(self) -> list[str]:
         return list(self.candidates)
 
-    def weigh(self, support: LabelledBatch, parts: Sequence[AdaptedLearner] = ()) -> Weighed:
+    def weigh(
+        self, support: LabelledBatch, parts: Sequence[AdaptedLearner] = (), *, unlabelled: CaseBatch | None = None
+    ) -> Weighed:
         """Return how much each candidate counts for each task.
 
         Args:
             support: of every task.
             parts: the candidates adapted to this support, where the caller has them already.
+            unlabelled: further cases of the same tasks, without label, for the candidates that use them.
         """
         known: Sequence[AdaptedLearner | None] = parts or [None] * len(self.candidates)
         methods = zip(self.candidates.values(), known, strict=True)
-        each = [held_out_log_likelihood(method, support, part) for method, part in methods]
+        each = [
+            held_out_log_likelihood(method, support, part, unlabelled=_useful(method, unlabelled))
+            for method, part in methods
+        ]
         held_out = torch.stack(each, dim=-1).to(torch.float32)
         evidence = Evidence(
             held_out,
@@ -229,11 +249,21 @@ class Guard:
         )
         return Weighed(_softmax(evidence, self.gate), evidence)
 
-    def adapt(self, support: LabelledBatch) -> AdaptedMixture:
-        """Return every candidate adapted to each task, and the weight of each."""
+    def adapt(self, support: LabelledBatch, unlabelled: CaseBatch | None = None) -> AdaptedMixture:
+        """Return every candidate adapted to each task, and the weight of each.
+
+        Args:
+            support: of every task, in its unit.
+            unlabelled: further cases of the same tasks, without label, for the learned candidates.
+
+        Raises:
+            InputError: unlabelled cases came and the first candidate does not use such.
+        """
+        if unlabelled is not None:
+            check_uses_unlabelled(next(iter(self.candidates.values())).learner)
         with sharing():
-            parts = [method.adapt(support) for method in self.candidates.values()]
-            return AdaptedMixture(parts, self.weigh(support, parts))
+            parts = [method.adapt(support, _useful(method, unlabelled)) for method in self.candidates.values()]
+            return AdaptedMixture(parts, self.weigh(support, parts, unlabelled=unlabelled))
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
         """Return the mixture law of each query case, in the units of the support's targets."""

@@ -4,8 +4,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from metamedica import registry
+from metamedica.errors import InputError
 from metamedica.functional.targets import TargetScale, law_in_units, scale_of, standardise
 from metamedica.types import CaseBatch, LabelledBatch, Law, Learner
+from metamedica.unlabelled import Unlabelled
 
 
 @runtime_checkable
@@ -41,6 +44,32 @@ class AdaptedLearner:
             return law_in_units(self.learner.predict(self.state, query), self.scale)
 
 
+def state_of(learner: Learner[Any], support: LabelledBatch, unlabelled: CaseBatch | None) -> Any:
+    """Return what a learner learns from a support, and from unlabelled cases of the same tasks where there are any.
+
+    Raises:
+        InputError: unlabelled cases came and the learner does not use such.
+    """
+    if unlabelled is None:
+        return learner.adapt(support)
+    check_uses_unlabelled(learner)
+    assert isinstance(learner, Unlabelled)
+    return learner.adapt_with(support, unlabelled)
+
+
+def check_uses_unlabelled(learner: Learner[Any]) -> None:
+    """Refuse a learner that does not learn from unlabelled cases.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not isinstance(learner, Unlabelled):
+        able = [name for name in registry.names("learners") if issubclass(registry.learner_class(name), Unlabelled)]
+        raise InputError(
+            f"unlabelled cases came, and {type(learner).__name__} does not learn from such; leave them out, or fit one of: {', '.join(able)}"
+        )
+
+
 class LearnerMethod:
     """Adapt a frozen learner to each task of a batch.
 
@@ -53,16 +82,21 @@ class LearnerMethod:
         self.learner = learner.eval()
         self.usual_scale = usual_scale
 
-    def adapt(self, support: LabelledBatch) -> AdaptedLearner:
+    def adapt(self, support: LabelledBatch, unlabelled: CaseBatch | None = None) -> AdaptedLearner:
         """Return the learner adapted to each task.
 
+        Args:
+            support: of every task, in its unit.
+            unlabelled: further cases of the same tasks, without label; None: there are none.
+
         Raises:
+            InputError: unlabelled cases came and the learner does not use such.
             TaskError: the learner does not allow tasks of this kind, or cannot learn from this support.
         """
         self.learner.check_kind(support.kind)
         scale = scale_of(support, usual_scale=self.usual_scale)
         with torch.no_grad():
-            return AdaptedLearner(self.learner, self.learner.adapt(standardise(support, scale)), scale)
+            return AdaptedLearner(self.learner, state_of(self.learner, standardise(support, scale), unlabelled), scale)
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
         """Return the law of each query case, in the units of the support's targets."""

@@ -13,10 +13,12 @@ from metamedica import registry
 from metamedica.errors import BundleError, InputError
 from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import Guard, starting_gate
-from metamedica.predictors.method import LearnerMethod, Method
+from metamedica.predictors.method import LearnerMethod
+from metamedica.predictors.questions import Question, read_questions
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import Learner, Modality, PreparedCases, Progress, TaskKind
+from metamedica.unlabelled import KeepsCases
 
 KIND = "model"
 
@@ -60,6 +62,7 @@ class FittedModel:
         earlier: names and centroids of the meta-training tasks.
         record: how it was made (data, split, settings, seeds, history), for the card.
         from_scratch: names of the learners that guard it, in the order of the gates' rows; None for those of the modality.
+        asked: what the meta-training tasks asked, for a new task with too few labels to tell.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class FittedModel:
         earlier: EarlierTasks,
         record: dict[str, Any],
         from_scratch: Sequence[str] | None = None,
+        asked: Sequence[Question] = (),
     ) -> None:
         self.spec = spec
         self.learner = copy.deepcopy(learner).eval()
@@ -81,6 +85,7 @@ class FittedModel:
         self.usual_scale = usual_scale
         self.earlier = earlier
         self.record = record
+        self.asked = tuple(asked)
         self.raw = modality.raw_encoder()
         offered = modality.from_scratch if from_scratch is None else from_scratch
         self.from_scratch = [name for name in offered if name != spec.learner]
@@ -104,7 +109,7 @@ class FittedModel:
         more = self.modality.blocks(names, prepared.canonical, progress=progress)
         return replace(prepared, features={**prepared.features, **more})
 
-    def method(self, kind: TaskKind, *, unit: str | None = None, guard: bool = True) -> Method:
+    def method(self, kind: TaskKind, *, unit: str | None = None, guard: bool = True) -> LearnerMethod | Guard:
         """Return the model as a method for tasks of one kind and unit: guarded (the default) or the learned part alone.
 
         A learner that weighs itself (`functional/leaning`) has its answer from scratch within, and is not guarded a second time.
@@ -144,6 +149,7 @@ class FittedModel:
             },
             "usual_scale": self.usual_scale,
             "earlier_tasks": self.earlier.names,
+            "asked": [[question.kind, list(question.classes)] for question in self.asked],
             "record": self.record,
         }
         return tensors, {"model": document}
@@ -181,14 +187,28 @@ class FittedModel:
                 ),
                 record=document["record"],
                 from_scratch=document["from_scratch"],
+                asked=read_questions(document.get("asked", [])),
             )
         except (KeyError, TypeError, RuntimeError, InputError) as error:
             raise BundleError(f"{source} does not describe a model that this version can build ({error})") from error
 
     def save(self, folder: str | Path, *, card: str | None = None) -> None:
-        """Write the model (safetensors, JSON, checksums, and a card where given) to a folder, whole or not at all."""
+        """Write the model (safetensors, JSON, checksums, and a card where given) to a folder, whole or not at all.
+
+        A model that holds rows of earlier tasks' cases says so on its card, which it then has in any case.
+        """
         tensors, documents = self.parts()
-        write_bundle(Path(folder), KIND, tensors, documents, texts={"CARD.md": card} if card is not None else None)
+        told = "\n".join(part for part in (card, self.personal()) if part)
+        write_bundle(Path(folder), KIND, tensors, documents, texts={"CARD.md": told} if told else None)
+
+    def personal(self) -> str:
+        """Return a line of Markdown where the model holds rows of earlier tasks' cases, else nothing."""
+        if not isinstance(self.learner, KeepsCases):
+            return ""
+        return (
+            f"- **Personal data**: this model holds the features of {self.learner.n_kept():,} cases of earlier tasks; "
+            "keep it as you keep them.\n"
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> "FittedModel":

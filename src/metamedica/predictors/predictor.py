@@ -35,15 +35,16 @@ class Predictor:
 
     Args:
         model: the fitted meta-model (shared, frozen).
-        support: the task's labelled cases. They are kept: a saved predictor contains them and is as personal as they are.
-        guard: False trusts the learned method alone.
+        support: the task's cases. They are kept: a saved predictor contains them and is as personal as they are.
+        guard: False trusts the learned method alone; so does a support whose labels teach a method from scratch nothing (one class).
     """
 
     def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
         self.model = model
         self.support = support
         self.guard = guard
-        self._adapted = model.method(support.kind, unit=support.unit, guard=guard).adapt(support.batch)
+        method = model.method(support.kind, unit=support.unit, guard=guard and support.compares)
+        self._adapted = method.adapt(support.batch, support.unlabelled)
 
     @property
     def kind(self) -> TaskKind:
@@ -61,7 +62,7 @@ class Predictor:
     @property
     def trust(self) -> Trust:
         """How far the predictor leans on earlier tasks, and on which."""
-        rows = self.model.raw(self.support.batch.features)[0]
+        rows = self.model.raw(self.support.rows)
         near = self.model.earlier.near(self.model.raw, rows)
         closeness = float(cohesion(self.model.raw, self.support.batch)[0])
         earlier, distinct = self.model.earlier, self.model.modality.distinct
@@ -214,7 +215,7 @@ class Predictor:
             columns["prediction"] = spread(law.mean.double().numpy(), np.nan)
             columns["low"] = spread(low_high[:, 0], np.nan)
             columns["high"] = spread(low_high[:, 1], np.nan)
-        columns["nearest_labelled"] = spread(np.array(known, dtype=object)[near], "")
+        columns["nearest_labelled"] = spread(np.array([*known, ""], dtype=object)[near], "")
         columns["similarity"] = spread(similarity, np.nan)
         if skip_invalid:
             problem = np.full(len(cases), "", dtype=object)
@@ -228,8 +229,11 @@ class Predictor:
         return table
 
     def _nearest(self, features: Features) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return place in `support.canonical` and similarity of the nearest labelled case; -1 and NaN where there is none."""
         known = self.model.raw(self.support.batch.features)[0]
         size = len(next(iter(features.values())))
+        if len(known) == 0:
+            return np.full(size, -1), np.full(size, np.nan)
         best, index = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
         for start in range(0, size, _CHUNK):
             chunk = {name: block[start : start + _CHUNK].to(torch.float32) for name, block in features.items()}
@@ -245,9 +249,11 @@ class Predictor:
         lines = [
             "# Predictor",
             "",
-            f"- Task: {self.kind}{f', in {self.unit}' if self.unit else ''}; {len(self.support.canonical)} labelled cases",
+            f"- Task: {self.kind}{f', in {self.unit}' if self.unit else ''}; {len(self.support.canonical)} labelled cases"
+            + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else ""),
             f"- Leans on: {learned}. {trust.verdict}",
-            "- **Personal data**: this folder contains the labelled cases themselves; keep it as you keep them.",
+            "- **Personal data**: this folder contains the cases themselves; keep it as you keep them.",
+            *filter(None, [self.model.personal().strip()]),
             "- Research use only; not a medical device.",
         ]
         return "\n".join(lines) + "\n"
@@ -257,6 +263,8 @@ class Predictor:
         tensors, documents = self.model.parts()
         support: dict[str, Tensor] = {f"block.{name}": block for name, block in self.support.batch.features.items()}
         support["targets"] = self.support.batch.targets
+        if self.support.unlabelled is not None:
+            support |= {f"unlabelled.{name}": block for name, block in self.support.unlabelled.features.items()}
         documents["predictor"] = {
             "canonical": self.support.canonical,
             "classes": list(self.classes) if self.classes is not None else None,
@@ -296,9 +304,10 @@ class Predictor:
         model = FittedModel.from_parts(tensors, documents, source=str(folder))
         try:
             saved, blocks = documents["predictor"], tensors["support"]
-            features = {
-                name.removeprefix("block."): value for name, value in blocks.items() if name.startswith("block.")
-            }
+            features, unlabelled = (
+                {name.removeprefix(part): value for name, value in blocks.items() if name.startswith(part)}
+                for part in ("block.", "unlabelled.")
+            )
             classes = tuple(saved["classes"]) if saved["classes"] is not None else None
             targets = blocks["targets"]
             batch = LabelledBatch(
@@ -307,7 +316,11 @@ class Predictor:
                 saved["kind"],
                 None if classes is None else len(classes),
             )
-            support = Support(list(saved["canonical"]), batch, classes, saved["unit"])
+            others = None
+            if unlabelled:
+                size = next(iter(unlabelled.values())).shape[:2]
+                others = CaseBatch(unlabelled, torch.ones(size, dtype=torch.bool))
+            support = Support(list(saved["canonical"]), batch, classes, saved["unit"], unlabelled=others)
             return cls(model, support, guard=bool(saved["guard"]))
         except (KeyError, TypeError) as error:
             raise BundleError(
@@ -321,6 +334,7 @@ class Predictor:
             "unit": self.unit,
             "classes": list(self.classes) if self.classes is not None else None,
             "labelled_cases": len(self.support.canonical),
+            "unlabelled_cases": 0 if self.support.unlabelled is None else self.support.unlabelled.n_cases,
             "learner": asdict(self.model.spec)["learner"],
             "trust": self.trust.as_dict(),
         }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica.errors import CaseError, TaskError
-from metamedica.types import CaseBatch, CaseProblem, LabelledBatch, PreparedCases, TaskKind
+from metamedica.predictors.questions import Question, agreed
+from metamedica.types import CaseBatch, CaseProblem, Features, LabelledBatch, PreparedCases, TaskKind
 
 _SHOWN = 3
 
@@ -34,6 +35,7 @@ class Support:
         classes: label by class index; None for regression.
         unit: of the targets; None where not given.
         remarks: what was read otherwise than it stands in the cases, and how.
+        unlabelled: further cases of the task, without label, a batch of one task; None: there are none.
     """
 
     canonical: list[str]
@@ -41,10 +43,25 @@ class Support:
     classes: tuple[str, ...] | None
     unit: str | None
     remarks: list[str] = field(default_factory=list)
+    unlabelled: CaseBatch | None = None
 
     @property
     def kind(self) -> TaskKind:
         return self.batch.kind
+
+    @property
+    def compares(self) -> bool:
+        """Whether a method from scratch can learn from the labels: there are two classes, or two numbers."""
+        shown = self.batch.targets if self.kind == "regression" else torch.unique(self.batch.targets)
+        return shown.numel() > 1
+
+    @property
+    def rows(self) -> Features:
+        """Blocks `[cases, size]` of all cases of the task, labelled or not."""
+        labelled = {name: block[0] for name, block in self.batch.features.items()}
+        if self.unlabelled is None:
+            return labelled
+        return {name: torch.cat([block, self.unlabelled.features[name][0]]) for name, block in labelled.items()}
 
 
 def _label(value: Any) -> str:
@@ -113,18 +130,29 @@ def read_support(
     kind: TaskKind | None = None,
     unit: str | None = None,
     positive: str | None = None,
+    known: Question | None = None,
 ) -> Support:
     """Return the checked, featurised support of one task.
+
+    Args:
+        reader: makes cases ready.
+        cases: raw.
+        targets: one each.
+        kind: None reads it from the targets.
+        unit: of regression targets.
+        positive: the label that counts as class 1 of a binary task.
+        known: kind and classes, where they need not be read from the targets; one case is then enough.
 
     Raises:
         CaseError: a case cannot be read, or the same case has different targets.
         TaskError: a target is missing or not of its kind, fewer than 2 distinct cases, or one class only.
     """
+    least = 2 if known is None else 1
     values = list(targets)
     cases = as_cases(cases)
     if len(cases) != len(values):
         raise TaskError(f"got {len(cases)} cases and {len(values)} targets; give one target per case")
-    if len(cases) < 2:
+    if len(cases) < least:
         raise TaskError(
             f"got {len(cases)} labelled case{'' if len(cases) == 1 else 's'}; give at least 2 (16 or more is usual)"
         )
@@ -135,7 +163,7 @@ def read_support(
         raise TaskError(
             f"case {missing[0] + 1} has no target ({len(missing)} in all); a missing target is never guessed: leave the case out"
         )
-    kind = kind or infer_kind(values)
+    kind = known.kind if known is not None else kind or infer_kind(values)
     classes: tuple[str, ...] | None = None
     if kind == "regression":
         numbers = [_number(value) for value in values]
@@ -145,14 +173,9 @@ def read_support(
         encoded: list[Any] = numbers
     else:
         labels = [_label(value) for value in values]
-        classes = _classes(labels, kind, positive)
+        classes = _classes(labels, kind, positive) if known is None else _known_classes(labels, known, positive)
         encoded = [classes.index(label) for label in labels]
-    prepared = reader.prepare(cases)
-    if prepared.problems:
-        shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
-        raise CaseError(
-            f"{len(prepared.problems)} of {len(cases)} labelled cases cannot be read: {shown}; mend or leave them out"
-        )
+    prepared = _readable(reader, cases, "labelled")
     merged: dict[int, int] = {}
     for i, row in enumerate(prepared.row):
         if row in merged and encoded[merged[row]] != encoded[i]:
@@ -161,22 +184,103 @@ def read_support(
                 f"({values[merged[row]]} and {values[i]}); keep one or give their mean"
             )
         merged.setdefault(row, i)
-    if len(merged) < 2:
+    if len(merged) < least:
         raise TaskError("all labelled cases are the same case; give at least 2 different ones")
-    rows = torch.tensor(list(merged), dtype=torch.int64)
-    features: dict[str, Tensor] = {
-        name: block[rows].to(torch.float32)[None] for name, block in prepared.features.items()
-    }
     chosen = [encoded[i] for i in merged.values()]
     dtype = torch.float32 if kind == "regression" else torch.int64
     batch = LabelledBatch(
-        CaseBatch(features, torch.ones(1, len(merged), dtype=torch.bool)),
+        _one_task(prepared, list(merged)),
         torch.tensor([chosen], dtype=dtype),
         kind,
         None if classes is None else len(classes),
     )
     told = [f"{case_number(remark)}column {remark.text!r}: {remark.reason}" for remark in prepared.remarks]
-    return Support([prepared.canonical[int(row)] for row in rows], batch, classes, unit, told)
+    return Support([prepared.canonical[row] for row in merged], batch, classes, unit, told)
+
+
+def _readable(reader: Reader, cases: Any, which: str) -> PreparedCases:
+    prepared = reader.prepare(cases)
+    if prepared.problems:
+        shown = "; ".join(f"case {p.position + 1} ({p.text!r}): {p.reason}" for p in prepared.problems[:_SHOWN])
+        raise CaseError(
+            f"{len(prepared.problems)} of {len(cases)} {which} cases cannot be read: {shown}; mend or leave them out"
+        )
+    return prepared
+
+
+def _one_task(prepared: PreparedCases, rows: list[int]) -> CaseBatch:
+    """Return these rows of prepared cases as a batch of one task."""
+    features: dict[str, Tensor] = {
+        name: block[rows].to(torch.float32)[None] for name, block in prepared.features.items()
+    }
+    return CaseBatch(features, torch.ones(1, len(rows), dtype=torch.bool))
+
+
+def _known_classes(labels: list[str], known: Question, positive: str | None) -> tuple[str, ...]:
+    for label in labels if positive is None else [*labels, positive]:
+        if label not in known.classes:
+            raise TaskError(
+                f"the label {label!r} came, and the classes of the earlier tasks are {', '.join(known.classes)}; "
+                "give labelled cases of two classes, or name the labels as the earlier tasks do"
+            )
+    if positive is not None and positive != known.classes[-1]:
+        raise TaskError(
+            f"the positive label {positive!r} came, and {known.classes[-1]!r} is that of the earlier tasks; "
+            "leave it out, or give labelled cases of both classes"
+        )
+    return known.classes
+
+
+def read_support_with(
+    reader: Reader,
+    unlabelled: Any,
+    cases: Any = None,
+    targets: Sequence[Any] | NDArray[Any] | None = None,
+    *,
+    asked: Sequence[Question],
+    kind: TaskKind | None = None,
+    unit: str | None = None,
+    positive: str | None = None,
+) -> Support:
+    """Return the support of one task that has cases without label too.
+
+    Args:
+        reader: makes cases ready.
+        unlabelled: raw cases, at least one.
+        cases: raw labelled cases; None: there are none.
+        targets: one for each labelled case.
+        asked: what earlier tasks asked: kind and classes where fewer than two labels are shown.
+        kind: as that of `read_support`.
+        unit: as that of `read_support`.
+        positive: as that of `read_support`.
+
+    Raises:
+        CaseError: a case cannot be read, or there is no unlabelled one.
+        TaskError: as `read_support`; or too few labels, and no earlier task tells the classes, or they disagree.
+    """
+    unlabelled = as_cases(unlabelled)
+    if len(unlabelled) == 0:
+        raise CaseError("the unlabelled cases are none; give at least one, or leave them out")
+    values = [] if targets is None else list(targets)
+    enough = len({_label(value) for value in values}) > 1
+    known = None if enough else agreed(asked, kind)
+    prepared = _readable(reader, unlabelled, "unlabelled")
+    batch = _one_task(prepared, list(dict.fromkeys(prepared.row)))
+    if values or (cases is not None and len(as_cases(cases))):
+        support = read_support(
+            reader, [] if cases is None else cases, values, kind=kind, unit=unit, positive=positive, known=known
+        )
+    else:
+        assert known is not None
+        nothing = LabelledBatch(
+            batch.map(lambda value: value[:, :0]),
+            torch.zeros(1, 0, dtype=torch.int64),
+            known.kind,
+            len(known.classes),
+        )
+        support = Support([], nothing, _known_classes([], known, positive), unit)
+    told = [f"unlabelled {case_number(each)}column {each.text!r}: {each.reason}" for each in prepared.remarks]
+    return replace(support, unlabelled=batch, remarks=[*support.remarks, *told])
 
 
 def as_cases(cases: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a predictor says of itself: how far it leans on earlier tasks, on which, and why."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -9,10 +10,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metamedica.functional.case_effects import content_hash
-from metamedica.types import LabelledBatch, RawEncoder
+from metamedica.types import Features, LabelledBatch, Modality, RawEncoder
 
 NOTHING = 0.1
 PARTLY = 0.5
+_FEWEST_PATIENTS = 10
+"""Of a task with fewer, no mean of its cases is kept where each case is its own (a patient)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,27 @@ class EarlierTasks:
     names: list[str]
     centroids: Float[Tensor, "earlier dim"]
     known: Int64[Tensor, " cases"]
+
+    @classmethod
+    def of(cls, tasks: Mapping[str, Features], modality: Modality) -> "EarlierTasks":
+        """Return what is remembered of earlier tasks. Of patients no hash is kept, and no mean of so few that it tells of one.
+
+        Args:
+            tasks: name -> blocks `[cases, size]`.
+            modality: of the cases.
+        """
+        raw = modality.raw_encoder()
+        fewest = 1 if modality.distinct else _FEWEST_PATIENTS
+        names, centroids, known = [], [torch.zeros(0, raw.dim)], [torch.zeros(0, dtype=torch.int64)]
+        for name, features in tasks.items():
+            vectors = raw(features)
+            if len(vectors) < fewest:
+                continue
+            names.append(name)
+            centroids.append(vectors.mean(0, keepdim=True))
+            if modality.distinct:
+                known.append(content_hash(vectors))
+        return cls(names, torch.cat(centroids), torch.unique(torch.cat(known)))
 
     @cached_property
     def _sorted(self) -> Int64[Tensor, " cases"]:

@@ -140,13 +140,13 @@ def write(predictor: "Predictor", adapted: Adapted, path: str | Path) -> dict[st
     path = Path(path)
     if path.suffix.lower() != SUFFIX:
         raise FileFormatError(f"got the name {path.name!r} for an ONNX file; give one that ends with {SUFFIX}")
-    labelled = {name: block[0] for name, block in predictor.support.batch.features.items()}
-    model = onnx_model(adapted, labelled)
-    about = _about(predictor, model, labelled)
-    nothing = {name: torch.zeros(1, block.shape[1]) for name, block in labelled.items()}
+    known = predictor.support.rows
+    model = onnx_model(adapted, known)
+    about = _about(predictor, model, known)
+    nothing = {name: torch.zeros(1, block.shape[1]) for name, block in known.items()}
     data = model.SerializeToString()
     scale = float(_units(adapted))
-    away = max(difference(run(data, blocks), answers(adapted, blocks), scale=scale) for blocks in (labelled, nothing))
+    away = max(difference(run(data, blocks), answers(adapted, blocks), scale=scale) for blocks in (known, nothing))
     if not away <= TOLERANCE:
         raise MetamedicaError(
             f"onnxruntime differs from the predictor by {away:.1g}, at most {TOLERANCE:g} was wanted, so nothing was written; "
