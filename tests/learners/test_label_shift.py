@@ -77,6 +77,13 @@ def test_tasks_that_differ_in_more_than_prevalence_make_it_careful() -> None:
     assert float(learner.taught.of("binary")["part"]) < 1.0
 
 
+def test_more_cases_than_earlier_tasks_had_do_not_count_for_more(taught: LabelShift) -> None:
+    task = of_prevalence(0.9, 300, seed=70)
+    once, often = task.cases, task.cases.map(lambda value: torch.cat([value] * 20, dim=1))
+    found = [taught.adapt_with(without_labels(task), cases).found for cases in (once, often)]
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_regression_is_refused() -> None:
     with pytest.raises(TaskError, match="cannot learn a regression task"):
         LabelShift(VectorRaw()).adapt(vector_episodes("regression").support)

@@ -167,3 +167,10 @@ def test_coral_reads_regression_tasks_with_cases_without_label() -> None:
     assert predictor.score(ROWS[200:], stay[200:]) > 0.7
     with pytest.raises(TaskError, match="no earlier task has classes"):
         model.adapt(unlabelled=ROWS[:50])
+
+
+def test_a_predictor_without_a_label_is_exported(model: MetaLearner, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    about = model.adapt(unlabelled=ROWS[:50]).export_onnx(tmp_path / "new.onnx")
+    assert about["labelled_cases"] == 0
+    assert (tmp_path / "new.onnx").is_file()

@@ -42,7 +42,7 @@ class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
 
     Deviates: Saerens et al. have no prior, no labels of the new task, and count every case in full. Here one without label counts for a part, the
     part with the best likelihood where earlier tasks are played as new ones, all their cases without label: that tasks differ in prevalence
-    only is never quite true, and 0 is among the parts.
+    only is never quite true, and 0 is among the parts. All of them together count for no more than those of an earlier task of usual size.
 
     Args:
         raw: its `flat` features are the inputs.
@@ -71,7 +71,8 @@ class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
         self.signals = tuple(signals)
         self.most_cases = most_cases
         source = {"weight": torch.zeros(0), "intercept": torch.zeros(()), "odds": torch.zeros(())}
-        self.taught = FittedKinds(self.kinds, {**source, "part": torch.zeros(()), **calibration_start()})
+        source |= {"part": torch.zeros(()), "usual": torch.ones(())}
+        self.taught = FittedKinds(self.kinds, {**source, **calibration_start()})
 
     def _score(self, features: Features, taught: Fitted) -> Float[Tensor, "tasks n"]:
         return LinearScore(taught["weight"], taught["intercept"])(self.raw.flat(features))
@@ -87,7 +88,7 @@ class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
         self.check_kind(support.kind)
         taught = self.taught.of(support.kind)
         score = self._score(unlabelled.features, taught).masked_fill(~unlabelled.mask, 0)
-        weight, prior = taught["part"] * unlabelled.mask.to(score.dtype), prior_of(taught)
+        weight, prior = _counted(unlabelled.mask.to(score.dtype), taught["part"], taught["usual"]), prior_of(taught)
         shift = unlabelled_shift(score, weight, odds=taught["odds"], variance=prior.variance[0])
         told = CalibrationPrior(
             torch.stack([shift.mean, prior.mean[1].expand_as(shift.mean)], dim=-1),
@@ -113,13 +114,15 @@ class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
         score = scores[:, best]
         prior = calibration_of(pool, score, 1.0).about_the_score()
         odds = odds_in_score(score, pool.targets, _log_odds(pool)[pool.task])
-        part = self.parts[best_score(pool, self._rehearsed(pool, score, odds, prior))]
+        usual = torch.bincount(pool.task).to(score.dtype).mean()
+        part = self.parts[best_score(pool, self._rehearsed(pool, score, odds, prior, usual))]
         model = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool))
         taught = calibration_buffers(prior, score, torch.ones(()))
-        self.taught.of("binary").keep({**model._asdict(), **taught, "odds": odds, "part": torch.tensor(part)})
+        found = {**model._asdict(), "odds": odds, "part": torch.tensor(part), "usual": usual}
+        self.taught.of("binary").keep({**found, **taught})
 
     def _rehearsed(
-        self, pool: Pool, score: Float[Tensor, " n"], odds: Tensor, prior: CalibrationPrior
+        self, pool: Pool, score: Float[Tensor, " n"], odds: Tensor, prior: CalibrationPrior, usual: Tensor
     ) -> Float[Tensor, "n parts"]:
         """Return the log-odds of each case where its task's cases have no label, for each part that one may count for."""
         shifted = score.new_zeros(len(score), len(self.parts))
@@ -127,9 +130,15 @@ class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
         for task in range(pool.n_tasks):
             rows = pool.rows_of(task)
             wide = score[rows].expand(len(self.parts), -1)
-            shift = unlabelled_shift(wide, parts.expand_as(wide), odds=odds, variance=prior.variance[0])
+            weight = _counted(torch.ones_like(wide), parts, usual)
+            shift = unlabelled_shift(wide, weight, odds=odds, variance=prior.variance[0])
             shifted[rows] = (wide + shift.mean[:, None]).mT
         return shifted
+
+
+def _counted(there: Float[Tensor, "tasks n"], part: Tensor, usual: Float[Tensor, ""]) -> Float[Tensor, "tasks n"]:
+    """Return what each case without label counts for, 0 where padded."""
+    return part * there * (usual / there.sum(-1, keepdim=True).clamp(min=1)).clamp(max=1)
 
 
 def _log_odds(pool: Pool) -> Float[Tensor, " tasks"]:

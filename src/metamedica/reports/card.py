@@ -48,6 +48,7 @@ def card(model: MetaLearner, about: About) -> str:
     elif model.guard and model.model_.guards(model.model_.learner):
         guarded = f"guarded by {', '.join(says['from_scratch'])}"
     hashes = " and 64-bit hashes of their cases" if len(model.model_.earlier.known) else ""
+    kept = " and features of cases, as said below" if model.model_.personal() else ", no case in readable form"
     lines = [
         f"# {about.name}",
         "",
@@ -77,7 +78,7 @@ def card(model: MetaLearner, about: About) -> str:
         "- Adapting to a new task from a handful of labelled cases; `predictor.trust` says how far it leans on earlier tasks.",
         "- Research use only; not a medical device.",
         *(f"- {limit}" for limit in about.limits),
-        f"- The model holds weights, mean feature vectors of its earlier tasks{hashes}, no case in readable form.",
+        f"- The model holds weights, mean feature vectors of its earlier tasks{hashes}{kept}.",
         "- A predictor adapted from it contains the labelled cases it was given: keep it as you keep them.",
     ]
     return "\n".join(lines) + "\n"
