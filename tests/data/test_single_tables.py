@@ -16,7 +16,7 @@ def _best_alone(frame: pd.DataFrame, columns: list[str]) -> tuple[float, str]:
     scores = {}
     for name in columns:
         values = frame[name]
-        if values.dtype == object:
+        if not pd.api.types.is_numeric_dtype(values):
             values = label.groupby(values.fillna("(missing)").to_numpy()).transform("mean")
         for last, fill in enumerate((values.min() - 1, values.max() + 1)):
             scores[name, last] = values.fillna(fill)

@@ -83,7 +83,11 @@ def _written(folder: Path, text: str) -> Path:
         ("name: \x01", r"^d.yaml is not YAML \(a character that YAML does not have\); mend it$"),
         ("", "d.yaml holds nothing; give a mapping of keys to values"),
         ("- a", "d.yaml holds a list; give a mapping of keys to values"),
-        ("name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        (
+            "name: !!python/object/apply:os.getcwd []\n",
+            r"line 1 has the tag tag:yaml\.org,2002:python/object/.*; leave it out",
+        ),
+        (f"{BASE}time: !!timestamp 2031-99-99\n", r"line 4 has the tag tag:yaml\.org,2002:timestamp; leave it out"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_file_and_key(tmp_path: Path, text: str, sentence: str) -> None:

@@ -49,10 +49,10 @@ for _tag, _pattern, _first in (
 def read_yaml(path: str | Path) -> dict[Any, Any]:
     """Return the mapping that a YAML file holds.
 
-    Aliases (`*name`) are refused: ten lines of them unfold to gigabytes.
+    Aliases (`*name`) are refused: ten lines of them unfold to gigabytes. So are tags (`!!binary`).
 
     Raises:
-        FileFormatError: the file is missing, larger than a megabyte, not YAML, too deep, repeats a key, or no mapping.
+        FileFormatError: the file is missing, larger than a megabyte, not YAML, too deep, repeats a key or a part, or no mapping.
     """
     path = Path(path)
     try:
@@ -82,13 +82,16 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
 
 
 def _check_shape(text: str) -> None:
-    """Refuse aliases and deep nesting before anything is built of the text."""
+    """Refuse aliases, tags and deep nesting before anything is built of the text."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         assert event.start_mark is not None  # every event that is parsed from text has a place
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             raise FileFormatError(f"line {line} repeats a part by *{event.anchor}; write the part out")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise FileFormatError(f"line {line} has the tag {tag}; leave it out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise FileFormatError(f"line {line} nests lists and mappings more than {_DEEPEST} deep; make it flat")

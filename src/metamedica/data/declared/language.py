@@ -260,10 +260,12 @@ def _as_columns(value: Any) -> Any:
             (key, kept) for each in value for key, kept in (each.items() if isinstance(each, dict) else [(each, {})])
         ]
         names = [str(name) for name, _ in pairs]
+        if not all(isinstance(name, str | int | float) for name, _ in pairs):
+            raise ValueError("got a list or nothing where the name of a column was wanted; give names")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"got the column {twice[0]!r} twice; give each column once")
-        value = dict(pairs)
+        value = dict(zip(names, (kept for _, kept in pairs), strict=True))
     if isinstance(value, dict):
         return {str(key): {} if each is None else each for key, each in value.items()}
     return value
