@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,29 @@ def goal(
         "interval": [round(v, 4) for v in interval],
         "met": met,
     }
+
+
+def conclude(
+    bench: str,
+    goals: Sequence[Mapping[str, Any]],
+    *,
+    seconds: float,
+    quick: bool,
+    more: Mapping[str, Any] | None = None,
+) -> int:
+    """Print the one line of JSON that a benchmark ends with, and return its exit status: 1 where a goal is missed, which a quick run does not judge.
+
+    Args:
+        bench: its name.
+        goals: as `goal` makes them.
+        seconds: that it took.
+        quick: whether it was the small version.
+        more: further entries of the line.
+    """
+    line: dict[str, Any] = {"bench": bench, "commit": commit(), "machine": machine(), "goals": list(goals)}
+    line |= {**(more or {}), "minutes": round(seconds / 60, 2)}
+    print(json.dumps(line | {"quick": True} if quick else line))
+    return 0 if quick or all(each["met"] is not False for each in goals) else 1
 
 
 def commit() -> str:

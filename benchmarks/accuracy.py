@@ -30,7 +30,7 @@ from benchmarks._accuracy_pages import PAGE, leaderboard, markdown
 from benchmarks._accuracy_tables import facts, goals
 from benchmarks._budgets import DEFAULT, FROM_SCRATCH, LEARNED, STEPS, TABLE, code_version, trained
 from benchmarks._cells import NO_SUPPORT, Cell, cell_of, every_cell, write_cell
-from benchmarks._record import PARTS, RESULTS, commit, machine, say
+from benchmarks._record import PARTS, RESULTS, commit, conclude, machine, say
 from benchmarks._settings import SETTINGS, Setting, World, chosen
 from metamedica import registry
 from metamedica.data import catalogue
@@ -229,17 +229,7 @@ def main() -> int:
     seconds = time.monotonic() - began
     if not arguments.quick:
         judged = write_pages(seconds=seconds)
-    line: dict[str, Any] = {
-        "bench": "accuracy",
-        "commit": commit(),
-        "machine": machine(),
-        "goals": judged,
-        "minutes": round(seconds / 60, 2),
-    }
-    if arguments.quick:
-        line["quick"] = True
-    print(json.dumps(line))
-    return 0 if arguments.quick or all(each["met"] is not False for each in judged) else 1
+    return conclude("accuracy", judged, seconds=seconds, quick=arguments.quick)
 
 
 if __name__ == "__main__":

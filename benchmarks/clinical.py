@@ -27,7 +27,7 @@ import torch
 
 from benchmarks._clinical_families import FAMILIES, Family, World
 from benchmarks._clinical_tables import goals, markdown, summary
-from benchmarks._record import PARTS, RESULTS, SOURCE, commit, machine, say, version_of
+from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say, version_of
 from metamedica import registry
 from metamedica.data import catalogue
 from metamedica.data.episodes import gather, labelled
@@ -227,17 +227,7 @@ def main() -> int:
     seconds = time.monotonic() - began
     if not arguments.quick:
         judged = write_pages(seconds=seconds)
-    line: dict[str, Any] = {
-        "bench": "clinical",
-        "commit": commit(),
-        "machine": machine(),
-        "goals": judged,
-        "minutes": round(seconds / 60, 2),
-    }
-    if arguments.quick:
-        line["quick"] = True
-    print(json.dumps(line))
-    return 0 if arguments.quick or all(each["met"] is not False for each in judged) else 1
+    return conclude("clinical", judged, seconds=seconds, quick=arguments.quick)
 
 
 if __name__ == "__main__":

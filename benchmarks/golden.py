@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks._golden_run import errors, mean_with_interval, relative, trained
-from benchmarks._record import PARTS, RESULTS, commit, machine, say
+from benchmarks._record import PARTS, RESULTS, conclude, machine, say
 from metamedica.reports.figures import Curve, step_curves
 from metamedica.storage import replace_file
 
@@ -178,17 +178,8 @@ def main() -> int:
         table = {"machine": machine(), "goals": goals, "measured": measured}
         replace_file(RESULTS / "golden.json", (json.dumps(table, indent=1) + "\n").encode())
         replace_file(RESULTS / "golden.svg", step_curves(curves, label="mean squared error").encode())
-    line: dict[str, Any] = {
-        "bench": "golden",
-        "commit": commit(),
-        "machine": machine(),
-        "goals": [{**goal, "met": None} if arguments.quick else goal for goal in goals],
-        "minutes": round((time.monotonic() - began) / 60, 2),
-    }
-    if arguments.quick:
-        line["quick"] = True
-    print(json.dumps(line))
-    return 0 if arguments.quick or all(goal["met"] is not False for goal in goals) else 1
+    told = [{**goal, "met": None} for goal in goals] if arguments.quick else goals
+    return conclude("golden", told, seconds=time.monotonic() - began, quick=arguments.quick)
 
 
 if __name__ == "__main__":

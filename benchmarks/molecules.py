@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks._budgets import DEFAULT, FROM_SCRATCH, TABLE, code_version, trained
-from benchmarks._record import PARTS, RESULTS, commit, goal, machine, say, spread
+from benchmarks._record import PARTS, RESULTS, conclude, goal, machine, say, spread
 from benchmarks.chembl_split import load_disjoint
 from benchmarks.make_chembl_potency import configured, ranking_ms
 from metamedica import registry
@@ -313,18 +313,8 @@ def main() -> int:
             RESULTS / "molecules.json",
             (json.dumps({"machine": machine(), "goals": goals, "tables": table}, indent=1) + "\n").encode(),
         )
-    line: dict[str, Any] = {
-        "bench": "molecules",
-        "commit": commit(),
-        "machine": machine(),
-        "goals": goals,
-        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
-        "minutes": round((time.monotonic() - began) / 60, 2),
-    }
-    if arguments.quick:
-        line["quick"] = True
-    print(json.dumps(line))
-    return 0 if arguments.quick or all(each["met"] is not False for each in goals) else 1
+    peak = {"peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)}
+    return conclude("molecules", goals, seconds=time.monotonic() - began, quick=arguments.quick, more=peak)
 
 
 def configured_shipped() -> MetaLearner:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.molecules import RESULTS, commit, goal, machine, say, spread
+from benchmarks._record import RESULTS, conclude, goal, machine, say, spread
 from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler
@@ -270,12 +270,7 @@ def main() -> int:
         whole = {"machine": machine(), "goals": goals, **found}
         (RESULTS / "scaling.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         (RESULTS / "scaling.md").write_text(markdown(goals, found["error of the meta-gradient"]), encoding="utf-8")
-    line: dict[str, Any] = {"bench": "scaling", "commit": commit(), "machine": machine(), "goals": goals}
-    line["minutes"] = round((time.monotonic() - began) / 60, 2)
-    if arguments.quick:
-        line["quick"] = True
-    print(json.dumps(line))
-    return 0 if arguments.quick or all(each["met"] is not False for each in goals) else 1
+    return conclude("scaling", goals, seconds=time.monotonic() - began, quick=arguments.quick)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from metamedica.errors import InputError
@@ -56,6 +56,35 @@ def modality(name: str, settings: Mapping[str, Any] | None = None) -> Modality:
         if setting not in known:
             raise InputError(f"the modality {name!r} has no setting {setting!r}; leave it out")
     return cast(Modality, made(**(settings or {})))
+
+
+def build_encoder(
+    name: str, offered: Mapping[str, Any], *, settings: Mapping[str, Any], cases: str, fitting: Sequence[str]
+) -> Encoder:
+    """Return a new learned encoder, given what its constructor names of what a modality offers, and its settings.
+
+    Args:
+        name: a file of `encoders/`.
+        offered: what the modality knows of its blocks, by the name that constructors give it.
+        settings: of the encoder.
+        cases: what the modality calls its cases, in errors.
+        fitting: the encoders that read them, in errors.
+
+    Raises:
+        InputError: an unknown encoder or setting, or an encoder that reads none of the blocks, or what the modality does not have.
+    """
+    made = encoder_class(name)
+    parameters = inspect.signature(made).parameters
+    own = [setting for setting in parameters if setting not in offered]
+    missing = [given for given in own if parameters[given].default is inspect.Parameter.empty]
+    if missing or len(own) == len(parameters):
+        raise InputError(
+            f"encoder {name!r} reads {' and '.join(missing) or 'no blocks'}, which {cases} do not have; choose {' or '.join(fitting)}"
+        )
+    for setting in settings:
+        if setting not in own:
+            raise InputError(f"encoder {name!r} has no setting {setting!r}; it has: {', '.join(own) or 'none'}")
+    return made(**{given: value for given, value in offered.items() if given in parameters}, **settings)
 
 
 GIVEN: tuple[str, ...] = ("encoder", "raw", "rich", "n_tasks")

@@ -14,7 +14,7 @@ from metamedica.learners.tanimoto_gp import TanimotoGP
 from metamedica.modalities.molecules import encoding
 from metamedica.modalities.molecules.encoding import FingerprintEncoder, ManyFingerprintsEncoder
 from metamedica.modalities.molecules.featurise import MORE_FINGERPRINTS
-from metamedica.predictors.guard import CLIP, Guard, cohesion, held_out_log_likelihood, mix
+from metamedica.predictors.guard import CLIP, Guard, cohesion, fitted_gate, held_out_log_likelihood, mix
 from metamedica.predictors.method import LearnerMethod
 from metamedica.testing import VectorRaw
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, Learner, Paper
@@ -136,7 +136,8 @@ def test_a_gate_fitted_on_tasks_where_the_learner_is_bad_closes() -> None:
         support, query = _regression(4, seed=seed, tasks=3), _regression(20, seed=100 + seed, tasks=3)
         episodes.append(EpisodeBatch(support, query, torch.arange(3)))
     plain = _guard(1.5)
-    fitted = plain.fitted(episodes)
+    gate = fitted_gate(plain.observed(episodes), n_tasks=3, start=plain.gate)
+    fitted = Guard(plain.candidates, plain.raw, earlier=plain.earlier, gate=gate)
     weights = [float(guard.weigh(episodes[0].support).weights[:, 0].mean()) for guard in (plain, fitted)]
     assert weights[1] <= weights[0]
 
@@ -152,7 +153,8 @@ def test_many_tasks_may_move_a_gate_further_than_few() -> None:
     def fitted(tasks: int) -> float:
         batch = _regression(40, seed=5, tasks=tasks)
         support, query = batch.map(lambda v: v[:, :8]), batch.map(lambda v: v[:, 8:])
-        moved = guard.fitted([EpisodeBatch(support, query, torch.arange(tasks))]).gate
+        observed = guard.observed([EpisodeBatch(support, query, torch.arange(tasks))])
+        moved = fitted_gate(observed, n_tasks=tasks, start=guard.gate)
         return float((moved - guard.gate).norm())
 
     few, many = fitted(2), fitted(40)

@@ -19,7 +19,7 @@ class EqualRows:
 
 
 def equal_rows(collection: TaskCollection) -> list[EqualRows]:
-    """Return the pairs of tasks with equal rows, most first.
+    """Return the pairs of tasks with equal rows, most first; of equal counts, in order of their names.
 
     Rows with fewer than five measured cells are not compared. One row that stands in several tasks (a table with a column a task) is not counted.
     """
@@ -34,4 +34,5 @@ def equal_rows(collection: TaskCollection) -> list[EqualRows]:
         ordered = sorted(places)
         pairs = {(a, b) for a, row in ordered for b, other in ordered if a < b and row != other}
         counts.update(pairs)
-    return [EqualRows(left, right, count) for (left, right), count in counts.most_common()]
+    ordered_pairs = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return [EqualRows(left, right, count) for (left, right), count in ordered_pairs]

@@ -1,7 +1,8 @@
 """The cases of all earlier tasks in one pool, and models of the pool that have not seen the task they are judged on."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -150,6 +151,29 @@ def best_score(pool: Pool, scores: Float[Tensor, "n sorts"]) -> int:
     else:
         each = mean_over_tasks(pool, logsigmoid((2 * pool.targets[:, None] - 1) * scores))
     return int((each >= each.max() - 1e-9).to(torch.int8).argmax())
+
+
+@dataclass(frozen=True)
+class Best(Generic[AnyScore]):
+    """The sort of model that is best on what it has not seen.
+
+    Args:
+        model: of the whole pool.
+        held_out: score of each case by models that have not seen its fold.
+        noise: of a target about it.
+    """
+
+    model: AnyScore
+    held_out: Float[Tensor, " n"]
+    noise: Float[Tensor, ""]
+
+
+def best_model(pool: Pool, fits: Sequence[FitScore[AnyScore]]) -> Best[AnyScore]:
+    """Return the model whose sort has the best likelihood on folds left out; of those that agree to 1e-9, the first."""
+    scores = held_out_scores(pool, held_out_models(pool, fits))
+    best = best_score(pool, scores)
+    model = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool))
+    return Best(model, scores[:, best], noise_of(pool, scores)[best])
 
 
 def best_beyond_doubt(pool: Pool, scores: Float[Tensor, "n sorts"]) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.gaussian_process import fit_cell_prior
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit, usual_square_of
-from metamedica.functional.pooling import Pool, best_score, held_out_models, held_out_scores, noise_of, pools
+from metamedica.functional.pooling import Pool, best_model, pools
 from metamedica.functional.rehearsal import rehearsals
 from metamedica.functional.task_posterior import (
     TaskPosterior,
@@ -159,15 +159,12 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm):
             TaskError: no task of a kind that the learner allows.
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
-            fits = [linear_fit(signal=signal) for signal in self.signals]
-            scores = held_out_scores(pool, held_out_models(pool, fits))
-            best = best_score(pool, scores)
-            model = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool))
+            best = best_model(pool, [linear_fit(signal=signal) for signal in self.signals])
             centre, size = pool.flat.mean(0), torch.tensor(usual_square_of(pool.flat)).sqrt()
             taught = self.taught.of(kind)
-            found = {**model._asdict(), "noise": noise_of(pool, scores)[best], "flat_centre": centre, "size": size}
+            found = {**best.model._asdict(), "noise": best.noise, "flat_centre": centre, "size": size}
             taught.keep(found)
-            taught.keep({"log_prior": self._rehearse(pool, scores[:, best], (pool.flat - centre) / size, taught)})
+            taught.keep({"log_prior": self._rehearse(pool, best.held_out, (pool.flat - centre) / size, taught)})
 
     def _rehearse(
         self, pool: Pool, score: Float[Tensor, " n"], columns: Float[Tensor, "n flat"], taught: Fitted

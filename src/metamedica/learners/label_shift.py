@@ -11,7 +11,7 @@ from torch import Tensor
 from metamedica.functional.classes import HALF
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
-from metamedica.functional.pooling import Pool, best_score, held_out_models, held_out_scores, pools
+from metamedica.functional.pooling import Pool, best_model, best_score, pools
 from metamedica.functional.prevalence import odds_in_score, unlabelled_shift
 from metamedica.functional.recalibration import (
     CalibrationPrior,
@@ -108,17 +108,14 @@ class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
             TaskError: no task of a kind that the learner allows.
         """
         pool = pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases)["binary"]
-        fits = [linear_fit(signal=signal) for signal in self.signals]
-        scores = held_out_scores(pool, held_out_models(pool, fits))
-        best = best_score(pool, scores)
-        score = scores[:, best]
+        best = best_model(pool, [linear_fit(signal=signal) for signal in self.signals])
+        score = best.held_out
         prior = calibration_of(pool, score, 1.0).about_the_score()
         odds = odds_in_score(score, pool.targets, _log_odds(pool)[pool.task])
         usual = torch.bincount(pool.task).to(score.dtype).mean()
         part = self.parts[best_score(pool, self._rehearsed(pool, score, odds, prior, usual))]
-        model = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool))
         taught = calibration_buffers(prior, score, torch.ones(()))
-        found = {**model._asdict(), "odds": odds, "part": torch.tensor(part), "usual": usual}
+        found = {**best.model._asdict(), "odds": odds, "part": torch.tensor(part), "usual": usual}
         self.taught.of("binary").keep({**found, **taught})
 
     def _rehearsed(

@@ -8,7 +8,7 @@ import torch
 
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
-from metamedica.functional.pooling import best_score, held_out_models, held_out_scores, noise_of, pools
+from metamedica.functional.pooling import best_model, pools
 from metamedica.functional.task_posterior import score_law
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
@@ -64,8 +64,5 @@ class PooledLinear(Learner[PooledState], ClosedForm):
             TaskError: no task of a kind that the learner allows.
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
-            fits = [linear_fit(signal=signal) for signal in self.signals]
-            scores = held_out_scores(pool, held_out_models(pool, fits))
-            best = best_score(pool, scores)
-            model = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool))
-            self.taught.of(kind).keep({**model._asdict(), "noise": noise_of(pool, scores)[best]})
+            best = best_model(pool, [linear_fit(signal=signal) for signal in self.signals])
+            self.taught.of(kind).keep({**best.model._asdict(), "noise": best.noise})

@@ -8,7 +8,7 @@ import torch
 
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.pooled_models import NO_TREES, BoostedScore, Growth, boosted_buffers, boosted_fit
-from metamedica.functional.pooling import best_score, held_out_models, held_out_scores, noise_of, pools
+from metamedica.functional.pooling import best_model, pools
 from metamedica.functional.task_posterior import score_law
 from metamedica.functional.trees import TreeArrays
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
@@ -72,8 +72,5 @@ class PooledTrees(Learner[PooledTreesState], ClosedForm):
             TaskError: no task of a kind that the learner allows.
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
-            fits = [boosted_fit(growth) for growth in self.growths]
-            scores = held_out_scores(pool, held_out_models(pool, fits))
-            best = best_score(pool, scores)
-            model = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool))
-            self.taught.of(kind).keep(boosted_buffers(model) | {"noise": noise_of(pool, scores)[best]})
+            best = best_model(pool, [boosted_fit(growth) for growth in self.growths])
+            self.taught.of(kind).keep(boosted_buffers(best.model) | {"noise": best.noise})

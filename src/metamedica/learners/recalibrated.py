@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
-from metamedica.functional.pooling import best_score, held_out_models, held_out_scores, noise_of, pools
+from metamedica.functional.pooling import best_model, pools
 from metamedica.functional.recalibration import (
     calibrated,
     calibration_buffers,
@@ -82,10 +82,6 @@ class Recalibrated(Learner[RecalibratedState], ClosedForm):
             TaskError: no task of a kind that the learner allows.
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
-            fits = [linear_fit(signal=signal) for signal in self.signals]
-            scores = held_out_scores(pool, held_out_models(pool, fits))
-            best = best_score(pool, scores)
-            model, noise = fits[best](pool, torch.ones_like(pool.task, dtype=torch.bool)), noise_of(pool, scores)[best]
-            score = scores[:, best]
-            learned = calibration_buffers(calibration_of(pool, score, noise), score, noise)
-            self.taught.of(kind).keep({**model._asdict(), **learned})
+            best = best_model(pool, [linear_fit(signal=signal) for signal in self.signals])
+            learned = calibration_buffers(calibration_of(pool, best.held_out, best.noise), best.held_out, best.noise)
+            self.taught.of(kind).keep({**best.model._asdict(), **learned})

@@ -286,17 +286,6 @@ class Guard:
                 progress(done, len(episodes), "weighing earlier tasks against methods from scratch")
         return found
 
-    def fitted(self, episodes: Sequence[EpisodeBatch], *, progress: Progress | None = None) -> "Guard":
-        """Return a guard whose gate maximises the mixture's query log-likelihood on these episodes.
-
-        Args:
-            episodes: as those of `observed`, of meta-valid tasks.
-            progress: called once a batch of episodes.
-        """
-        n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in episodes])))
-        gate = fitted_gate(self.observed(episodes, progress=progress), n_tasks=n_tasks, start=self.gate)
-        return Guard(self.candidates, self.raw, earlier=self.earlier, gate=gate)
-
 
 class Observed(NamedTuple):
     """A batch of episodes as the gate is fitted on it.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metamedica.cells import NUMBER
 from metamedica.data.declared.language import LIMITS, Scalar
 from metamedica.data.labels import class_label
 from metamedica.data.measurements import Source, in_all
@@ -16,7 +17,6 @@ from metamedica.errors import FileFormatError, InputError
 
 Mask = NDArray[np.bool_]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _CODE = re.compile(r"[+-]?0\d.*", re.ASCII)  # 007 is a code: as a number it would lose its zeros
 _COMPARE = dict(zip(LIMITS, (operator.gt, operator.ge, operator.lt, operator.le), strict=True))
 
@@ -68,7 +68,7 @@ def matches(cells: "pd.Series[Any]", values: Sequence[Scalar]) -> Mask:
     hits = [
         text in texts
         or (bool(words) and text.lower() in words)
-        or (bool(wanted) and _NUMBER.fullmatch(text) is not None and float(text) in wanted)
+        or (bool(wanted) and NUMBER.fullmatch(text) is not None and float(text) in wanted)
         for text in found
     ]
     return np.array([*hits, False], dtype=bool)[codes]
@@ -103,7 +103,7 @@ def numbers(source: Source, column: str) -> NDArray[np.float64]:
     if cells.dtype != object:
         return cells.to_numpy(dtype=np.float64, na_value=np.nan)
     codes, found = _per_text(cells)
-    values = [float(text) if _NUMBER.fullmatch(text) else np.inf for text in found]
+    values = [float(text) if NUMBER.fullmatch(text) else np.inf for text in found]
     result = np.array([*values, np.nan], dtype=np.float64)[codes]
     wrong = np.flatnonzero(np.isinf(result))
     if len(wrong):
@@ -176,7 +176,7 @@ def typed(source: Source, column: str, *, kind: str | None) -> "pd.Series[Any]":
     if cells.dtype != object:
         return cells
     codes, found = _per_text(cells)
-    plain = all(not text or (_NUMBER.fullmatch(text) and not _CODE.fullmatch(text)) for text in found)
+    plain = all(not text or (NUMBER.fullmatch(text) and not _CODE.fullmatch(text)) for text in found)
     if kind == "numeric" or (kind is None and plain):
         return pd.Series(numbers(source, column), index=cells.index)
     return pd.Series(np.array([*found, None], dtype=object)[codes], index=cells.index, dtype=object)

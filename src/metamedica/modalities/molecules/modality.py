@@ -159,23 +159,13 @@ class Molecules(Modality):
         Raises:
             InputError: an unknown encoder or setting.
         """
-        made = registry.encoder_class(name)
-        parameters = inspect.signature(made).parameters
-        offered: dict[str, Any] = {
+        offered = {
             "blocks": {"counts": FINGERPRINT_SIZE, "descriptors": len(DESCRIPTORS)},
             "atoms": ATOM_CODES,
             "bonds": BOND_CODES,
         }
-        own = [setting for setting in parameters if setting not in offered]
-        missing = [given for given in own if parameters[given].default is inspect.Parameter.empty]
-        if missing:
-            raise InputError(
-                f"encoder {name!r} reads {' and '.join(missing)}, which molecules do not have; choose mlp or message_passing"
-            )
-        for setting in settings:
-            if setting not in own:
-                raise InputError(f"encoder {name!r} has no setting {setting!r}; it has: {', '.join(own) or 'none'}")
-        return made(**{given: value for given, value in offered.items() if given in parameters}, **settings)
+        fitting = ["mlp", "message_passing"]
+        return registry.build_encoder(name, offered, settings=settings, cases="molecules", fitting=fitting)
 
     def extra_blocks(self, encoder: str) -> tuple[str, ...]:
         """Return `atoms` and `bonds` for an encoder of graphs, else nothing."""

@@ -1,6 +1,5 @@
 """The modality `tables`: a case is a row, and a schema says what its columns hold."""
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -228,18 +227,8 @@ class Tables(Modality):
         Raises:
             InputError: an unknown encoder or setting, or one that reads what tables do not have.
         """
-        made = registry.encoder_class(name)
-        parameters = inspect.signature(made).parameters
-        own = [setting for setting in parameters if setting != "blocks"]
-        missing = [given for given in own if parameters[given].default is inspect.Parameter.empty]
-        if missing or "blocks" not in parameters:
-            raise InputError(
-                f"encoder {name!r} reads {' and '.join(missing) or 'no blocks'}, which tables do not have; choose mlp"
-            )
-        for setting in settings:
-            if setting not in own:
-                raise InputError(f"encoder {name!r} has no setting {setting!r}; it has: {', '.join(own) or 'none'}")
-        return made(blocks=self._sizes(), **settings)
+        offered = {"blocks": self._sizes()}
+        return registry.build_encoder(name, offered, settings=settings, cases="tables", fitting=["mlp"])
 
     def raw_encoder(self) -> RawEncoder:
         """Return the encoder that puts the shared blocks side by side."""
