@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-molecules bench-scaling readme model model-heart clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-many-diseases bench-molecules bench-scaling readme model model-any-table model-heart clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,6 +50,9 @@ bench-golden: $(STAMP)  ## the papers' generated experiments with our learners, 
 bench-clinical: $(STAMP)  ## a new site with few labelled patients: families of clinical tables x methods (an hour or two, resumes); ARGS=--quick
 	$(PY) -m benchmarks.clinical $(ARGS)
 
+bench-many-diseases: $(STAMP)  ## a new disease from 20 patients: the model of any table beside tuned methods (an hour, resumes); ARGS=--quick
+	$(PY) -m benchmarks.many_diseases $(ARGS)
+
 bench-engine: $(VENV)/.peers  ## speed and memory of a meta-step beside what people use; ARGS=--quick for a minute
 	$(PY) -m benchmarks.engine $(ARGS)
 
@@ -72,6 +75,9 @@ model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMED
 
 model-heart: $(STAMP)  ## train the meta-model of clinical tables that ships (a minute; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_heart $(ARGS)
+
+model-any-table: $(STAMP)  ## train the meta-model of any table that ships (an hour or two, ARGS=--resume; needs METAMEDICA_DATA)
+	$(PY) -m benchmarks.make_any_table $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

@@ -21,8 +21,8 @@ MOST = 0.06
 """Of the gradient's length. Two bfloat16 numbers beside each other are 0.008 apart."""
 
 
-@pytest.mark.parametrize(("name", "kind"), tiny_learning.every())
-def test_bf16_gives_every_learner_its_gradient_up_to_rounding(name: str, kind: TaskKind) -> None:
+@pytest.mark.parametrize(("name", "kind"), tiny_learning.encoded())
+def test_bf16_gives_every_learner_with_an_encoder_its_gradient_up_to_rounding(name: str, kind: TaskKind) -> None:
     roster = tiny_learning.sampler(kind).roster(1)
     exact, rounded = tiny_learning.learner(name).train(), tiny_learning.learner(name).train()
     check_precision("bf16", rounded, CPU)
@@ -116,8 +116,8 @@ def test_what_the_device_or_the_learner_cannot_have_is_refused() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
-@pytest.mark.parametrize(("name", "kind"), tiny_learning.every())
-def test_a_gpu_gives_every_learner_its_gradient_up_to_rounding(
+@pytest.mark.parametrize(("name", "kind"), tiny_learning.encoded())
+def test_a_gpu_gives_every_learner_with_an_encoder_its_gradient_up_to_rounding(
     name: str, kind: TaskKind, precision: module.Precision
 ) -> None:
     roster = tiny_learning.sampler(kind).roster(1)

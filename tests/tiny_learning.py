@@ -35,6 +35,11 @@ def every() -> list[tuple[str, TaskKind]]:
     return [(name, usable[0]) for name, usable in found if usable]
 
 
+def encoded() -> list[tuple[str, TaskKind]]:
+    """Return those of `every` that have a learned encoder."""
+    return [(name, kind) for name, kind in every() if registry.takes(name, "encoder")]
+
+
 def learner(name: str, *, dropout: float = 0.0) -> Learner[Any]:
     """Return the same new learner every time, in torch's default type."""
     made = registry.learner_class(name)

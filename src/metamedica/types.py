@@ -319,6 +319,8 @@ class Modality(ABC):
     """Names of the blocks that `rich_encoder` reads and `prepare` leaves out."""
     distinct: ClassVar[bool] = True
     """Whether cases of equal content are one case (a molecule) or each its own (two patients)."""
+    comparable: ClassVar[bool] = True
+    """Whether a case of one task can be compared with one of another; not so where every task has other columns."""
     recipe: ClassVar[Mapping[str, str]] = {}
     """Block name -> how it is made, in a sentence, for whoever makes it elsewhere for an exported predictor."""
 

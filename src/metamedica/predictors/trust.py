@@ -51,7 +51,6 @@ class Trust:
     @property
     def verdict(self) -> str:
         """One sentence for a person."""
-        near = ", ".join(task.name for task in self.nearest[:3])
         if self.weight < NOTHING:
             return (
                 f"Leans on nothing learned ({self.weight:.0%}): earlier tasks do not explain these cases better, so the prediction "
@@ -59,7 +58,9 @@ class Trust:
             )
         much = "partly" if self.weight < PARTLY else "mostly"
         known = "" if self.seen is None else f", which have measured {self.seen:.0%} of these cases too"
-        return f"Leans {much} on earlier tasks ({self.weight:.0%}){known}; the nearest are {near or 'unknown'}."
+        near = ", ".join(task.name for task in self.nearest[:3])
+        nearest = f"; the nearest are {near}" if near else ""
+        return f"Leans {much} on earlier tasks ({self.weight:.0%}){known}{nearest}."
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON value."""
@@ -76,7 +77,8 @@ class EarlierTasks:
 
     @classmethod
     def of(cls, tasks: Mapping[str, Features], modality: Modality) -> "EarlierTasks":
-        """Return what is remembered of earlier tasks. Of patients no hash is kept, and no mean of so few that it tells of one.
+        """Return what is remembered of earlier tasks: nothing where the cases of two tasks cannot be compared. Of patients no hash is kept, and
+        no mean of so few that it tells of one.
 
         Args:
             tasks: name -> blocks `[cases, size]`.
@@ -85,7 +87,7 @@ class EarlierTasks:
         raw = modality.raw_encoder()
         fewest = 1 if modality.distinct else _FEWEST_PATIENTS
         names, centroids, known = [], [torch.zeros(0, raw.dim)], [torch.zeros(0, dtype=torch.int64)]
-        for name, features in tasks.items():
+        for name, features in tasks.items() if modality.comparable else ():
             vectors = raw(features)
             if len(vectors) < fewest:
                 continue

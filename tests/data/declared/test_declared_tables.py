@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metamedica.data.collection import TaskCollection
 from metamedica.data.declared import Declared, read_declaration, read_declared
 from metamedica.errors import FileFormatError, InputError, TaskError
 
@@ -61,6 +62,13 @@ def test_cells_become_what_is_declared_and_what_is_left_out_is_counted(declare: 
         "schema": found.schema,
         "name": None,
     }
+
+
+def test_a_declaration_that_describes_no_column_leaves_types_to_be_inferred(declare: Declare) -> None:
+    found = declare(f"case: id\ncolumns: [sugar: {{missing: -1}}]\n{LABEL}", A)
+    assert found.roles()["schema"] is None
+    tasks = TaskCollection.from_table(found.frame, modality="tables", **found.roles())
+    assert tasks.reader().settings()["schema"][0][0] == "sugar"
 
 
 def test_other_columns_are_kept_without_those_that_have_a_role(declare: Declare) -> None:

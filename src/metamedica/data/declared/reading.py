@@ -71,7 +71,7 @@ class Declared:
             "kind": self.kind,
             "unit": self.unit,
             "positive": self.positive,
-            "schema": dict(self.schema or {}),
+            "schema": dict(self.schema) if self.schema else None,
             "name": name,
         }
 
