@@ -66,9 +66,10 @@ bench-molecules: $(STAMP)  ## speed, memory and accuracy on molecules; ARGS=--qu
 bench-scaling: $(STAMP)  ## meta-training on two processes, and the error of rounded steps; ARGS=--quick for two minutes
 	$(PY) -m benchmarks.scaling $(ARGS)
 
-readme: $(STAMP)  ## write the figures of the last benchmark and demonstration into both READMEs and the model's card
+readme: $(STAMP)  ## write the figures of the last benchmark and demonstration into both READMEs and the models' cards
 	$(PY) -m benchmarks.readme
 	$(PY) -m benchmarks.make_chembl_potency --card-only
+	$(PY) -m benchmarks.make_any_table --card-only
 
 model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_chembl_potency $(ARGS)

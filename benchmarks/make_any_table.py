@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks._many_diseases import tables
-from benchmarks._record import PARTS
+from benchmarks._record import PARTS, RESULTS
 from metamedica.data import single_tables
 from metamedica.data.any_tables import any_tables, table_of
 from metamedica.data.causal_tables import DrawnTable, causal_tables
@@ -72,6 +72,25 @@ def _exchanged(table: DrawnTable) -> DrawnTable:
     return DrawnTable(table.cells, 1 - table.labels)
 
 
+def figures() -> list[str]:
+    """Return lines of Markdown: how the model did on the judged tables, from the newest run of the benchmark."""
+    path = RESULTS / "many_diseases.json"
+    if not path.is_file():
+        return ["Not measured yet: `make bench-many-diseases`."]
+    found = json.loads(path.read_text("utf-8"))
+    return [
+        f"{len(found['tables'])} tables of cohorts that neither taught nor chose it, {found['protocol']['shots'][0]} labelled patients as they come, "
+        f"{found['protocol']['draws']} draws (`make bench-many-diseases`); mean rank by AUC, and means over tables:",
+        "",
+        "| method | mean rank | AUC | log-loss |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {each['rank']['mean']:.2f} | {each['roc_auc']:.3f} | {each['log_loss']:.3f} |"
+            for name, each in found["methods"].items()
+        ),
+    ]
+
+
 def about() -> About:
     """Return what the card says beside what the model knows."""
     train, valid = (sum(1 for _ in tables(side)) for side in ("meta_train", "meta_valid"))
@@ -83,7 +102,7 @@ def about() -> About:
         licence="see the sources; the model holds no row of any table",
         attribution="the UCI Machine Learning Repository, PMLB, and the R packages named in data/single_tables.yaml",
         command=COMMAND,
-        figures=["See docs/many-diseases.md, made by `make bench-many-diseases`."],
+        figures=figures(),
         limits=[
             "It reads a table of any columns, whose types and scales it infers from the labelled cases: declare with a schema what they cannot tell.",
             "Of more than 16 columns it reads those that tell most of the label in the labelled cases; the regressions beside read all.",
@@ -99,7 +118,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the model (default: where it ships from)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of meta-training (default: {STEPS})")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints of an ended run")
+    parser.add_argument(
+        "--card-only",
+        action="store_true",
+        help="write the card of the model that stands there again, with the newest figures",
+    )
     arguments = parser.parse_args()
+    if arguments.card_only:
+        model = MetaLearner.load(arguments.out)
+        model.save(arguments.out, card=card(model, about()))
+        return
     torch.set_num_threads(1)
     began = time.monotonic()
     tasks = collection()

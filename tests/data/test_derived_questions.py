@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metamedica.data.any_tables import any_tables, table_of
 from metamedica.data.causal_tables import DrawnTable
-from metamedica.data.collection import TaskCollection
 from metamedica.data.derived_questions import derived_questions, own_question
 from metamedica.errors import InputError
 
@@ -56,33 +54,3 @@ def test_a_table_of_few_rows_or_without_a_column_that_varies_is_refused() -> Non
         list(derived_questions(_table(12), 1))
     with pytest.raises(InputError, match="with a column that varies"):
         list(derived_questions(DrawnTable(torch.ones(30, 2), torch.arange(30) % 2), 1))
-
-
-def test_tables_of_different_columns_become_one_collection_and_come_back() -> None:
-    tables = {"a": _table(), "b": DrawnTable(_table().cells[:30, :2], torch.arange(30) % 2)}
-    tasks = any_tables(tables, split={"a": "meta_train", "b": "meta_valid"})
-    assert tasks.names("meta_valid") == ["b"]
-    assert tasks.features["cells"].shape == (150, 6)
-    back = table_of(tasks, "b")
-    assert torch.equal(back.cells[:, :2], tables["b"].cells)
-    assert not back.cells[:, 2:].any()
-    assert torch.equal(back.labels, tables["b"].labels)
-    assert tasks.reader().name == "any_table"
-
-
-def test_of_one_patients_rows_a_table_keeps_the_first() -> None:
-    import pandas as pd
-
-    frame = pd.DataFrame({"age": [50, 51, 60, 70], "who": ["p", "p", "q", "r"], "dead": [0, 0, 1, 1]})
-    tasks = TaskCollection.from_table(
-        frame, modality="any_table", case=["age"], target="dead", group="who", kind="binary", name="t"
-    )
-    assert table_of(tasks, "t").labels.tolist() == [0, 1, 1]
-
-
-def test_no_table_and_another_modality_are_refused() -> None:
-    with pytest.raises(InputError, match="got no table"):
-        any_tables({})
-    tasks = TaskCollection("synthetic", ["0"], features={"vector": torch.zeros(1, 1)}, tasks={})
-    with pytest.raises(Exception, match="there is no task"):
-        table_of(tasks, "a")
