@@ -15,7 +15,6 @@ from metamedica.functional.target_cases import Target, Taught
 from metamedica.types import RawEncoder, TaskKind
 
 OUTER_SIGNALS = (0.3, 1.0, 3.0)
-_MOMENTUM = 0.9
 _LEAST_SIZE = 1e-6
 _MOVED = ("inner", "bias", "weight", "intercept")
 
@@ -33,8 +32,8 @@ class AlignedNetwork(KeptSource):
 
     Misfit and pull (the prior of the weights) are those of the earlier cases, so that a task without cases stays at the pooled network.
     Alignment compares the hidden layer of the earlier cases with that of the task's n cases, labelled or not; it counts for
-    strength n / (n + cases). Strength 0 is the pooled network as it is. All steps are full-batch with momentum, at a rate that the curvature
-    of the objective at the start bounds: no draw, and no task sees another.
+    strength n / (n + cases). Strength 0 is the pooled network as it is. All steps are full-batch, at a rate that the curvature of the objective
+    at the start bounds: no draw, and no task sees another.
 
     **It holds feature rows and targets of earlier tasks' cases**, at most `most_kept`: a saved model is as personal as they are.
 
@@ -43,6 +42,7 @@ class AlignedNetwork(KeptSource):
         strengths: of the alignment that are tried; 0 first.
         cases: what the pooled network is worth, in cases of the task.
         steps: gradient steps a task.
+        momentum: of the network's steps, below 1.
         hidden: units.
         seed: of the start from which the pooled network is fitted.
         signals: prior variances of the score that are tried for the pooled network.
@@ -57,6 +57,7 @@ class AlignedNetwork(KeptSource):
         strengths: tuple[float, ...],
         cases: float,
         steps: int,
+        momentum: float,
         hidden: int,
         seed: int,
         signals: tuple[float, ...],
@@ -66,6 +67,7 @@ class AlignedNetwork(KeptSource):
         self.strengths = tuple(strengths)
         self.cases = cases
         self.steps = steps
+        self.momentum = momentum
         self.hidden = hidden
         self.seed = seed
         self.most_compared = most_compared
@@ -73,7 +75,7 @@ class AlignedNetwork(KeptSource):
 
     @abstractmethod
     def opponent(self, hidden: int) -> Taught:
-        """Return where further parameters of a task's alignment start; they descend on it with the others."""
+        """Return where further parameters of a task's alignment start; they descend on it in steps of length 1, so it is curved in them by 1 at most."""
 
     @abstractmethod
     def alignment(
@@ -164,13 +166,13 @@ class AlignedNetwork(KeptSource):
         slope = torch.func.grad(objective)
         at = {**first, **{name: value.expand(len(strength), *value.shape).to(layer) for name, value in opponent.items()}}
         rate = 1 / (_bend(network, earlier) + self.bend(strength) * _reach(network, earlier, some) / size.square())
-        pace = {name: torch.zeros_like(value) for name, value in at.items()}
+        pace = {name: torch.zeros_like(at[name]) for name in _MOVED}
         for _ in range(self.steps):
             gradient = slope(at)
-            for name in at:
+            for name in _MOVED:
                 length = rate.view(-1, *[1] * (at[name].dim() - 1))
-                pace[name] = _MOMENTUM * pace[name] - length * gradient[name]
-                at = {**at, name: at[name] + pace[name]}
+                pace[name] = self.momentum * pace[name] - length * gradient[name]
+            at = {name: value + pace[name] if name in pace else value - gradient[name] for name, value in at.items()}
         return at
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from metamedica.functional.aligned_network import OUTER_SIGNALS, AlignedNetwork
 from metamedica.functional.discrepancy import WIDTHS, mean_discrepancy
 from metamedica.functional.target_cases import Taught
-from metamedica.types import Paper, RawEncoder
+from metamedica.types import Between, Paper, Ranges, RawEncoder
 
 _USUAL = 2.0
 """Mean squared distance between two vectors drawn about a centre at a distance of 1."""
@@ -31,6 +31,7 @@ class DeepAdaptation(AlignedNetwork):
         strengths: of the alignment that are tried; 0 first: the pooled network as it is.
         cases: what the pooled network is worth, in cases of the task.
         steps: gradient steps a task.
+        momentum: of the network's steps, below 1.
         hidden: units.
         seed: of the start from which the pooled network is fitted, and of which earlier cases are compared.
         signals: prior variances of the score that are tried for the pooled network.
@@ -42,6 +43,8 @@ class DeepAdaptation(AlignedNetwork):
         "Learning transferable features with deep adaptation networks", "Long, Cao, Wang and Jordan", 2015, "arXiv:1502.02791"
     )  # fmt: skip
 
+    ranges: ClassVar[Ranges] = {"momentum": Between(0.0, 0.95), "seed": None}
+
     def __init__(
         self,
         raw: RawEncoder,
@@ -49,6 +52,7 @@ class DeepAdaptation(AlignedNetwork):
         strengths: tuple[float, ...] = (0.0, 0.3, 1.0),
         cases: float = 30.0,
         steps: int = 50,
+        momentum: float = 0.9,
         hidden: int = 16,
         seed: int = 0,
         signals: tuple[float, ...] = OUTER_SIGNALS,
@@ -60,6 +64,7 @@ class DeepAdaptation(AlignedNetwork):
             strengths=strengths,
             cases=cases,
             steps=steps,
+            momentum=momentum,
             hidden=hidden,
             seed=seed,
             signals=signals,

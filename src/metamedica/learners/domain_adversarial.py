@@ -10,7 +10,10 @@ from torch.nn.functional import softplus
 
 from metamedica.functional.aligned_network import OUTER_SIGNALS, AlignedNetwork
 from metamedica.functional.target_cases import Taught
-from metamedica.types import Paper, RawEncoder
+from metamedica.types import Between, Paper, Ranges, RawEncoder
+
+_PULL = 0.1
+"""Inverse prior variance of the discriminator's weights, a case."""
 
 
 def reversed_gradient(values: Float[Tensor, "*batch"], strength: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -22,8 +25,8 @@ def reversed_gradient(values: Float[Tensor, "*batch"], strength: Float[Tensor, "
 class DomainAdversarial(AlignedNetwork):
     """Alignment is the loss of a logistic discriminator on the hidden layer, its gradient reversed where it enters the network.
 
-    The discriminator descends on its loss and the network, times strength, ascends (the paper's shallow network, section 4.2). It starts
-    at even odds. Both sides count the same, whatever their sizes. The labels of the support set intercept and slope (`AlignedNetwork` for
+    The discriminator descends on its loss and the network, times strength, ascends (the paper's shallow network, algorithm 1). It starts
+    at even odds, with a pull to them. Both sides count the same, whatever their sizes. The labels of the support set intercept and slope (`AlignedNetwork` for
     the rest).
 
     Deviates: Ganin et al. train from a random start, by single cases, for one target; here one network is fitted for all earlier tasks,
@@ -34,6 +37,7 @@ class DomainAdversarial(AlignedNetwork):
         strengths: of the reversed gradient that are tried; 0 first: the pooled network as it is.
         cases: what the pooled network is worth, in cases of the task.
         steps: gradient steps a task.
+        momentum: of the network's steps, below 1.
         hidden: units.
         seed: of the start from which the pooled network is fitted.
         signals: prior variances of the score that are tried for the pooled network.
@@ -46,13 +50,16 @@ class DomainAdversarial(AlignedNetwork):
         2016, "arXiv:1505.07818",
     )  # fmt: skip
 
+    ranges: ClassVar[Ranges] = {"momentum": Between(0.0, 0.95), "seed": None}
+
     def __init__(
         self,
         raw: RawEncoder,
         *,
-        strengths: tuple[float, ...] = (0.0, 0.1, 0.3),
+        strengths: tuple[float, ...] = (0.0, 0.3, 1.0),
         cases: float = 30.0,
         steps: int = 50,
+        momentum: float = 0.5,
         hidden: int = 16,
         seed: int = 0,
         signals: tuple[float, ...] = OUTER_SIGNALS,
@@ -64,6 +71,7 @@ class DomainAdversarial(AlignedNetwork):
             strengths=strengths,
             cases=cases,
             steps=steps,
+            momentum=momentum,
             hidden=hidden,
             seed=seed,
             signals=signals,
@@ -84,14 +92,15 @@ class DomainAdversarial(AlignedNetwork):
         strength: Float[Tensor, " tasks"],
         opponent: Mapping[str, Tensor],
     ) -> Float[Tensor, " tasks"]:
-        """Return the discriminator's mean loss over both sides."""
+        """Return the discriminator's mean loss over both sides, with a pull on its weights: else the game need not come to rest."""
 
         def odds(layers: Tensor) -> Tensor:
             seen = reversed_gradient(layers, strength[:, None, None])
             return (seen @ opponent["weight"][..., None])[..., 0] + opponent["intercept"][:, None]
 
         theirs = (weight * softplus(-odds(target))).sum(1) / weight.sum(1).clamp(min=1)
-        return softplus(odds(earlier)).mean(1) + theirs
+        pull = 0.5 * _PULL * (opponent["weight"].square().sum(-1) + opponent["intercept"].square())
+        return softplus(odds(earlier)).mean(1) + theirs + pull
 
     def bend(self, strength: Float[Tensor, " tasks"]) -> Float[Tensor, " tasks"]:
         """Return that of the discriminator's loss where its weights have the length 1, for network and discriminator."""
