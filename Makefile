@@ -63,6 +63,9 @@ bench-molecules: $(STAMP)  ## speed, memory and accuracy on molecules; ARGS=--qu
 bench-scaling: $(STAMP)  ## meta-training on two processes, and the error of rounded steps; ARGS=--quick for two minutes
 	$(PY) -m benchmarks.scaling $(ARGS)
 
+bench-unlabelled: $(STAMP)  ## a new site with cases that nobody has labelled: domain adaptation (a quarter of an hour); ARGS=--quick
+	$(PY) -m benchmarks.unlabelled $(ARGS)
+
 readme: $(STAMP)  ## write the figures of the last benchmark and demonstration into both READMEs and the model's card
 	$(PY) -m benchmarks.readme
 	$(PY) -m benchmarks.make_chembl_potency --card-only

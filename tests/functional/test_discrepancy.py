@@ -16,9 +16,7 @@ def _ones(*shape: int) -> Tensor:
 
 def _naive(left: Tensor, right: Tensor, usual: float) -> Tensor:
     def mean(one: Tensor, other: Tensor) -> Tensor:
-        each = [
-            torch.exp(-(a - b).square().sum() / (width * usual)) for a in one for b in other for width in WIDTHS
-        ]
+        each = [torch.exp(-(a - b).square().sum() / (width * usual)) for a in one for b in other for width in WIDTHS]
         return torch.stack(each).mean()
 
     return mean(left, left) + mean(right, right) - 2 * mean(left, right)

@@ -136,7 +136,8 @@ class AlignedNetwork(KeptSource):
             found = self._stepped(network, first, earlier, some, strength)
         there = strength > 0
         kept = {
-            name: torch.where(there.view(-1, *[1] * (value.dim() - 1)), found[name], value) for name, value in first.items()
+            name: torch.where(there.view(-1, *[1] * (value.dim() - 1)), found[name], value)
+            for name, value in first.items()
         }
         return Perceptron(*(value.to(plain) for value in network._replace(**kept)))
 
@@ -164,7 +165,10 @@ class AlignedNetwork(KeptSource):
             return (fit + own.pull() / len(earlier.rows) + apart).sum()
 
         slope = torch.func.grad(objective)
-        at = {**first, **{name: value.expand(len(strength), *value.shape).to(layer) for name, value in opponent.items()}}
+        at = {
+            **first,
+            **{name: value.expand(len(strength), *value.shape).to(layer) for name, value in opponent.items()},
+        }
         rate = 1 / (_bend(network, earlier) + self.bend(strength) * _reach(network, earlier, some) / size.square())
         pace = {name: torch.zeros_like(at[name]) for name in _MOVED}
         for _ in range(self.steps):

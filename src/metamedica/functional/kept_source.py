@@ -42,7 +42,9 @@ def some_of(target: Target, most: int) -> Target:
         return target
     first = content_hash(target.flat).masked_fill(target.weight == 0, torch.iinfo(torch.int64).max)
     rows = first.argsort(dim=1, stable=True)[:, :most]
-    return Target(target.flat.gather(1, rows[..., None].expand(-1, -1, target.flat.shape[-1])), target.weight.gather(1, rows))
+    return Target(
+        target.flat.gather(1, rows[..., None].expand(-1, -1, target.flat.shape[-1])), target.weight.gather(1, rows)
+    )
 
 
 def trusted(weight: Float[Tensor, "tasks n"], cases: Tensor) -> Float[Tensor, " tasks"]:

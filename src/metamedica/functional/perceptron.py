@@ -55,9 +55,7 @@ class Perceptron(NamedTuple):
         return self.read(self.hidden(flat))
 
 
-def misfit(
-    score: Float[Tensor, "*batch"], targets: Float[Tensor, "*some"], kind: TaskKind
-) -> Float[Tensor, "*batch"]:
+def misfit(score: Float[Tensor, "*batch"], targets: Float[Tensor, "*some"], kind: TaskKind) -> Float[Tensor, "*batch"]:
     """Return the loss of each case: half the squared residual, or the negative log-likelihood of its class."""
     return 0.5 * (targets - score).square() if kind == "regression" else -logsigmoid((2 * targets - 1) * score)
 

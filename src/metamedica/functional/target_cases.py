@@ -181,4 +181,3 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
                 each = [self.moved({**source, **setting}, target, pool.kind)(flat)[0] for setting in settings]
                 scores[rows] = torch.stack(each, dim=-1)
         return scores
-

@@ -35,7 +35,12 @@ def transported(
         rounds: of Sinkhorn's iterations.
     """
     blur = torch.as_tensor(blur, dtype=source.dtype, device=source.device)
-    kernel = -torch.cdist(source.expand(len(target), *source.shape), target, compute_mode="donot_use_mm_for_euclid_dist").square() / blur
+    kernel = (
+        -torch.cdist(
+            source.expand(len(target), *source.shape), target, compute_mode="donot_use_mm_for_euclid_dist"
+        ).square()
+        / blur
+    )
     there = weight.sum(1) > 0
     counted = torch.where(there[:, None], weight, torch.ones_like(weight))
     mass = (counted / counted.sum(1, keepdim=True)).log()
