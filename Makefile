@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-molecules bench-scaling readme model model-heart clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-molecules bench-scaling bench-unlabelled readme model model-heart clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18

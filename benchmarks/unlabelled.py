@@ -146,9 +146,8 @@ def page(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         ]
         for key, row in means(rows).iterrows():
             assert isinstance(key, tuple)
-            lines.append(
-                f"| {key[0]} | {key[1]} | {row['log_loss']:.4f} | {row['brier']:.4f} | {row['roc_auc']:.4f} | {row['adapt_ms']:.1f} | {row['fit_s']:.1f} |"
-            )
+            quality = " | ".join(f"{row[name]:.4f}" for name in ("log_loss", "brier", "roc_auc"))
+            lines.append(f"| {key[0]} | {key[1]} | {quality} | {row['adapt_ms']:.1f} | {row['fit_s']:.1f} |")
     return "\n".join(lines) + "\n"
 
 

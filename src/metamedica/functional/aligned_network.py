@@ -75,7 +75,10 @@ class AlignedNetwork(KeptSource):
 
     @abstractmethod
     def opponent(self, hidden: int) -> Taught:
-        """Return where further parameters of a task's alignment start; they descend on it in steps of length 1, so it is curved in them by 1 at most."""
+        """Return where further parameters of a task's alignment start.
+
+        They descend on it in steps of length 1, so it must be curved in them by about 1 at most.
+        """
 
     @abstractmethod
     def alignment(
@@ -118,10 +121,9 @@ class AlignedNetwork(KeptSource):
         """Return how the pooled network is fitted."""
         return perceptron_fit(signal=signal, hidden=self.hidden, seed=self.seed)
 
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: Perceptron, *, signal: float) -> Taught:
         """Return the network of these rows, and their cases and targets."""
-        network = self.pooled(signal=signal)(pool, rows)
-        return {**network._asdict(), "rows": pool.flat[rows], "targets": pool.targets[rows]}
+        return {**model._asdict(), "rows": pool.flat[rows], "targets": pool.targets[rows]}
 
     def moved(self, taught: Taught, target: Target, kind: TaskKind) -> Perceptron:
         """Return the network of each task after its steps."""

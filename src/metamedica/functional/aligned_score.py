@@ -76,12 +76,11 @@ class AlignedScore(MovedScore):
         """Return how the pooled linear model is fitted."""
         return linear_fit(signal=signal)
 
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: LinearScore, *, signal: float) -> Taught:
         """Return pooled model, mean and covariance of these rows."""
         flat = pool.flat[rows]
         found = moments(flat, torch.ones_like(flat[:, 0]))
-        score = self.pooled(signal=signal)(pool, rows)
-        return {**score._asdict(), "mean": found.mean, "covariance": found.covariance}
+        return {**model._asdict(), "mean": found.mean, "covariance": found.covariance}
 
     def moved(self, taught: Taught, target: Target, kind: TaskKind) -> TaskScore:
         """Return the pooled model of each task's aligned cases, as a linear score of the cases themselves."""

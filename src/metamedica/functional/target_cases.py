@@ -114,8 +114,8 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
         """Return how the pooled model is fitted."""
 
     @abstractmethod
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
-        """Return what these rows of the pool teach, as the other buffers."""
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: Any, *, signal: float) -> Taught:
+        """Return what these rows of the pool, and the pooled model of them, teach, as the other buffers."""
 
     @abstractmethod
     def moved(self, taught: Taught, target: Target, kind: TaskKind) -> Scores:
@@ -155,11 +155,14 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self._most_of(len(tasks))).items():
             fits = [self.pooled(signal=signal) for signal in self.signals]
-            signal = self.signals[best_score(pool, held_out_scores(pool, held_out_models(pool, fits)))]
-            scores = self._rehearsed(pool, signal)
+            models = held_out_models(pool, fits)
+            usual = best_score(pool, held_out_scores(pool, models))
+            signal = self.signals[usual]
+            scores = self._rehearsed(pool, [each[usual] for each in models], signal)
             best = best_beyond_doubt(pool, scores)
             every = torch.ones_like(pool.task, dtype=torch.bool)
-            found = {**self.source(pool, every, signal=signal), **self.settings()[best]}
+            source = self.source(pool, every, fits[usual](pool, every), signal=signal)
+            found = {**source, **self.settings()[best]}
             noise = noise_of(pool, scores)[best]
             prior = calibration_of(pool, scores[:, best], noise).about_the_score()
             self.taught.of(kind).keep({**found, **calibration_buffers(prior, scores[:, best], noise)})
@@ -168,12 +171,12 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
         """Return the most cases of one of so many tasks."""
         return self.most_cases
 
-    def _rehearsed(self, pool: Pool, signal: float) -> Float[Tensor, "n settings"]:
-        """Return the score of each case in each setting, from a source that has not seen its fold."""
+    def _rehearsed(self, pool: Pool, models: Sequence[Any], signal: float) -> Float[Tensor, "n settings"]:
+        """Return the score of each case in each setting, from a source and a pooled model that have not seen its fold."""
         settings = self.settings()
         scores = pool.flat.new_zeros(len(pool.flat), len(settings))
         for fold in range(pool.n_folds):
-            source = self.source(pool, pool.fold != fold, signal=signal)
+            source = self.source(pool, pool.fold != fold, models[fold], signal=signal)
             for task in torch.unique(pool.task[pool.fold == fold]):
                 rows = ((pool.fold == fold) & (pool.task == task)).nonzero()[:, 0]
                 flat = pool.flat[rows][None]

@@ -16,7 +16,7 @@ _PULL = 0.1
 """Inverse prior variance of the discriminator's weights, a case."""
 
 
-def reversed_gradient(values: Float[Tensor, "*batch"], strength: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def reversed_gradient(values: Float[Tensor, "*batch"], strength: Float[Tensor, "*#batch"]) -> Float[Tensor, "*batch"]:
     """Return the values; their gradient is multiplied by minus the strength (Ganin et al. 2016, eq. 16 and 17)."""
     held = values.detach()
     return held - strength * (values - held)
@@ -25,9 +25,9 @@ def reversed_gradient(values: Float[Tensor, "*batch"], strength: Float[Tensor, "
 class DomainAdversarial(AlignedNetwork):
     """Alignment is the loss of a logistic discriminator on the hidden layer, its gradient reversed where it enters the network.
 
-    The discriminator descends on its loss and the network, times strength, ascends (the paper's shallow network, algorithm 1). It starts
-    at even odds, with a pull to them. Both sides count the same, whatever their sizes. The labels of the support set intercept and slope (`AlignedNetwork` for
-    the rest).
+    The discriminator descends on its loss and the network, times strength, ascends (the paper's shallow network, algorithm 1). It starts at even
+    odds, with a pull to them. Both sides count the same, whatever their sizes. The labels of the support set intercept and slope
+    (`AlignedNetwork` for the rest).
 
     Deviates: Ganin et al. train from a random start, by single cases, for one target; here one network is fitted for all earlier tasks,
     and every new one starts from it with full batches.

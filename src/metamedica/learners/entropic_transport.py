@@ -82,7 +82,7 @@ class EntropicTransport(KeptSource):
         """Return how the pooled linear model is fitted."""
         return linear_fit(signal=signal)
 
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: LinearScore, *, signal: float) -> Taught:
         """Return cases and targets of these rows, and where transport to each other carries them; `weight` is their mean."""
         flat = pool.flat[rows]
         home = self._carried(flat, Target(flat[None], torch.ones_like(flat[None, :, 0])))[0]

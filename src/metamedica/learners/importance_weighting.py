@@ -70,7 +70,7 @@ class ImportanceWeighting(KeptSource):
         """Return how the pooled linear model is fitted."""
         return linear_fit(signal=signal)
 
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: LinearScore, *, signal: float) -> Taught:
         """Return cases and targets of these rows; `weight` is their mean."""
         flat = pool.flat[rows]
         return {

@@ -16,14 +16,13 @@ class SubspaceAlignment(AlignedScore):
     """A case x of the task is scored as  m_s + (x - m_t) D_t^-1 (P_t P_s + Q_t Q_s) D_s  by the pooled model.
 
     D are the columns' standard deviations, P = X X^T projects standardised cases on the d leading directions X of their correlations, and Q
-    = I - P on the others. P_t P_s = X_t M X_s^T with M = X_t^T X_s, the matrix that brings X_t M nearest to X_s (eq. 2 and 4 of the paper with
-    the sides exchanged). d is the least number of directions that hold `share` of the source's variance; with all of them the map is
-    D_t^-1 D_s.
+    = I - P on the others. P_t P_s = X_t M X_s^T with M = X_t^T X_s, the matrix that brings X_t M nearest to X_s (the paper's, with the sides
+    exchanged). d is the least number of directions that hold `share` of the source's variance; with all of them the map is D_t^-1 D_s.
 
     Deviates: Fernando et al. turn the source and train on it, for one target; the map is turned round, as in `coral`, so that no case of
-    an earlier task is kept. They leave out what lies outside of the subspaces; here it is mapped likewise, so that a task like the source is scored as
-    it is. d is not chosen by their bound or by cross-validation. Mean and covariance are aligned as far as earlier tasks say
-    (`AlignedScore`). The labels of the support set intercept and slope.
+    an earlier task is kept. They leave out what lies outside of the subspaces; here it is mapped likewise, so that a task like the
+    source is scored as it is. d is not chosen by their bound or by cross-validation. Mean and covariance are aligned as far as earlier
+    tasks say (`AlignedScore`). The labels of the support set intercept and slope.
 
     Args:
         raw: its `flat` features are the inputs; the source's covariance holds their number squared.
