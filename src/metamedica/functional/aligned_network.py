@@ -132,7 +132,7 @@ class AlignedNetwork(KeptSource):
         some = some_of(Target(plain.double(), target.weight.double()), self.most_compared)
         strength = taught["strength"].double() * trusted(some.weight, torch.tensor(self.cases))
         first = {name: getattr(network, name).expand(n_tasks, *getattr(network, name).shape) for name in _MOVED}
-        found = first
+        found: Taught = first
         if bool(strength.any()):
             earlier = Earlier(taught["rows"].double(), taught["targets"].double(), kind)
             found = self._stepped(network, first, earlier, some, strength)

@@ -32,7 +32,7 @@ def mean_discrepancy(
     """
     shares = [weight / weight.sum(-1, keepdim=True).clamp(min=1) for weight in (left_weight, right_weight)]
     signed = torch.cat([shares[0], -shares[1]], dim=-1)
-    value, _ = _Discrepancy.apply(torch.cat([left, right], dim=-2), signed, usual)
+    value, _ = _Discrepancy.apply(torch.cat([left, right], dim=-2), signed, usual)  # type: ignore[no-untyped-call]
     found: Tensor = value
     return found
 

@@ -73,10 +73,10 @@ def fit_perceptron(pool: Pool, rows: Bool[Tensor, " n"], *, signal: float, hidde
     flat, targets = pool.flat[rows], pool.targets[rows]
     unit, reach = (flat.new_tensor(value) for value in (usual_square_of(flat) ** -0.5, (signal / hidden) ** 0.5))
     centre = flat.mean(0)
-    sizes = (flat.shape[1] * hidden, hidden, hidden, 1)
+    sizes = [flat.shape[1] * hidden, hidden, hidden, 1]
 
     def network(at: Tensor) -> Perceptron:
-        inner, bias, weight, intercept = at.split(sizes)
+        inner, bias, weight, intercept = torch.split(at, sizes)
         return Perceptron(inner.view(-1, hidden), bias, weight, intercept[0], centre, unit, reach)
 
     def objective(at: Any) -> tuple[float, Any]:
