@@ -47,3 +47,13 @@ def test_a_weighted_fit_is_that_of_scikit_learn() -> None:
         ridge = Ridge(alpha=1 / prior).fit(flat.numpy(), number.numpy(), sample_weight=weight[task].numpy())
         np.testing.assert_allclose(exact[task], ridge.coef_, rtol=1e-3)
         np.testing.assert_allclose(shift[task], ridge.intercept_, rtol=1e-3)
+
+
+def test_tasks_with_cases_of_their_own_are_fitted_as_each_alone() -> None:
+    flat = torch.stack([_normal(100), 2 * _normal(100, seed=1)])
+    label, weight = (flat[0].sum(1) > 0).double(), torch.ones(2, 100).double()
+    found, intercept = weighted_linear(flat, label, weight, signal=3.0, kind="binary")
+    for task in range(2):
+        alone, level = weighted_linear(flat[task], label, weight[:1], signal=3.0, kind="binary")
+        torch.testing.assert_close(found[task], alone[0])
+        torch.testing.assert_close(intercept[task], level[0])

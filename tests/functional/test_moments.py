@@ -1,10 +1,10 @@
-"""Means and covariances under a mask, shrinkage to a source, and powers of matrices, against NumPy and SciPy."""
+"""Means and covariances under a mask, shrinkage to a source, powers of matrices and leading directions, against NumPy and SciPy."""
 
 import numpy as np
 import scipy.linalg
 import torch
 
-from metamedica.functional.moments import Moments, moments, root, shrunk
+from metamedica.functional.moments import Moments, leading, moments, root, shrunk
 
 RANDOM = torch.Generator().manual_seed(0)
 ROWS = torch.randn(2, 30, 3, generator=RANDOM, dtype=torch.float64) @ torch.randn(
@@ -44,3 +44,15 @@ def test_powers_of_a_covariance_are_those_of_scipy() -> None:
         np.testing.assert_allclose(
             root(each, power=-0.5), np.linalg.inv(scipy.linalg.sqrtm(each.numpy()).real), atol=1e-9
         )
+
+
+def test_leading_directions_hold_the_share_of_the_first_matrix_that_was_asked_for() -> None:
+    first = torch.diag(torch.tensor([1.0, 6.0, 3.0], dtype=torch.float64))
+    both = torch.stack([first, moments(ROWS, torch.ones(2, 30, dtype=torch.float64)).covariance[0]])
+    for share, number in ((0.5, 1), (0.6, 1), (0.61, 2), (0.95, 3), (1.0, 3)):
+        found = leading(both, share=share)
+        torch.testing.assert_close(found @ found, found)
+        torch.testing.assert_close(found.diagonal(dim1=1, dim2=2).sum(1), torch.full((2,), float(number)).double())
+    np.testing.assert_allclose(leading(both, share=0.6)[0], np.diag([0.0, 1.0, 0.0]), atol=1e-12)
+    largest = np.linalg.eigh(both[1].numpy())[1][:, -1]
+    np.testing.assert_allclose(leading(both, share=0.6)[1], np.outer(largest, largest), atol=1e-12)

@@ -39,7 +39,7 @@ def command(
             "--unlabelled",
             metavar="FILE",
             help="Further cases of the task that nobody has measured, for a model that learns from such (label_shift, coral, "
-            "importance_weighting); then FILE may hold few, or be left out.",
+            "importance_weighting and others); then FILE may hold few, or be left out.",
             show_default=False,
         ),
     ] = None,

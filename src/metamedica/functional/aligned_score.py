@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metamedica.functional.moments import Moments, moments, shrunk
-from metamedica.functional.pooling import Pool
-from metamedica.functional.target_cases import MovedScore, Target, TaskScore, Taught, linear_source
+from metamedica.functional.pooled_models import LinearScore, linear_fit
+from metamedica.functional.pooling import FitScore, Pool
+from metamedica.functional.target_cases import MovedScore, Target, TaskScore, Taught
 from metamedica.types import RawEncoder, TaskKind
 
 AS_IT_IS = float("inf")
@@ -71,12 +72,15 @@ class AlignedScore(MovedScore):
             for spread in self.spread_cases
         ]
 
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
+    def pooled(self, *, signal: float) -> FitScore[LinearScore]:
+        """Return how the pooled linear model is fitted."""
+        return linear_fit(signal=signal)
+
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: LinearScore, *, signal: float) -> Taught:
         """Return pooled model, mean and covariance of these rows."""
         flat = pool.flat[rows]
         found = moments(flat, torch.ones_like(flat[:, 0]))
-        score = linear_source(pool, rows, signal=signal)
-        return {**score._asdict(), "mean": found.mean, "covariance": found.covariance}
+        return {**model._asdict(), "mean": found.mean, "covariance": found.covariance}
 
     def moved(self, taught: Taught, target: Target, kind: TaskKind) -> TaskScore:
         """Return the pooled model of each task's aligned cases, as a linear score of the cases themselves."""

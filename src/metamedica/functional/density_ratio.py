@@ -11,9 +11,9 @@ _LEVEL = 10.0
 """Prior standard deviation of an intercept: next to none."""
 
 
-def with_level(flat: Float[Tensor, "*batch n d"], scale: Float[Tensor, ""]) -> Float[Tensor, "*batch n p"]:
-    """Return the design of whitened weights of standard deviation `scale`, and last of the intercept's."""
-    return torch.cat([scale * flat, torch.full_like(flat[..., :1], _LEVEL)], dim=-1)
+def with_level(flat: Float[Tensor, "*batch n d"], scale: Float[Tensor, "*some"]) -> Float[Tensor, "*batch n p"]:
+    """Return the design of whitened weights of standard deviation `scale` (one, or one a task), and last of the intercept's."""
+    return torch.cat([scale[..., None, None] * flat, torch.full_like(flat[..., :1], _LEVEL)], dim=-1)
 
 
 def log_density_ratio(
@@ -47,7 +47,7 @@ def log_density_ratio(
 
 
 def weighted_linear(
-    flat: Float[Tensor, "n d"],
+    flat: Float[Tensor, "*some n d"],
     targets: Float[Tensor, " n"],
     weight: Float[Tensor, "tasks n"],
     *,
@@ -57,19 +57,19 @@ def weighted_linear(
     """Return weights and intercept of the penalised logistic or ridge regression in which each case counts for its weight, one a task.
 
     Args:
-        flat: centred cases.
+        flat: centred cases, the same for all tasks or of each.
         targets: 0 / 1 for classes.
         weight: of each case, in each task.
         signal: prior variance of the score of a usual case (in units of the noise, for regression).
         kind: binary or regression.
     """
     scale = _scale(flat, signal)
-    design = with_level(flat, scale).expand(len(weight), len(flat), -1)
+    design = with_level(flat, scale).expand(*weight.shape, -1)
     wide = targets.expand_as(weight)
     found = task_posterior(design, torch.zeros_like(wide), wide, weight, kind=kind)
-    return scale * found.mode[:, :-1], _LEVEL * found.mode[:, -1]
+    return scale[..., None] * found.mode[:, :-1], _LEVEL * found.mode[:, -1]
 
 
-def _scale(flat: Tensor, signal: Tensor | float) -> Tensor:
-    square = flat.square().sum(-1).mean()
+def _scale(flat: Float[Tensor, "*some n d"], signal: Tensor | float) -> Float[Tensor, "*some"]:
+    square = flat.square().sum(-1).mean(-1)
     return (signal / torch.where(square > 0, square, torch.ones_like(square))) ** 0.5

@@ -1,4 +1,4 @@
-"""Means and covariances of cases, shrunk to those of a source, and linear maps that bring one to the other."""
+"""Means and covariances of cases, shrunk to those of a source; roots of covariances and their leading directions."""
 
 from typing import NamedTuple
 
@@ -48,4 +48,20 @@ def root(covariance: Float[Tensor, "*batch d d"], *, power: float) -> Float[Tens
     """Return the power (1/2 or -1/2, say) of a positive definite matrix."""
     value, vector = torch.linalg.eigh(covariance)
     found: Tensor = (vector * value.clamp(min=torch.finfo(value.dtype).tiny).pow(power)[..., None, :]) @ vector.mT
+    return found
+
+
+def leading(covariances: Float[Tensor, "batch d d"], *, share: float) -> Float[Tensor, "batch d d"]:
+    """Return the projection on the leading eigenvectors of each symmetric matrix: as many as hold `share` of the first one's trace.
+
+    Args:
+        covariances: positive definite.
+        share: above 0, up to 1 (all of them).
+    """
+    value, vector = torch.linalg.eigh(covariances)
+    held = value[0].flip(0).cumsum(0) / value[0].sum()
+    # A sum of all may fall short of 1 by rounding.
+    number = min(int((held < share - 1e-9).sum()) + 1, len(held))
+    first = vector[..., -number:]
+    found: Tensor = first @ first.mT
     return found

@@ -1,17 +1,17 @@
-"""The cases of a new task, labelled or not, and a pooled linear score that they change."""
+"""The cases of a new task, labelled or not, and a pooled score that they change."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metamedica.functional.fitted import FittedKinds
-from metamedica.functional.pooled_models import LinearScore, linear_fit
 from metamedica.functional.pooling import (
+    FitScore,
     Pool,
     best_beyond_doubt,
     best_score,
@@ -42,6 +42,14 @@ class Target(NamedTuple):
     """1 for a case, 0 where padded."""
 
 
+@runtime_checkable
+class Scores(Protocol):
+    """A score for each task: a log-odds of class 1, or a mean in standard units."""
+
+    def __call__(self, flat: Float[Tensor, "tasks n flat"]) -> Float[Tensor, "tasks n"]:
+        """Return the score of each case."""
+
+
 class TaskScore(NamedTuple):
     """flat weight + intercept, one a task."""
 
@@ -64,15 +72,15 @@ def target_of(raw: RawEncoder, support: LabelledBatch, unlabelled: CaseBatch | N
 
 @dataclass(frozen=True)
 class MovedState:
-    """Per task: the linear score that its cases made of the pooled one; intercept and log slope on it."""
+    """Per task: the score that its cases made of the pooled one; intercept and log slope on it."""
 
     kind: TaskKind
-    score: TaskScore
+    score: Scores
     found: Float[Tensor, "tasks 2"]
 
 
 class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
-    """A pooled linear score that the cases of a task change, labelled or not, and that its labels set right (a + exp(l) s, as `recalibrated`).
+    """A pooled score that the cases of a task change, labelled or not, and that its labels set right (a + exp(l) s, as `recalibrated`).
 
     How far the cases may change it is one of several settings, the first of which is not at all: another is taken where earlier tasks, played as new
     ones with all their cases without label, are scored better by it beyond doubt (`best_beyond_doubt`), with scores that have not seen them.
@@ -102,11 +110,15 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
         """Return the settings that are tried, each some of the buffers; the first leaves the score as it is."""
 
     @abstractmethod
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
-        """Return what these rows of the pool teach, as the other buffers."""
+    def pooled(self, *, signal: float) -> FitScore[Any]:
+        """Return how the pooled model is fitted."""
 
     @abstractmethod
-    def moved(self, taught: Taught, target: Target, kind: TaskKind) -> TaskScore:
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: Any, *, signal: float) -> Taught:
+        """Return what these rows of the pool, and the pooled model of them, teach, as the other buffers."""
+
+    @abstractmethod
+    def moved(self, taught: Taught, target: Target, kind: TaskKind) -> Scores:
         """Return the score of each task; tasks do not touch each other."""
 
     def adapt(self, support: LabelledBatch) -> MovedState:
@@ -122,7 +134,7 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
         taught = self.taught.of(support.kind)
         target = target_of(self.raw, support, unlabelled)
         if len(taught["weight"]):
-            score = self.moved(dict(taught.named_buffers()), target, support.kind)
+            score: Scores = self.moved(dict(taught.named_buffers()), target, support.kind)
         else:
             n_tasks, _, size = target.flat.shape
             score = TaskScore(target.flat.new_zeros(n_tasks, size), target.flat.new_zeros(n_tasks))
@@ -142,12 +154,15 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
             TaskError: no task of a kind that the learner allows.
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self._most_of(len(tasks))).items():
-            fits = [linear_fit(signal=signal) for signal in self.signals]
-            signal = self.signals[best_score(pool, held_out_scores(pool, held_out_models(pool, fits)))]
-            scores = self._rehearsed(pool, signal)
+            fits = [self.pooled(signal=signal) for signal in self.signals]
+            models = held_out_models(pool, fits)
+            usual = best_score(pool, held_out_scores(pool, models))
+            signal = self.signals[usual]
+            scores = self._rehearsed(pool, [each[usual] for each in models], signal)
             best = best_beyond_doubt(pool, scores)
             every = torch.ones_like(pool.task, dtype=torch.bool)
-            found = {**self.source(pool, every, signal=signal), **self.settings()[best]}
+            source = self.source(pool, every, fits[usual](pool, every), signal=signal)
+            found = {**source, **self.settings()[best]}
             noise = noise_of(pool, scores)[best]
             prior = calibration_of(pool, scores[:, best], noise).about_the_score()
             self.taught.of(kind).keep({**found, **calibration_buffers(prior, scores[:, best], noise)})
@@ -156,12 +171,12 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
         """Return the most cases of one of so many tasks."""
         return self.most_cases
 
-    def _rehearsed(self, pool: Pool, signal: float) -> Float[Tensor, "n settings"]:
-        """Return the score of each case in each setting, from a source that has not seen its fold."""
+    def _rehearsed(self, pool: Pool, models: Sequence[Any], signal: float) -> Float[Tensor, "n settings"]:
+        """Return the score of each case in each setting, from a source and a pooled model that have not seen its fold."""
         settings = self.settings()
         scores = pool.flat.new_zeros(len(pool.flat), len(settings))
         for fold in range(pool.n_folds):
-            source = self.source(pool, pool.fold != fold, signal=signal)
+            source = self.source(pool, pool.fold != fold, models[fold], signal=signal)
             for task in torch.unique(pool.task[pool.fold == fold]):
                 rows = ((pool.fold == fold) & (pool.task == task)).nonzero()[:, 0]
                 flat = pool.flat[rows][None]
@@ -169,8 +184,3 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
                 each = [self.moved({**source, **setting}, target, pool.kind)(flat)[0] for setting in settings]
                 scores[rows] = torch.stack(each, dim=-1)
         return scores
-
-
-def linear_source(pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> LinearScore:
-    """Return the pooled linear model of these rows."""
-    return linear_fit(signal=signal)(pool, rows)

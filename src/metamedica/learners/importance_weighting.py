@@ -8,16 +8,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metamedica.functional.density_ratio import log_density_ratio, weighted_linear
-from metamedica.functional.pooled_models import SIGNALS
-from metamedica.functional.pooling import Pool
-from metamedica.functional.target_cases import MovedScore, Target, TaskScore, Taught
+from metamedica.functional.kept_source import KeptSource
+from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
+from metamedica.functional.pooling import FitScore, Pool
+from metamedica.functional.target_cases import Target, TaskScore, Taught
 from metamedica.types import Paper, RawEncoder, TaskKind
-from metamedica.unlabelled import KeepsCases
-
-_FEWEST = 20
 
 
-class ImportanceWeighting(MovedScore, KeepsCases):
+class ImportanceWeighting(KeptSource):
     """A case x of an earlier task counts for  (p_task(x) / p_earlier(x))^power  in the pooled model.
 
     The ratio comes from a penalised logistic regression that tells the task's cases, labelled or not, from the earlier ones, so
@@ -52,14 +50,7 @@ class ImportanceWeighting(MovedScore, KeepsCases):
     ) -> None:
         self.powers = tuple(powers)
         self.ratio_signal = ratio_signal
-        super().__init__(raw, signals=signals, most_cases=most_kept)
-
-    def _most_of(self, n_tasks: int) -> int:
-        return max(_FEWEST, self.most_cases // max(1, n_tasks))
-
-    def n_kept(self) -> int:
-        """Return how many rows of earlier tasks' cases it holds."""
-        return sum(len(self.taught.of(kind)["targets"]) for kind in self.kinds)
+        super().__init__(raw, signals=signals, most_kept=most_kept)
 
     def start(self) -> Taught:
         """Return the buffers before any task is seen."""
@@ -75,7 +66,11 @@ class ImportanceWeighting(MovedScore, KeepsCases):
         """Return the powers that are tried."""
         return [{"power": torch.tensor(power)} for power in self.powers]
 
-    def source(self, pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> Taught:
+    def pooled(self, *, signal: float) -> FitScore[LinearScore]:
+        """Return how the pooled linear model is fitted."""
+        return linear_fit(signal=signal)
+
+    def source(self, pool: Pool, rows: Bool[Tensor, " n"], model: LinearScore, *, signal: float) -> Taught:
         """Return cases and targets of these rows; `weight` is their mean."""
         flat = pool.flat[rows]
         return {

@@ -19,7 +19,12 @@ from metamedica.types import CaseBatch, ClosedForm, Features, LabelledBatch, Lea
 
 NOT_EXPORTED: dict[str, str] = {}
 """Learner -> the sentence it is refused with. None for now; a new learner that must be refused is named here, with why."""
-SMALLER: dict[str, dict[str, Any]] = {"random_forest": {"trees": 5}, "fine_tune": {"steps": 4}}
+SMALLER: dict[str, dict[str, Any]] = {
+    "random_forest": {"trees": 5},
+    "fine_tune": {"steps": 4},
+    "deep_adaptation": {"hidden": 3, "steps": 2, "strengths": (1.0,), "signals": (1.0,)},
+    "domain_adversarial": {"hidden": 3, "steps": 2, "strengths": (1.0,), "signals": (1.0,)},
+}
 EVERY = [(name, kind) for name in registry.names("learners") for kind in sorted(registry.learner_class(name).kinds)]
 NEAR = 1e-5
 
