@@ -74,7 +74,11 @@ class Predictor:
             return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near)
         if not isinstance(self._adapted, AdaptedMixture):
             learned = float(self.model.learner.learns_from_tasks())
-            return Trust(learned, 0.0, {name: 1.0}, closeness, seen, near)
+            compared = not self.guard or self.support.compares or not self.model.guards(self.model.learner)
+            others = () if compared else self.model.from_scratch
+            return Trust(
+                learned, 0.0, {name: 1.0, **dict.fromkeys(others, 0.0)}, closeness, seen, near, compared=compared
+            )
         weights = self._adapted.weighed.weights[0]
         held_out = self._adapted.weighed.evidence.held_out[0]
         candidates = dict(zip([name, *self.model.from_scratch], [float(w) for w in weights], strict=True))
