@@ -36,7 +36,7 @@ class Predictor:
     Args:
         model: the fitted meta-model (shared, frozen).
         support: the task's cases. They are kept: a saved predictor contains them and is as personal as they are.
-        guard: False trusts the learned method alone; so does a support whose labels teach a method from scratch nothing (one class).
+        guard: False trusts the learned method alone; so does a support whose labels show fewer than two classes, which `trust` says.
     """
 
     def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
@@ -254,6 +254,7 @@ class Predictor:
             "# Predictor",
             "",
             f"- Task: {self.kind}{f', in {self.unit}' if self.unit else ''}; {len(self.support.canonical)} labelled cases"
+            + ("" if self.support.only_class is None else f" (all {self.support.only_class!r})")
             + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else ""),
             f"- Leans on: {learned}. {trust.verdict}",
             "- **Personal data**: this folder contains the cases themselves; keep it as you keep them.",
