@@ -285,8 +285,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
         Args:
             cases: the labelled raw cases (16 to 64 are usual); of tables a data frame, whose further columns are learned from these cases alone.
-            targets: one each: numbers for regression, labels for classes. Labels of one class are enough for a learner that can use such,
-                where all earlier tasks asked for the same classes and it is one of them.
+            targets: one each: numbers for regression, labels for classes; one class may do, where all earlier tasks agree on the other.
             unlabelled: further raw cases of the task that nobody has labelled, for a learner that uses such (`metamedica.unlabelled`); labelled
                 ones may then be few or none: what their labels do not tell of kind and classes is that of the earlier tasks.
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.

@@ -119,7 +119,7 @@ def test_a_saved_predictor_gives_the_same_numbers_and_its_card_names_the_one_cla
     loaded = Predictor.load(tmp_path / "p")
     assert np.array_equal(loaded.predict_proba(LATER), predictor.predict_proba(LATER))
     assert (loaded.classes, loaded.support.only_class) == (("no", "yes"), "yes")
-    assert "8 labelled cases (all 'yes')" in (tmp_path / "p" / "CARD.md").read_text()
+    assert "8 labelled cases; all labels are 'yes'" in (tmp_path / "p" / "CARD.md").read_text()
     assert bayes.adapt(ROWS[:20], NEW["died"][:20].tolist()).support.only_class is None
 
 

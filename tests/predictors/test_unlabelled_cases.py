@@ -63,8 +63,9 @@ def test_labels_of_one_class_and_one_case_are_enough_beside_cases_without(model:
         predictor = model.adapt(ROWS.iloc[rows], ["yes"] * len(rows), unlabelled=ROWS[100:200])
         assert predictor.classes == ("no", "yes")
         assert len(predictor.support.canonical) == len(rows)
-    with pytest.raises(TaskError, match="give at least one case of another class"):
-        model.adapt(ROWS.iloc[dead], ["yes"] * 5)
+    assert model.adapt(ROWS.iloc[dead], ["yes"] * 5).classes == ("no", "yes")
+    with pytest.raises(TaskError, match="got 1 labelled case; give at least 2"):
+        model.adapt(ROWS.iloc[dead[:1]], ["yes"])
 
 
 @pytest.mark.parametrize("labelled", [0, 1, 20])

@@ -254,8 +254,8 @@ class Predictor:
             "# Predictor",
             "",
             f"- Task: {self.kind}{f', in {self.unit}' if self.unit else ''}; {len(self.support.canonical)} labelled cases"
-            + ("" if self.support.only_class is None else f" (all {self.support.only_class!r})")
-            + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else ""),
+            + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else "")
+            + (f"; all labels are {self.support.only_class!r}" if self.support.only_class is not None else ""),
             f"- Leans on: {learned}. {trust.verdict}",
             "- **Personal data**: this folder contains the cases themselves; keep it as you keep them.",
             *filter(None, [self.model.personal().strip()]),
