@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-golden bench-many-diseases bench-molecules bench-scaling bench-unlabelled readme model model-any-table model-heart clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-fed-heart bench-golden bench-many-diseases bench-molecules bench-scaling bench-unlabelled readme model model-any-table model-heart clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ bench-golden: $(STAMP)  ## the papers' generated experiments with our learners, 
 
 bench-clinical: $(STAMP)  ## a new site with few labelled patients: families of clinical tables x methods (an hour or two, resumes); ARGS=--quick
 	$(PY) -m benchmarks.clinical $(ARGS)
+
+bench-fed-heart: $(STAMP)  ## the published Fed-Heart split, our rows beside it (a minute; needs METAMEDICA_DATA)
+	$(PY) -m benchmarks.fed_heart $(ARGS)
 
 bench-many-diseases: $(STAMP)  ## a new disease from 20 patients: the model of any table beside tuned methods (an hour, resumes); ARGS=--quick
 	$(PY) -m benchmarks.many_diseases $(ARGS)

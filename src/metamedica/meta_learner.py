@@ -285,7 +285,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
         Args:
             cases: the labelled raw cases (16 to 64 are usual); of tables a data frame, whose further columns are learned from these cases alone.
-            targets: one each: numbers for regression, labels for classes.
+            targets: one each: numbers for regression, labels for classes; one class may do, where all earlier tasks agree on the other.
             unlabelled: further raw cases of the task that nobody has labelled, for a learner that uses such (`metamedica.unlabelled`); labelled
                 ones may then be few or none: what their labels do not tell of kind and classes is that of the earlier tasks.
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
@@ -295,8 +295,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: no case came, or unlabelled ones for a learner that does not use such.
             CaseError: a case cannot be read, or has different targets in two places.
-            TaskError: a target is missing or not of its kind; fewer than 2 cases, or one class only, and no unlabelled case; or earlier
-                tasks disagree on kind and classes.
+            TaskError: a target is missing or not of its kind; fewer than 2 cases and no unlabelled case; or the labels show fewer than two
+                classes and earlier tasks disagree on kind and classes, or the learner needs two.
             InputError: a further column seems to hold the targets themselves.
         """
         fitted = self._fitted()
@@ -311,10 +311,15 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                 "labelled cases are missing; give cases and their targets, or unlabelled cases to a learner that uses such"
             )
         else:
-            support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive)
+            support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive, asked=fitted.asked)
         if model is not fitted and support.kind == "binary":
             _check_own(model.modality, fitted.modality, cases, support.batch.targets[0].tolist())
-        return Predictor(model, support, guard=self.guard)
+        try:
+            return Predictor(model, support, guard=self.guard)
+        except TaskError as error:
+            if support.only_class is None:
+                raise
+            raise TaskError(f"the labelled cases are all {support.only_class!r}: {error}") from error
 
     def readable(self, tasks: TaskCollection, *, progress: Progress | None = None) -> TaskCollection:
         """Return the tasks with every block that the model's encoder reads (the graphs of molecules, for one that reads graphs)."""

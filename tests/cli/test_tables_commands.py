@@ -183,6 +183,25 @@ def test_the_model_that_ships_is_adapted_to_a_new_clinic_and_names_the_rows_of_i
     assert table["p_yes"].nunique() == 40
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_clinic_whose_patients_are_all_of_one_class_is_adapted_to_with_a_warning(
+    run: Run, write: Callable[..., Path], tmp_path: Path, label: int
+) -> None:
+    clinic = pd.read_csv(EXAMPLES / "new_clinic.csv").assign(narrowed=label)
+    adapt = ("adapt", write(clinic), "--model", "heart", "--target", "narrowed")
+    shown = run(*adapt, "--out", tmp_path / "p", "--json")
+    assert shown.code == 0, shown.err
+    assert f"note: the labelled cases are all of one class, '{label}', so they do not show" in shown.err
+    assert json.loads(shown.out)["classes"] == ["0", "1"]
+    both = run("adapt", EXAMPLES / "new_clinic.csv", *ADAPT, "--out", tmp_path / "both", "--json")
+    assert "all of one class" not in both.err
+    others = EXAMPLES / "new_patients.csv"
+    for name in ("p", "both"):
+        assert run("predict", others, "--predictor", tmp_path / name, "--out", tmp_path / f"{name}.csv").code == 0
+    moved = pd.read_csv(tmp_path / "p.csv")["p_1"].mean() - pd.read_csv(tmp_path / "both.csv")["p_yes"].mean()
+    assert moved * (2 * label - 1) > 0.05
+
+
 def test_rows_that_cannot_be_read_are_named_or_left_out_when_asked(
     run: Run, told: Callable[..., str], write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -204,8 +223,14 @@ def test_rows_that_cannot_be_read_are_named_or_left_out_when_asked(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.assign(narrowed="no"), "the labelled cases are all 'no'; give at least one case of another class"),
-        (lambda t: t.assign(narrowed="yes"), "the labelled cases are all 'yes'; give at least one case of another"),
+        (
+            lambda t: t.assign(narrowed="no"),
+            "the label 'no' came, and the classes of the earlier tasks are 0, 1; give labelled",
+        ),
+        (
+            lambda t: t.assign(narrowed="yes"),
+            "the label 'yes' came, and the classes of the earlier tasks are 0, 1; give",
+        ),
         (lambda t: t.assign(narrowed=None), "t.csv has no measured value in narrowed"),
         (lambda t: t.head(1), "got 1 labelled case; give at least 2"),
         (lambda t: t.assign(narrowed=["perhaps", *t["narrowed"][1:]]), "has 3 labels (no, perhaps, yes) in narrowed"),

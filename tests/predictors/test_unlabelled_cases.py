@@ -63,8 +63,9 @@ def test_labels_of_one_class_and_one_case_are_enough_beside_cases_without(model:
         predictor = model.adapt(ROWS.iloc[rows], ["yes"] * len(rows), unlabelled=ROWS[100:200])
         assert predictor.classes == ("no", "yes")
         assert len(predictor.support.canonical) == len(rows)
-    with pytest.raises(TaskError, match="give at least one case of another class"):
-        model.adapt(ROWS.iloc[dead], ["yes"] * 5)
+    assert model.adapt(ROWS.iloc[dead], ["yes"] * 5).classes == ("no", "yes")
+    with pytest.raises(TaskError, match="got 1 labelled case; give at least 2"):
+        model.adapt(ROWS.iloc[dead[:1]], ["yes"])
 
 
 @pytest.mark.parametrize("labelled", [0, 1, 20])
@@ -93,7 +94,9 @@ def test_the_order_of_the_cases_without_label_changes_nothing(model: MetaLearner
 
 def test_the_guard_judges_the_learned_method_with_the_cases_without_label(model: MetaLearner) -> None:
     model = copy.copy(model).set_params(guard=True)
-    assert model.adapt(unlabelled=ROWS[:20]).trust.candidates == {"label_shift": 1.0}
+    alone = model.adapt(unlabelled=ROWS[:20]).trust
+    assert alone.candidates == {"label_shift": 1.0, "linear": 0.0}
+    assert alone.verdict.endswith("the labels show fewer than two classes, so no method from scratch has a say.")
     without = model.adapt(ROWS[:20], DIED[:20], positive="yes").trust
     both = model.adapt(ROWS[:20], DIED[:20], unlabelled=ROWS[20:200], positive="yes").trust
     assert without.gain != both.gain

@@ -1,11 +1,14 @@
 """Every figure against its definition, and what is not defined stays undefined."""
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
-from sklearn.metrics import average_precision_score, brier_score_loss, r2_score
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, r2_score, roc_auc_score
 
 from metamedica.reports import metrics
 
@@ -25,6 +28,32 @@ def test_binary_figures_equal_scikit_learns(seed: int) -> None:
     figures = metrics.binary_figures(labels, probability)
     assert figures["delta_auprc"] == pytest.approx(average_precision_score(labels, probability) - labels.mean())
     assert figures["brier"] == pytest.approx(brier_score_loss(labels, probability))
+    assert figures["roc_auc"] == pytest.approx(roc_auc_score(labels, probability), abs=1e-12)
+    assert figures["log_loss"] == pytest.approx(log_loss(labels, probability), abs=1e-12)
+
+
+@given(seeds, st.integers(2, 30), st.integers(1, 4))
+def test_equal_scores_are_one_threshold_as_scikit_learn_has_it(seed: int, n: int, levels: int) -> None:
+    labels, probability = _binary(seed, n)
+    tied = np.round(probability * levels) / levels  # 0 and 1 among them
+    assert metrics.roc_auc(labels, tied) == pytest.approx(roc_auc_score(labels, tied), abs=1e-12)
+    assert metrics.average_precision(labels, tied) == pytest.approx(average_precision_score(labels, tied), abs=1e-12)
+    assert metrics.log_loss_of(labels, tied) == pytest.approx(log_loss(labels, tied), abs=1e-12)
+
+
+@pytest.mark.parametrize("figure", [metrics.roc_auc, metrics.average_precision, metrics.log_loss_of])
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_score_that_is_not_finite_is_no_figure(figure: Callable[..., float], odd: float) -> None:
+    with pytest.raises(ValueError, match="infs or NaNs"):
+        figure(np.array([0, 1, 1]), np.array([0.2, odd, 0.7]))
+
+
+def test_a_small_query_is_judged_in_well_under_a_millisecond() -> None:
+    labels, probability = _binary(0, 20)
+    began = time.process_time()
+    for _ in range(200):
+        metrics.binary_figures(labels, probability)
+    assert time.process_time() - began < 0.4
 
 
 @given(seeds)
@@ -41,6 +70,14 @@ def test_calibrated_probabilities_have_a_small_calibration_error_and_shifted_one
     labels = (rng.random(20_000) < probability).astype(np.int64)
     assert metrics.expected_calibration_error(labels, probability) < 0.02
     assert metrics.expected_calibration_error(labels, np.clip(probability + 0.2, 0, 1)) > 0.1
+
+
+@given(seeds, st.integers(2, 40), st.integers(1, 12))
+def test_the_calibration_error_is_the_gap_of_each_bin_by_its_share(seed: int, n: int, bins: int) -> None:
+    labels, probability = _binary(seed, n)
+    parts = np.array_split(np.argsort(probability), min(bins, n))
+    gaps = [len(part) / n * abs(probability[part].mean() - labels[part].mean()) for part in parts]
+    assert metrics.expected_calibration_error(labels, probability, bins=bins) == pytest.approx(sum(gaps))
 
 
 def test_the_calibration_error_of_two_bins_by_hand() -> None:

@@ -100,7 +100,7 @@ def command(
         measured.cases,
         measured.targets,
         unlabelled=None if unlabelled is None else read_library(unlabelled, modality, case=case).cases,
-        kind=kind if columns is None or unlabelled is not None else columns.kind,
+        kind=kind if columns is None or unlabelled is not None or _tells_no_kind(columns, measured) else columns.kind,
         unit=unit,
         positive=measured.positive,
     )
@@ -110,6 +110,12 @@ def command(
     more = "" if others is None else f" and {others.n_cases:,} that nobody has measured"
     where = "" if columns is None else f"; column {columns.target!r}, cases in {columns.cases_in}"
     session.say(f"Adapted to {count:,} measured cases{more} ({kind}{f', {unit}' if unit else ''}{where}).")
+    only = predictor.support.only_class
+    if only is not None:
+        session.note(
+            f"the labelled cases are all of one class, {only!r}, so they do not show what tells the classes apart; add one of another class if "
+            "there is one"
+        )
     session.left_out(measured.left_out)
     remarks = measured.remarks if unlabelled is None else predictor.support.remarks
     session.remarks(remarks)
@@ -153,6 +159,11 @@ class _Measured(NamedTuple):
     positive: str | None
     left_out: dict[str, int]
     remarks: list[str]
+
+
+def _tells_no_kind(columns: FullOptions, measured: _Measured) -> bool:
+    """Return whether the targets are one label, which tells not whether there are two classes or more."""
+    return columns.kind != "regression" and len(set(measured.targets or [])) == 1
 
 
 def _cases(columns: FullOptions, session: Session, file: Path) -> _Measured:

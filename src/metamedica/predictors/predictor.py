@@ -36,7 +36,7 @@ class Predictor:
     Args:
         model: the fitted meta-model (shared, frozen).
         support: the task's cases. They are kept: a saved predictor contains them and is as personal as they are.
-        guard: False trusts the learned method alone; so does a support whose labels teach a method from scratch nothing (one class).
+        guard: False trusts the learned method alone; so does a support whose labels show fewer than two classes, which `trust` says.
     """
 
     def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
@@ -74,7 +74,11 @@ class Predictor:
             return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near)
         if not isinstance(self._adapted, AdaptedMixture):
             learned = float(self.model.learner.learns_from_tasks())
-            return Trust(learned, 0.0, {name: 1.0}, closeness, seen, near)
+            compared = not self.guard or self.support.compares or not self.model.guards(self.model.learner)
+            others = () if compared else self.model.from_scratch
+            return Trust(
+                learned, 0.0, {name: 1.0, **dict.fromkeys(others, 0.0)}, closeness, seen, near, compared=compared
+            )
         weights = self._adapted.weighed.weights[0]
         held_out = self._adapted.weighed.evidence.held_out[0]
         candidates = dict(zip([name, *self.model.from_scratch], [float(w) for w in weights], strict=True))
@@ -250,7 +254,8 @@ class Predictor:
             "# Predictor",
             "",
             f"- Task: {self.kind}{f', in {self.unit}' if self.unit else ''}; {len(self.support.canonical)} labelled cases"
-            + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else ""),
+            + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else "")
+            + (f"; all labels are {self.support.only_class!r}" if self.support.only_class is not None else ""),
             f"- Leans on: {learned}. {trust.verdict}",
             "- **Personal data**: this folder contains the cases themselves; keep it as you keep them.",
             *filter(None, [self.model.personal().strip()]),

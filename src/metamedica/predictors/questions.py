@@ -47,13 +47,13 @@ def agreed(asked: Sequence[Question], kind: TaskKind | None) -> Question:
     found = [question for question in asked if kind in (None, question.kind)]
     if not found:
         raise TaskError(
-            f"the labels are too few to tell the classes, and no earlier task {'has classes' if kind is None else f'is {kind}'}; "
+            f"the labels show fewer than two classes, and no earlier task {'has classes' if kind is None else f'is {kind}'}; "
             "give labelled cases of at least two classes"
         )
     if len(found) > 1:
         shown = "; ".join(f"{each.kind}: {', '.join(each.classes[:5])}" for each in found[:_SHOWN])
         raise TaskError(
-            f"the labels are too few to tell the classes, and earlier tasks disagree on them ({shown}); "
+            f"the labels show fewer than two classes, and earlier tasks disagree on them ({shown}); "
             "give labelled cases of at least two classes"
         )
     return found[0]

@@ -56,6 +56,13 @@ class Support:
         return shown.numel() > 1
 
     @property
+    def only_class(self) -> str | None:
+        """The label of all labelled cases where they show one class; None where they show more, there are none, or they are numbers."""
+        if self.classes is None or self.compares or self.batch.targets.numel() == 0:
+            return None
+        return self.classes[int(self.batch.targets[0, 0])]
+
+    @property
     def rows(self) -> Features:
         """Blocks `[cases, size]` of all cases of the task, labelled or not."""
         labelled = {name: block[0] for name, block in self.batch.features.items()}
@@ -89,6 +96,10 @@ def infer_kind(targets: Sequence[Any]) -> TaskKind:
     if all(_number(value) is not None for value in targets):
         return "regression"
     return "binary" if len(labels) == 2 else "multiclass"
+
+
+def _one_class(targets: Sequence[Any], kind: TaskKind | None) -> bool:
+    return (kind or infer_kind(targets)) != "regression" and len({_label(value) for value in targets}) == 1
 
 
 def _classes(labels: list[str], kind: TaskKind, positive: str | None) -> tuple[str, ...]:
@@ -131,6 +142,7 @@ def read_support(
     unit: str | None = None,
     positive: str | None = None,
     known: Question | None = None,
+    asked: Sequence[Question] = (),
 ) -> Support:
     """Return the checked, featurised support of one task.
 
@@ -142,10 +154,12 @@ def read_support(
         unit: of regression targets.
         positive: the label that counts as class 1 of a binary task.
         known: kind and classes, where they need not be read from the targets; one case is then enough.
+        asked: what earlier tasks asked, which tells kind and classes where the targets show one class.
 
     Raises:
         CaseError: a case cannot be read, or the same case has different targets.
-        TaskError: a target is missing or not of its kind, fewer than 2 distinct cases, or one class only.
+        TaskError: a target is missing or not of its kind, fewer than 2 distinct cases, or one class only, where earlier tasks do not tell
+            the other: there are none with classes, they disagree, or the class is none of theirs.
     """
     least = 2 if known is None else 1
     values = list(targets)
@@ -163,6 +177,8 @@ def read_support(
         raise TaskError(
             f"case {missing[0] + 1} has no target ({len(missing)} in all); a missing target is never guessed: leave the case out"
         )
+    if known is None and asked and _one_class(values, kind):
+        known = agreed(asked, kind)
     kind = known.kind if known is not None else kind or infer_kind(values)
     classes: tuple[str, ...] | None = None
     if kind == "regression":

@@ -39,6 +39,8 @@ class Trust:
         seen: share of the support's cases that earlier tasks have measured too, 0 to 1; where it is high, earlier tasks help most. None where
             every case is its own (patients).
         nearest: the earlier tasks whose cases look most like the support's.
+        compared: false where the labels show fewer than two classes, from which the methods from scratch that guard the learned one
+            learn nothing: they are left out, with weight 0.
     """
 
     weight: float
@@ -47,6 +49,7 @@ class Trust:
     cohesion: float
     seen: float | None
     nearest: tuple[NearTask, ...]
+    compared: bool = True
 
     @property
     def verdict(self) -> str:
@@ -60,7 +63,8 @@ class Trust:
         known = "" if self.seen is None else f", which have measured {self.seen:.0%} of these cases too"
         near = ", ".join(task.name for task in self.nearest[:3])
         nearest = f"; the nearest are {near}" if near else ""
-        return f"Leans {much} on earlier tasks ({self.weight:.0%}){known}{nearest}."
+        alone = "" if self.compared else "; the labels show fewer than two classes, so no method from scratch has a say"
+        return f"Leans {much} on earlier tasks ({self.weight:.0%}){known}{nearest}{alone}."
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON value."""
