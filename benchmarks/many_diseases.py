@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._many_diseases import origins, parts, tables
-from benchmarks._record import PARTS, RESULTS, conclude, goal, machine, say, version_of
+from benchmarks._record import PARTS, RESULTS, SOURCE, conclude, goal, machine, say, version_of
 from benchmarks._tuned_baselines import GRIDS, peers, tuned
 from metamedica.meta_learner import MetaLearner, model_folder
 from metamedica.predictors.method import Method
@@ -45,29 +45,37 @@ _PARTS = PARTS / "many_diseases"
 _BOOTSTRAP = 2000
 
 
-def methods(model: MetaLearner, raw: RawEncoder) -> tuple[dict[str, Method], dict[str, str]]:
-    """Return the methods by name, and the peers that are left out with the reason."""
-    beside, missing = peers(raw)
-    ours: dict[str, Method] = {
-        NETWORK: model.model_.method("binary", guard=False),
-        GUARDED: model.model_.method("binary"),
-    }
-    return {**ours, **tuned(raw), **beside}, missing
+def beside(raw: RawEncoder) -> tuple[dict[str, Method], dict[str, str]]:
+    """Return the methods of others by name, and the peers that are left out with the reason."""
+    found, missing = peers(raw)
+    return {**tuned(raw), **found}, missing
 
 
 def measured(
-    model: MetaLearner, version: str, *, draws: int, most: int | None
+    ours: Mapping[str, Method], *, model: str, draws: int, most: int | None
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, str]]:
-    """Return a row a judged table, method and draw, the protocol, and the peers that are left out."""
+    """Return a row a judged table, method and draw, the protocol, and the peers that are left out.
+
+    Args:
+        ours: methods of ours by name.
+        model: version of the model that they use; figures of other methods do not depend on it.
+        draws: supports a table.
+        most: tables; None for all.
+    """
     frames, protocol, missing = [], {}, {}
+    room = Path(__file__).parent
+    others = version_of(room, "_tuned_baselines.py", "_many_diseases.py", settings=[])
     for number, (name, tasks) in enumerate(tables("meta_test")):
         if number == most:
             break
-        asked, missing = methods(model, tasks.reader().raw_encoder())
-        found = judge(Sites((SHOTS,)), asked, tasks, shots=(SHOTS,), draws=draws, parts=_PARTS / name, version=version)
-        frames.append(found.rows.assign(task=name))
-        protocol = found.protocol
-        means = found.rows.groupby("method", sort=False)["roc_auc"].mean().round(3).to_dict()
+        theirs, missing = beside(tasks.reader().raw_encoder())
+        for asked, version in ((ours, model), (theirs, others)):
+            found = judge(
+                Sites((SHOTS,)), asked, tasks, shots=(SHOTS,), draws=draws, parts=_PARTS / name, version=version
+            )
+            frames.append(found.rows.assign(task=name))
+            protocol = found.protocol
+        means = pd.concat(frames[-2:]).groupby("method", sort=False)["roc_auc"].mean().round(3).to_dict()
         say(f"{name}: {means}")
     return pd.concat(frames, ignore_index=True), protocol, missing
 
@@ -188,13 +196,11 @@ def main() -> int:
         shutil.rmtree(_PARTS, ignore_errors=True)
     began = time.monotonic()
     model = MetaLearner.load(arguments.model)
-    manifest = Path(model_folder(arguments.model)) / "MANIFEST.json"
-    version = version_of(
-        Path(__file__).parent, "_tuned_baselines.py", "_many_diseases.py", settings=[manifest.read_text("utf-8")]
-    )
-    rows, protocol, missing = measured(
-        model, version, draws=3 if arguments.quick else DRAWS, most=2 if arguments.quick else None
-    )
+    manifest = (model_folder(arguments.model) / "MANIFEST.json").read_text("utf-8")
+    version = version_of(SOURCE, "learners/prior_fitted_network.py", "predictors/guard.py", settings=[manifest])
+    ours = {NETWORK: model.model_.method("binary", guard=False), GUARDED: model.model_.method("binary")}
+    quick = arguments.quick
+    rows, protocol, missing = measured(ours, model=version, draws=3 if quick else DRAWS, most=2 if quick else None)
     for name, why in missing.items():
         say(f"skipped: {name}, {why}")
     found = compared(rows)
