@@ -83,7 +83,7 @@ model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMED
 model-heart: $(STAMP)  ## train the meta-model of clinical tables that ships (a minute; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_heart $(ARGS)
 
-model-any-table: $(STAMP)  ## train the meta-model of any table that ships (an hour or two, ARGS=--resume; needs METAMEDICA_DATA)
+model-any-table: $(STAMP)  ## train the meta-model of any table that ships (half an hour, ARGS=--resume; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_any_table $(ARGS)
 
 clean:  ## remove the virtual environment and caches

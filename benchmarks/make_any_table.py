@@ -3,7 +3,7 @@
     python -m benchmarks.make_any_table                    writes src/metamedica/models/any-table/
     python -m benchmarks.make_any_table --resume           goes on from the checkpoints of a run that was ended
 
-About two hours on one core. It learns from 9,000 tables of drawn causal models and from 120 questions on each of the real tables whose cohorts are
+Half an hour on one core. It learns from 9,000 tables of drawn causal models and from 120 questions on each of the real tables whose cohorts are
 meta-train (benchmarks/_many_diseases.py); cohorts of the meta-valid side choose the step and the guard's gate. Judged cohorts are not read.
 """
 
@@ -33,7 +33,7 @@ MADE_UP = 9000
 QUESTIONS = 120
 """On each real meta-train table."""
 VALID_QUESTIONS = 6
-STEPS = 8000
+STEPS = 3000
 
 
 def configured(*, steps: int = STEPS) -> MetaLearner:

@@ -22,14 +22,15 @@ def _data() -> tuple[Tensor, Tensor, Tensor]:
 
 def _scores(cases: Tensor, labels: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
     mask = torch.ones(1, len(labels), dtype=torch.bool)
-    found = kernel_scores(cases[None], mask, labels[None], torch.tensor([float(D)]).double())
+    found = kernel_scores(cases[None], mask, labels[None])
     return found(asked[None])[0], found.left_out[0]
 
 
 def _kernel(gaussian: bool, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    size = (right**2).sum() / len(right)
     if gaussian:
-        return np.exp(-((left[:, None] - right[None]) ** 2).sum(-1) / (2 * D)) + 0.5
-    return left @ right.T / D + 1.0
+        return np.exp(-((left[:, None] - right[None]) ** 2).sum(-1) / (2 * size)) + 0.5
+    return left @ right.T / size + 1.0
 
 
 @pytest.mark.parametrize("place", range(N_SCORES))
@@ -45,6 +46,7 @@ def test_each_score_is_that_of_scikit_learns_kernel_ridge(place: int) -> None:
 
 def test_the_score_of_a_labelled_case_by_the_others_is_that_of_a_fit_without_it() -> None:
     cases, labels, _ = _data()
+    cases = cases / cases.norm(dim=1, keepdim=True)  # the kernels' width, the mean squared length, is then the same without a case
     left_out = _scores(cases, labels, cases)[1]
     for case in range(N):
         rest = torch.arange(N) != case

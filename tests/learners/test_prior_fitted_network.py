@@ -52,7 +52,7 @@ def test_a_new_network_is_the_mean_of_the_kernel_regressions_and_the_log_odds_of
     learner = _learner(stirred=False)
     mask = torch.ones_like(labels, dtype=torch.bool)
     columns = shown_columns(known, mask, labels.double(), most=16)
-    scores = kernel_scores(columns.every(known), mask, labels.double(), columns.varying)(columns.every(asked))
+    scores = kernel_scores(columns.every(known), mask, labels.double())(columns.every(asked))
     ones = labels.sum().double()
     odds = ((ones + 0.5) / (labels.shape[1] - ones + 0.5)).log()
     found = _logits(learner, known, labels, asked)

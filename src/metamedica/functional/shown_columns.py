@@ -23,7 +23,8 @@ class ShownColumns:
 
     Args:
         centre: mean of each column over the labelled cases.
-        scale: standard deviation over the labelled cases; 1 where the column does not vary.
+        scale: standard deviation over the labelled cases; of a column of two values half their distance, so that a rare one does not count for
+            more than a balanced one; 1 where the column does not vary.
         varies: whether they show more than one value.
         index: place of each chosen column among the table's.
         there: false where a task has fewer columns that vary.
@@ -40,7 +41,7 @@ class ShownColumns:
     two_valued: Bool[Tensor, "tasks k"]
 
     def every(self, flat: Float[Tensor, "tasks m columns"]) -> Float[Tensor, "tasks m columns"]:
-        """Return cases in standard units of the labelled ones, within 4 of their mean; 0 in a column that does not vary."""
+        """Return cases in units of the labelled ones, within 4 of their mean; 0 in a column that does not vary."""
         standard = ((flat - self.centre[:, None]) / self.scale[:, None]).clamp(-_CLIP, _CLIP)
         return standard.masked_fill(~self.varies[:, None], 0)
 
@@ -81,13 +82,14 @@ def shown_columns(
     centred = (flat - centre[:, None]) * there
     variance = centred.square().sum(1) / count
     varies = variance > _LEAST_VARIANCE
-    scale = torch.where(varies, variance, torch.ones_like(variance)).sqrt()
     share = labels.sum(1, keepdim=True) / count
     about = (labels - share) * mask / (share * (1 - share)).clamp(min=_LEAST).sqrt()
-    told = ((centred * about[..., None]).sum(1) / (count * scale)).masked_fill(~varies, 0)
+    spread = torch.where(varies, variance, torch.ones_like(variance)).sqrt()
+    told = ((centred * about[..., None]).sum(1) / (count * spread)).masked_fill(~varies, 0)
     low = flat.masked_fill(~mask[..., None], torch.inf).amin(1, keepdim=True)
     high = flat.masked_fill(~mask[..., None], -torch.inf).amax(1, keepdim=True)
     two_valued = ((flat == low) | (flat == high) | ~mask[..., None]).all(1) & varies
+    scale = torch.where(two_valued, (high - low)[:, 0] / 2, spread)
 
     places = torch.arange(flat.shape[-1], device=flat.device)
     # Columns that mirror each other tell the same but for rounding, which must not choose between them.

@@ -86,7 +86,7 @@ class PriorFittedNetwork(Learner[ReadTable]):
         columns = shown_columns(flat, mask, labels, most=self.most_columns)
         standard = columns.every(flat).masked_fill(~mask[..., None], 0)
         cells = columns.chosen(standard)
-        scores = kernel_scores(standard, mask, labels, columns.varying.clamp(min=1))
+        scores = kernel_scores(standard, mask, labels)
         about = _about(columns, mask, labels)
         known = torch.stack([mask.to(labels.dtype) - labels, labels], dim=-1)
         tokens = self._tokens(cells, scores.left_out, known, columns, about)
