@@ -16,6 +16,8 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch.distributions import Categorical
 
 from metamedica.functional.classes import HALF
@@ -24,32 +26,69 @@ from metamedica.types import CaseBatch, LabelledBatch, RawEncoder
 Array = NDArray[np.float64]
 _FOLDS = 5
 _CLIP = 0.01
-_FAR = 6.0
 
-GRIDS: dict[str, list[Callable[[], Any]]] = {
-    "logistic regression, tuned": [
-        partial(LogisticRegression, C=strength, max_iter=500)
-        for strength in (0.1, 0.001, 0.003, 0.01, 0.03, 0.3, 1.0, 10.0)
-    ],
-    "random forest, tuned": [
-        partial(RandomForestClassifier, 100, max_features=share, min_samples_leaf=leaf, random_state=0)
-        for share in ("sqrt", 0.5)
-        for leaf in (1, 3)
-    ],
-    "gradient boosting, tuned": [
-        partial(
-            GradientBoostingClassifier,
-            n_estimators=trees,
-            max_depth=depth,
-            subsample=0.8,
-            min_samples_leaf=2,
-            random_state=0,
-        )
-        for trees in (20, 60)
-        for depth in (1, 3)
-    ],
+
+def _standardised(strength: float) -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
+
+
+Make = Callable[[], Any]
+Loss = Callable[[Make, Array, NDArray[np.int64]], float]
+
+
+def _log_loss(labels: NDArray[np.int64], probability: Array) -> float:
+    return float(log_loss(labels, np.clip(probability, _CLIP, 1 - _CLIP), labels=[0, 1]))
+
+
+def cross_validated(make: Make, cases: Array, labels: NDArray[np.int64]) -> float:
+    """Return the log-loss of stratified cross-validation, in five parts where the rarer class has as many cases."""
+    parts = StratifiedKFold(min(_FOLDS, int(np.bincount(labels).min())), shuffle=True, random_state=0)
+    return _log_loss(labels, cross_val_predict(make(), cases, labels, cv=parts, method="predict_proba")[:, 1])
+
+
+def out_of_bag(make: Make, cases: Array, labels: NDArray[np.int64]) -> float:
+    """Return the log-loss of each case under the trees that have not seen it."""
+    forest = make().set_params(oob_score=True).fit(cases, labels)
+    return _log_loss(labels, np.nan_to_num(forest.oob_decision_function_[:, 1], nan=float(labels.mean())))
+
+
+_STRENGTHS = (0.1, 0.003, 0.01, 0.03, 0.3, 1.0, 10.0)
+GRIDS: dict[str, tuple[Loss, list[Make]]] = {
+    "logistic regression, tuned": (
+        cross_validated,
+        [
+            *(partial(_standardised, strength) for strength in _STRENGTHS),
+            *(partial(LogisticRegression, C=strength, max_iter=500) for strength in _STRENGTHS),
+        ],
+    ),
+    "random forest, tuned": (
+        out_of_bag,
+        [
+            partial(RandomForestClassifier, 100, max_features=share, min_samples_leaf=leaf, random_state=0)
+            for share in ("sqrt", 0.5)
+            for leaf in (1, 3)
+        ],
+    ),
+    "gradient boosting, tuned": (
+        cross_validated,
+        [
+            partial(
+                GradientBoostingClassifier,
+                n_estimators=trees,
+                max_depth=depth,
+                subsample=0.8,
+                min_samples_leaf=2,
+                random_state=0,
+            )
+            for trees in (20, 60)
+            for depth in (1, 3)
+        ],
+    ),
 }
-"""Method -> settings that are tried; the first where the labelled cases cannot tell."""
+"""Method -> how a setting is judged, and the settings that are tried; the first where the labelled cases cannot tell.
+
+Logistic regression also chooses between columns in standard units of the labelled cases and as the modality reads them.
+"""
 
 PEERS = {"tabicl": ("TabICLClassifier", "TABICL_WEIGHTS"), "tabpfn": ("TabPFNClassifier", "TABPFN_WEIGHTS")}
 """Package -> its classifier, and the environment variable that names a file with the weights."""
@@ -71,10 +110,11 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A scikit-learn classifier whose settings have the best log-loss in stratified cross-validation on the labelled cases."""
+    """A scikit-learn classifier with the settings that have the least log-loss on labelled cases that it was not fitted to."""
 
     raw: RawEncoder
-    grid: Sequence[Callable[[], Any]]
+    loss: Loss
+    grid: Sequence[Make]
 
     def adapt(self, support: LabelledBatch) -> Fitted:
         """Return the classifier of each task."""
@@ -87,33 +127,22 @@ class Tuned:
         return self.adapt(support).predict(query)
 
     def _one(self, cases: Array, labels: NDArray[np.int64]) -> Callable[[Array], Array]:
-        share = float((labels.sum() + HALF) / (len(labels) + 2 * HALF))
-        centre, scale = cases.mean(0), cases.std(0)
-        live = scale > 1e-6
-        if len(np.unique(labels)) < 2 or not live.any():
+        if len(np.unique(labels)) < 2:
+            share = float((labels.sum() + HALF) / (len(labels) + 2 * HALF))
             return lambda asked: np.full(len(asked), share)
+        chosen = self.best(cases, labels)().fit(cases, labels)
+        return lambda asked: np.clip(chosen.predict_proba(asked)[:, 1], _CLIP, 1 - _CLIP)
 
-        def ready(values: Array) -> Array:
-            return np.clip((values[:, live] - centre[live]) / scale[live], -_FAR, _FAR)
-
-        chosen = self._best(ready(cases), labels)().fit(ready(cases), labels)
-        return lambda asked: np.clip(chosen.predict_proba(ready(asked))[:, 1], _CLIP, 1 - _CLIP)
-
-    def _best(self, cases: Array, labels: NDArray[np.int64]) -> Callable[[], Any]:
-        folds = min(_FOLDS, int(np.bincount(labels).min()))
-        if folds < 2 or len(self.grid) == 1:
+    def best(self, cases: Array, labels: NDArray[np.int64]) -> Make:
+        """Return the setting with the least loss; the first where a class has one case."""
+        if len(self.grid) == 1 or np.bincount(labels).min() < 2:
             return self.grid[0]
-        parts = StratifiedKFold(folds, shuffle=True, random_state=0)
-        losses = []
-        for make in self.grid:
-            scores = cross_val_predict(make(), cases, labels, cv=parts, method="predict_proba")[:, 1]
-            losses.append(log_loss(labels, np.clip(scores, _CLIP, 1 - _CLIP)))
-        return self.grid[int(np.argmin(losses))]
+        return self.grid[int(np.argmin([self.loss(make, cases, labels) for make in self.grid]))]
 
 
 def tuned(raw: RawEncoder) -> dict[str, Tuned]:
     """Return the baselines by name."""
-    return {name: Tuned(raw, grid) for name, grid in GRIDS.items()}
+    return {name: Tuned(raw, loss, grid) for name, (loss, grid) in GRIDS.items()}
 
 
 def peers(raw: RawEncoder) -> tuple[dict[str, Tuned], dict[str, str]]:
@@ -129,5 +158,5 @@ def peers(raw: RawEncoder) -> tuple[dict[str, Tuned], dict[str, str]]:
             missing[package] = f"{variable} names no file with its weights"
         else:
             made = getattr(importlib.import_module(package), classifier)
-            found[package] = Tuned(raw, [partial(made, model_path=os.environ[variable], device="cpu")])
+            found[package] = Tuned(raw, cross_validated, [partial(made, model_path=os.environ[variable], device="cpu")])
     return found, missing

@@ -4,9 +4,9 @@
     make bench-many-diseases ARGS=--quick         two tables, three draws, without a verdict; writes nothing but parts
     FRESH=1 make bench-many-diseases              computes all again
 
-Protocol: `reports/protocols/sites.py` with one size (20 patients as they come, 50 draws, the query is everyone else), tables and their division
-by cohort in benchmarks/_many_diseases.py. TabICL and TabPFN stand beside where they are installed and TABICL_WEIGHTS or TABPFN_WEIGHTS name a
-file with their weights.
+Protocol: `reports/protocols/sites.py` with one size (20 patients as they come, 50 draws, the query is everyone else); scales and levels of the
+columns are read from these 20 alone; tables and their division by cohort in benchmarks/_many_diseases.py. TabICL and TabPFN stand beside where
+they are installed and TABICL_WEIGHTS or TABPFN_WEIGHTS name a file with their weights.
 The table goes to benchmarks/results/many_diseases.{json,md}; the last line on stdout is JSON.
 """
 
@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmarks._many_diseases import origins, parts, tables
+from benchmarks._many_diseases import judged_tables, origins, parts
 from benchmarks._record import PARTS, RESULTS, SOURCE, conclude, goal, machine, say, version_of
 from benchmarks._tuned_baselines import GRIDS, peers, tuned
 from metamedica.meta_learner import MetaLearner, model_folder
@@ -33,7 +33,7 @@ from metamedica.predictors.method import Method
 from metamedica.reports.judging import judge
 from metamedica.reports.protocols.sites import DRAWS, Sites
 from metamedica.storage import replace_file
-from metamedica.types import RawEncoder
+from metamedica.types import MetaSplit, RawEncoder
 
 SHOTS = 20
 MODEL = "any-table"
@@ -52,7 +52,7 @@ def beside(raw: RawEncoder) -> tuple[dict[str, Method], dict[str, str]]:
 
 
 def measured(
-    ours: Mapping[str, Method], *, model: str, draws: int, most: int | None
+    ours: Mapping[str, Method], *, model: str, draws: int, most: int | None, side: MetaSplit = "meta_test"
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, str]]:
     """Return a row a judged table, method and draw, the protocol, and the peers that are left out.
 
@@ -61,23 +61,33 @@ def measured(
         model: version of the model that they use; figures of other methods do not depend on it.
         draws: supports a table.
         most: tables; None for all.
+        side: whose tables; "meta_valid" to choose by.
     """
-    frames, protocol, missing = [], {}, {}
-    room = Path(__file__).parent
+    frames, told, missing = [], {}, {}
+    room, protocol = Path(__file__).parent, Sites((SHOTS,))
     others = version_of(room, "_tuned_baselines.py", "_many_diseases.py", settings=[])
-    for number, (name, tasks) in enumerate(tables("meta_test")):
+    for number, table in enumerate(judged_tables(side)):
         if number == most:
             break
-        theirs, missing = beside(tasks.reader().raw_encoder())
-        for asked, version in ((ours, model), (theirs, others)):
-            found = judge(
-                Sites((SHOTS,)), asked, tasks, shots=(SHOTS,), draws=draws, parts=_PARTS / name, version=version
-            )
-            frames.append(found.rows.assign(task=name))
-            protocol = found.protocol
-        means = pd.concat(frames[-2:]).groupby("method", sort=False)["roc_auc"].mean().round(3).to_dict()
-        say(f"{name}: {means}")
-    return pd.concat(frames, ignore_index=True), protocol, missing
+        for draw in range(draws):
+            tasks = table.read(protocol, SHOTS, seed=draw)
+            theirs, missing = beside(tasks.reader().raw_encoder())
+            for asked, version in ((ours, model), (theirs, others)):
+                found = judge(
+                    protocol,
+                    asked,
+                    tasks,
+                    shots=(SHOTS,),
+                    draws=1,
+                    seed=draw,
+                    parts=_PARTS / table.name,
+                    version=version,
+                )
+                frames.append(found.rows.assign(task=table.name, draw=draw))
+                told = found.protocol
+        means = pd.concat(frames[-2 * draws :]).groupby("method", sort=False)["roc_auc"].mean().round(3).to_dict()
+        say(f"{table.name}: {means}")
+    return pd.concat(frames, ignore_index=True), told | {"draws": draws}, missing
 
 
 def compared(rows: pd.DataFrame) -> dict[str, Any]:
@@ -189,6 +199,11 @@ def main() -> int:
     """Measure, write the table, print the verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=MODEL, help=f"folder of another model than {MODEL}")
+    parser.add_argument(
+        "--valid",
+        action="store_true",
+        help="judge on the meta-valid tables instead, to choose by; prints the page, writes nothing but parts",
+    )
     parser.add_argument("--quick", action="store_true", help="a small version, without a verdict")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -200,19 +215,23 @@ def main() -> int:
     version = version_of(SOURCE, "learners/prior_fitted_network.py", "predictors/guard.py", settings=[manifest])
     ours = {NETWORK: model.model_.method("binary", guard=False), GUARDED: model.model_.method("binary")}
     quick = arguments.quick
-    rows, protocol, missing = measured(ours, model=version, draws=3 if quick else DRAWS, most=2 if quick else None)
+    side: MetaSplit = "meta_valid" if arguments.valid else "meta_test"
+    draws, most = (3, 2) if quick else (DRAWS, None)
+    rows, protocol, missing = measured(ours, model=version, draws=draws, most=most, side=side)
     for name, why in missing.items():
         say(f"skipped: {name}, {why}")
     found = compared(rows)
     judged = goals(found)
     seconds = time.monotonic() - began
-    if arguments.quick:
+    if arguments.valid:
+        say(markdown(found, protocol, missing))
+    if quick or arguments.valid:
         judged = [{**each, "met": None} for each in judged]
     else:
         table = {"machine": machine(), "goals": judged, "protocol": protocol, "left_out": missing, **found}
         replace_file(RESULTS / "many_diseases.json", (json.dumps(table, indent=1) + "\n").encode())
         replace_file(RESULTS / "many_diseases.md", markdown(found, protocol, missing).encode())
-    return conclude("many-diseases", judged, seconds=seconds, quick=arguments.quick)
+    return conclude("many-diseases", judged, seconds=seconds, quick=quick or arguments.valid)
 
 
 if __name__ == "__main__":

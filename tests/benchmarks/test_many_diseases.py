@@ -56,10 +56,22 @@ def test_every_tuned_method_finds_what_there_is_to_find(baselines: ModuleType) -
 def test_a_tuned_method_takes_the_setting_with_the_best_loss_on_left_out_cases(baselines: ModuleType) -> None:
     support = _batch([[0, 1] * 10])
     method = baselines.tuned(CellsEncoder())["logistic regression, tuned"]
-    cases = support.features["cells"][0].numpy()
-    strong = method._best(cases, support.targets[0].numpy()).keywords["C"]
-    weak = method._best(np.random.default_rng(0).normal(size=cases.shape), support.targets[0].numpy()).keywords["C"]
-    assert weak < strong
+    cases, labels = support.features["cells"][0].numpy(), support.targets[0].numpy()
+    noise = np.random.default_rng(0).normal(size=cases.shape)
+    for given in (cases, noise):
+        losses = [method.loss(make, given, labels) for make in method.grid]
+        assert method.grid[int(np.argmin(losses))] is method.best(given, labels)
+    assert min(method.loss(make, cases, labels) for make in method.grid) < min(
+        method.loss(make, noise, labels) for make in method.grid
+    )
+
+
+def test_out_of_bag_loss_is_that_of_cases_that_a_tree_has_not_seen(baselines: ModuleType) -> None:
+    noise = np.random.default_rng(0).normal(size=(20, 4))
+    labels = np.arange(20) % 2
+    forest = baselines.tuned(CellsEncoder())["random forest, tuned"]
+    seen = forest.grid[0]().fit(noise, labels).predict_proba(noise)[:, 1]
+    assert forest.loss(forest.grid[0], noise, labels) > 0.6 > baselines._log_loss(labels, seen)
 
 
 def test_one_class_gives_its_smoothed_share(baselines: ModuleType) -> None:
@@ -120,6 +132,20 @@ def test_the_model_of_any_table_holds_no_row_and_is_small(monkeypatch: pytest.Mo
     assert len(model.earlier.known) == 0
     assert model.modality.settings() == {}
     assert sum(path.stat().st_size for path in made.FOLDER.iterdir()) < made.LARGEST_MB * 1e6
+
+
+@pytest.mark.mirror
+def test_a_judged_table_is_scaled_by_its_labelled_patients_alone(split: ModuleType) -> None:
+    from metamedica.reports.protocols.sites import Sites
+
+    table = next(each for each in split.judged_tables() if each.name == "lowbwt")
+    left, right = (table.read(Sites((20,)), 20, seed=seed) for seed in (0, 1))
+    assert left.features["cells"].shape[0] == right.features["cells"].shape[0] == len(table.table.frame)
+    (task,) = left.tasks.values()
+    known = table.table.frame.iloc[Sites((20,)).support(task, 20, draw=0, seed=0)][table.table.roles["case"]]
+    told = left.reader().schema.columns["LWT"].typical
+    assert known["LWT"].astype(float).min() <= told[0] < told[1] <= known["LWT"].astype(float).max()
+    assert told != right.reader().schema.columns["LWT"].typical
 
 
 @pytest.mark.mirror

@@ -46,7 +46,9 @@ def test_each_score_is_that_of_scikit_learns_kernel_ridge(place: int) -> None:
 
 def test_the_score_of_a_labelled_case_by_the_others_is_that_of_a_fit_without_it() -> None:
     cases, labels, _ = _data()
-    cases = cases / cases.norm(dim=1, keepdim=True)  # the kernels' width, the mean squared length, is then the same without a case
+    cases = cases / cases.norm(
+        dim=1, keepdim=True
+    )  # the kernels' width, the mean squared length, is then the same without a case
     left_out = _scores(cases, labels, cases)[1]
     for case in range(N):
         rest = torch.arange(N) != case
