@@ -107,7 +107,7 @@ def about() -> About:
             "It reads a table of any columns, whose types and scales it infers from the labelled cases: declare with a schema what they cannot tell.",
             "Of more than 16 columns it reads those that tell most of the label in the labelled cases; the regressions beside read all.",
             "Two classes, or several against each other; no regression.",
-            "It was trained for 8 to 48 labelled cases; with hundreds, a method from scratch is at least as good, and the guard then leans on it.",
+            "It was trained for 8 to 48 labelled cases; what it is worth beside a method from scratch, the guard weighs on these cases.",
         ],
     )
 
