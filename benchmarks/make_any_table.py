@@ -11,11 +11,12 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from benchmarks._many_diseases import tables
+from benchmarks._many_diseases import parts, tables
 from benchmarks._record import PARTS, RESULTS
 from metamedica.data import single_tables
 from metamedica.data.any_tables import any_tables, table_of
@@ -55,17 +56,20 @@ def collection(*, made_up: int = MADE_UP, questions: int = QUESTIONS, valid: int
     found: dict[str, DrawnTable] = {
         f"made up {number}": table for number, table in enumerate(causal_tables(made_up), start=1)
     }
-    for name, tasks in tables("meta_train"):
-        real = table_of(tasks, next(iter(tasks.tasks)))
+    for name, real in _real("meta_train"):
         found |= {f"{name} {number}": each for number, each in enumerate(derived_questions(real, questions), start=1)}
     found = {name: _exchanged(table) if number % 2 else table for number, (name, table) in enumerate(found.items())}
     split: dict[str, MetaSplit] = dict.fromkeys(found, "meta_train")
-    for name, tasks in tables("meta_valid"):
-        real = table_of(tasks, next(iter(tasks.tasks)))
+    for name, real in _real("meta_valid"):
         theirs = {f"{name} {number}": each for number, each in enumerate(own_question(real, valid), start=1)}
         found |= theirs
         split |= dict.fromkeys(theirs, "meta_valid")
     return any_tables(found, split=split)
+
+
+def _real(side: MetaSplit) -> Iterator[tuple[str, DrawnTable]]:
+    for name, tasks in tables(side):
+        yield name, table_of(tasks, next(iter(tasks.tasks)))
 
 
 def _exchanged(table: DrawnTable) -> DrawnTable:
@@ -93,7 +97,8 @@ def figures() -> list[str]:
 
 def about() -> About:
     """Return what the card says beside what the model knows."""
-    train, valid = (sum(1 for _ in tables(side)) for side in ("meta_train", "meta_valid"))
+    sides = list(parts().values())
+    train, valid = sides.count("meta_train"), sides.count("meta_valid")
     return About(
         name="any-table",
         data=f"{MADE_UP:,} made-up tables of drawn causal models, and {QUESTIONS} questions on each of {train} real tables of patients, of "
