@@ -208,7 +208,7 @@ class Guard:
             cohesion(self.raw, support).to(torch.float32),
             self.earlier.seen(self.raw, support).to(torch.float32),
         )
-        return Weighed(_softmax(evidence, self.gate), evidence)
+        return Weighed(gate_weights(evidence, self.gate), evidence)
 
     def adapt(self, support: LabelledBatch, unlabelled: CaseBatch | None = None) -> AdaptedMixture:
         """Return every candidate adapted to each task, and the weight of each.
@@ -272,7 +272,8 @@ def fitted_gate(observed: Sequence[Observed], *, n_tasks: int, start: Tensor) ->
     return _fit_gate(evidence, scores, start, penalty=_PENALTY / n_tasks)
 
 
-def _softmax(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks candidates"]:
+def gate_weights(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks candidates"]:
+    """Return the weight that a gate `[candidates - 1, 6]` gives each candidate for each task."""
     logits = (evidence.columns()[:, :-1] * gate).sum(-1)
     return torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
 
@@ -286,7 +287,7 @@ def _fit_gate(evidence: Sequence[Evidence], scores: Sequence[Tensor], start: Ten
         losses = []
         for seen, each, there in zip(evidence, scores, where, strict=True):
             doubled = Evidence(*(value.double() for value in seen))
-            mixed = torch.logsumexp(_softmax(doubled, gate).log()[:, None] + each.double().nan_to_num(0.0), dim=-1)
+            mixed = torch.logsumexp(gate_weights(doubled, gate).log()[:, None] + each.double().nan_to_num(0.0), dim=-1)
             losses.append(-(mixed * there).sum(1) / there.sum(1).clamp(min=1))
         loss = torch.cat(losses).mean() + penalty * ((gate - start.double()) ** 2).sum()
         (slope,) = torch.autograd.grad(loss, gate)

@@ -65,6 +65,7 @@ class FittedModel:
         from_scratch: names of the learners that guard it, in the order of the gates' rows; None for those of the modality.
         asked: what the meta-training tasks asked, for a new task with too few labels to tell.
         cases: what is remembered of the meta-training tasks' cases, to tell a task that looks unlike them; None: nothing.
+        gains: kind -> how a guarded task's gain follows from its evidence (`expected_gain`); None: nothing is known of that.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class FittedModel:
         from_scratch: Sequence[str] | None = None,
         asked: Sequence[Question] = (),
         cases: EarlierCases | None = None,
+        gains: dict[TaskKind, Tensor] | None = None,
     ) -> None:
         self.spec = spec
         self.learner = copy.deepcopy(learner).eval()
@@ -90,6 +92,7 @@ class FittedModel:
         self.record = record
         self.asked = tuple(asked)
         self.cases = cases or EarlierCases.nothing()
+        self.gains = dict(gains or {})
         self.raw = modality.raw_encoder()
         offered = modality.from_scratch if from_scratch is None else from_scratch
         self.from_scratch = [name for name in offered if name != spec.learner]
@@ -118,7 +121,7 @@ class FittedModel:
 
         A learner that weighs itself (`functional/leaning`) has its answer from scratch within, and is not guarded a second time.
         """
-        scale = self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
+        scale = self._scale(kind, unit)
         learned = LearnerMethod(self.learner, usual_scale=scale)
         if not guard or not self.guards(self.learner):
             return learned
@@ -126,6 +129,14 @@ class FittedModel:
         for name, learner in self._scratch.items():
             candidates[name] = LearnerMethod(learner, usual_scale=scale)
         return Guard(candidates, self.raw, earlier=self.earlier, gate=self.gates.get(kind, self.starting_gate()))
+
+    def scratch_method(self, kind: TaskKind, *, unit: str | None = None) -> LearnerMethod:
+        """Return the reference from scratch, the last one of `from_scratch`, as a method for tasks of one kind and unit."""
+        scale = self._scale(kind, unit)
+        return LearnerMethod(self._scratch[self.from_scratch[-1]], usual_scale=scale)
+
+    def _scale(self, kind: TaskKind, unit: str | None) -> float | None:
+        return self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
 
     def guards(self, learner: Learner[Any]) -> bool:
         """Return whether such a learner is weighed against methods from scratch: one that learns from tasks, unless it weighs itself."""
@@ -143,6 +154,7 @@ class FittedModel:
             "guard": gates or {"none": torch.zeros(1)},
             "earlier": {"centroids": self.earlier.centroids.to(torch.float16), "known": self.earlier.known},
             "cases": self.cases.tensors(),
+            "gains": {str(kind): gain for kind, gain in self.gains.items()},
         }
         document = {
             "spec": asdict(self.spec),
@@ -177,11 +189,7 @@ class FittedModel:
                 )
             learner = spec.build(modality)
             learner.load_state_dict(tensors["learner"])
-            gates: dict[TaskKind, Tensor] = {
-                kind: tensors["guard"][kind]
-                for kind in ("binary", "multiclass", "regression")
-                if kind in tensors["guard"]
-            }
+            gates, gains = _by_kind(tensors["guard"]), _by_kind(tensors.get("gains", {}))
             return cls(
                 spec,
                 learner,
@@ -195,6 +203,7 @@ class FittedModel:
                 from_scratch=document["from_scratch"],
                 asked=read_questions(document.get("asked", [])),
                 cases=EarlierCases.from_parts(tensors["cases"], document["cases"]) if "cases" in document else None,
+                gains=gains,
             )
         except (KeyError, TypeError, RuntimeError, InputError) as error:
             raise BundleError(f"{source} does not describe a model that this version can build ({error})") from error
@@ -226,3 +235,8 @@ class FittedModel:
         """
         tensors, documents = read_bundle(Path(folder), KIND)
         return cls.from_parts(tensors, documents, source=str(folder))
+
+
+def _by_kind(named: dict[str, Tensor]) -> dict[TaskKind, Tensor]:
+    kinds: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
+    return {kind: named[kind] for kind in kinds if kind in named}

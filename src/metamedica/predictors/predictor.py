@@ -15,12 +15,15 @@ from sklearn.metrics import accuracy_score, r2_score
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from metamedica.errors import BundleError, CaseError, TaskError
+from metamedica.errors import CaseError, TaskError
 from metamedica.functional.conformal import check_coverage
 from metamedica.functional.leaning import WeighsItself
+from metamedica.predictors import saving
 from metamedica.predictors.calibration import AdaptedCalibrated, Calibration, check_calibration, chosen, fit_map
 from metamedica.predictors.certainty import Certainty
+from metamedica.predictors.expected_gain import ExpectedGain, gain_by_evidence, gain_of_hidden
 from metamedica.predictors.guard import AdaptedMixture, cohesion
+from metamedica.predictors.held_out import held_out
 from metamedica.predictors.method import Adapted, AdaptedLearner
 from metamedica.predictors.model import FittedModel
 from metamedica.predictors.shift import Shift
@@ -28,7 +31,7 @@ from metamedica.predictors.support import Support, as_cases
 from metamedica.predictors.table import answer_table
 from metamedica.predictors.trust import NOTHING, Trust
 from metamedica.storage import read_bundle, write_bundle
-from metamedica.types import CaseBatch, Features, LabelledBatch, Law, PreparedCases, Progress, TaskKind
+from metamedica.types import CaseBatch, Features, Law, PreparedCases, Progress, TaskKind
 
 KIND = "predictor"
 _CHUNK = 1024
@@ -79,6 +82,21 @@ class Predictor:
         return self.model.cases.shift(
             self.support.rows, self.support.batch, modality=self.model.modality, unit=self.unit
         )
+
+    @cached_property
+    def expected_gain(self) -> ExpectedGain | None:
+        """How much better than the best method from scratch its answers are expected to be; None where too few labels tell."""
+        fitted = self.model.gains.get(self.kind)
+        if isinstance(self._adapted, AdaptedMixture) and fitted is not None:
+            gate = self.model.gates[self.kind]
+            return gain_by_evidence(self._adapted.weighed.evidence, gate, fitted)
+        if not self.support.compares or not self.model.from_scratch:
+            return None
+        plain = held_out(self.model.scratch_method(self.kind, unit=self.unit), self.support.batch)
+        ours = self.certainty.held_out
+        both = (plain.known & ours.known)[0]
+        targets = ours.targets
+        return gain_of_hidden((ours.law.log_prob(targets) - plain.law.log_prob(targets))[0][both])
 
     @property
     def trust(self) -> Trust:
@@ -296,21 +314,7 @@ class Predictor:
 
     def save(self, folder: str | Path) -> None:
         """Write the predictor, whole: model, labelled cases, checksums. Loading adapts again and gives the same numbers."""
-        tensors, documents = self.model.parts()
-        support: dict[str, Tensor] = {f"block.{name}": block for name, block in self.support.batch.features.items()}
-        support["targets"] = self.support.batch.targets
-        if self.support.unlabelled is not None:
-            support |= {f"unlabelled.{name}": block for name, block in self.support.unlabelled.features.items()}
-        documents["predictor"] = {
-            "canonical": self.support.canonical,
-            "classes": list(self.classes) if self.classes is not None else None,
-            "unit": self.unit,
-            "kind": self.kind,
-            "guard": self.guard,
-            "calibration": self.calibration,
-            "trust": self.trust.as_dict(),
-        }
-        write_bundle(Path(folder), KIND, {**tensors, "support": support}, documents, texts={"CARD.md": self.card()})
+        write_bundle(Path(folder), KIND, *saving.parts(self), texts={"CARD.md": self.card()})
 
     def export_onnx(self, path: str | Path) -> dict[str, Any]:
         """Write the whole predictor as one ONNX file, for places without PyTorch, and two that say how to run it; return what they say.
@@ -339,31 +343,8 @@ class Predictor:
         """
         tensors, documents = read_bundle(Path(folder), KIND)
         model = FittedModel.from_parts(tensors, documents, source=str(folder))
-        try:
-            saved, blocks = documents["predictor"], tensors["support"]
-            features, unlabelled = (
-                {name.removeprefix(part): value for name, value in blocks.items() if name.startswith(part)}
-                for part in ("block.", "unlabelled.")
-            )
-            classes = tuple(saved["classes"]) if saved["classes"] is not None else None
-            targets = blocks["targets"]
-            batch = LabelledBatch(
-                CaseBatch(features, torch.ones(targets.shape, dtype=torch.bool)),
-                targets,
-                saved["kind"],
-                None if classes is None else len(classes),
-            )
-            others = None
-            if unlabelled:
-                size = next(iter(unlabelled.values())).shape[:2]
-                others = CaseBatch(unlabelled, torch.ones(size, dtype=torch.bool))
-            support = Support(list(saved["canonical"]), batch, classes, saved["unit"], unlabelled=others)
-            calibration = check_calibration(saved.get("calibration", "none"))
-            return cls(model, support, guard=bool(saved["guard"]), calibration=calibration)
-        except (KeyError, TypeError) as error:
-            raise BundleError(
-                f"{folder} does not describe a predictor that this version can build ({error})"
-            ) from error
+        support, settings = saving.read_parts(tensors, documents, source=str(folder))
+        return cls(model, support, **settings)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the predictor says of itself, as a JSON value; no labelled case is in it."""
@@ -375,6 +356,7 @@ class Predictor:
             "unlabelled_cases": 0 if self.support.unlabelled is None else self.support.unlabelled.n_cases,
             "learner": asdict(self.model.spec)["learner"],
             "trust": self.trust.as_dict(),
+            "expected_gain": None if self.expected_gain is None else asdict(self.expected_gain),
             "shift": self.shift.as_dict(),
             "calibration": self.calibration,
         }
