@@ -9,8 +9,9 @@ al. 2019).
 
 import torch
 from jaxtyping import Bool, Float, Shaped
+from scipy.stats import norm
 from torch import Tensor
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical
 
 from metamedica.errors import TaskError
 from metamedica.types import Law
@@ -112,6 +113,4 @@ def half_width(
 
 
 def _normal_half_width(coverage: Tensor) -> Tensor:
-    standard = Normal(torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
-    found: Tensor = standard.icdf(0.5 + coverage / 2)
-    return found
+    return torch.from_numpy(norm.ppf(0.5 + coverage.numpy() / 2))

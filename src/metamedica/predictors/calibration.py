@@ -40,8 +40,9 @@ def chosen(how: Calibration, kind: TaskKind, size: int) -> Calibration:
         TaskError: a map that this kind of task does not allow.
     """
     if how == "auto":
-        allowed = LEAST if kind != "regression" else {"temperature": LEAST["temperature"]}
-        return max((name for name, least in allowed.items() if size >= least), key=LEAST.__getitem__, default="none")
+        allowed: dict[Calibration, int] = LEAST if kind != "regression" else {"temperature": LEAST["temperature"]}
+        fitting: list[Calibration] = [name for name, least in allowed.items() if size >= least]
+        return max(fitting, key=LEAST.__getitem__, default="none")
     if kind == "regression" and how in ("beta", "isotonic"):
         raise TaskError(
             f"calibration {how!r} is for classes and this is a regression task; give none, temperature or auto"

@@ -42,7 +42,7 @@ def folds(support: LabelledBatch, n_folds: int, *, at_once: int | None = None) -
     usable = (~one_class_left(support, kept) & held.any(-1)).reshape(-1).nonzero()[:, 0]
     task = torch.arange(n_tasks).repeat_interleave(n_folds)
     held, kept = held.reshape(-1, n), kept.reshape(-1, n)
-    for chosen in usable.split(at_once or max(len(usable), 1)):
+    for chosen in torch.split(usable, at_once or max(len(usable), 1)):
         if len(chosen):
             of = task[chosen]
             yield Folds(_part(support, of, kept[chosen]), _part(support, of, held[chosen]), of)

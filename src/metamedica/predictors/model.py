@@ -22,6 +22,7 @@ from metamedica.types import Learner, Modality, PreparedCases, Progress, TaskKin
 from metamedica.unlabelled import KeepsCases
 
 KIND = "model"
+_GAIN = "gain."
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,12 @@ class FittedModel:
     def parts(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return (tensors, documents) that `from_parts` builds the model from."""
         gates: dict[str, Tensor] = {str(kind): gate for kind, gate in self.gates.items()}
+        gates |= {f"{_GAIN}{kind}": gain for kind, gain in self.gains.items()}
         tensors: dict[str, dict[str, Tensor]] = {
             "learner": dict(self.learner.state_dict()),
             "guard": gates or {"none": torch.zeros(1)},
             "earlier": {"centroids": self.earlier.centroids.to(torch.float16), "known": self.earlier.known},
             "cases": self.cases.tensors(),
-            "gains": {str(kind): gain for kind, gain in self.gains.items()},
         }
         document = {
             "spec": asdict(self.spec),
@@ -189,7 +190,7 @@ class FittedModel:
                 )
             learner = spec.build(modality)
             learner.load_state_dict(tensors["learner"])
-            gates, gains = _by_kind(tensors["guard"]), _by_kind(tensors.get("gains", {}))
+            gates, gains = _by_kind(tensors["guard"]), _by_kind(tensors["guard"], _GAIN)
             return cls(
                 spec,
                 learner,
@@ -237,6 +238,6 @@ class FittedModel:
         return cls.from_parts(tensors, documents, source=str(folder))
 
 
-def _by_kind(named: dict[str, Tensor]) -> dict[TaskKind, Tensor]:
+def _by_kind(named: dict[str, Tensor], before: str = "") -> dict[TaskKind, Tensor]:
     kinds: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
-    return {kind: named[kind] for kind in kinds if kind in named}
+    return {kind: named[before + kind] for kind in kinds if before + kind in named}

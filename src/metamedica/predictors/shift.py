@@ -95,7 +95,8 @@ class Moments(NamedTuple):
 
     mean: Float[Tensor, "tasks columns"]
     variance: Float[Tensor, "tasks columns"]
-    count: Float[Tensor, "tasks columns"]
+    cases: Float[Tensor, "tasks columns"]
+    """That it was measured of."""
 
     @classmethod
     def stacked(cls, rows: Sequence["Moments"], columns: int) -> "Moments":
@@ -110,7 +111,7 @@ class Moments(NamedTuple):
 
     def p_values(self, of: "Moments") -> Float[Tensor, " columns"]:
         """Return the p-value of each column of one further task."""
-        return mean_p_values(spread_of(*self), of.mean[0], of.count[0])
+        return mean_p_values(spread_of(*self), of.mean[0], of.cases[0])
 
 
 def _moments(values: Tensor, there: Tensor) -> Moments:
