@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from made_up_hospitals import hospitals
 from metamedica.cli import _fit_file as files
 from metamedica.cli import fit
 from metamedica.errors import FileFormatError, InputError
 from metamedica.storage import read_bundle
-from tests.made_up_hospitals import hospitals
 
 Run = Callable[..., Any]
 
