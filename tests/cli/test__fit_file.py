@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.made_up_hospitals import hospitals
 
-from made_up_hospitals import hospitals
 from metamedica.cli import _fit_file as files
 from metamedica.cli import fit
 from metamedica.errors import FileFormatError, InputError

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.made_up_hospitals import COLUMNS, hospitals
 from torch.distributions import Categorical
 
-from made_up_hospitals import COLUMNS, hospitals
 from metamedica.data.collection import TaskCollection
 from metamedica.data.task import Task
 from metamedica.errors import InputError, TaskError
