@@ -16,7 +16,7 @@ from torch import Tensor
 from metamedica import registry
 from metamedica.data.cache import extra_blocks
 from metamedica.data.collection import TaskCollection
-from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
+from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes, labelled
 from metamedica.data.splits import split_by_task
 from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.functional.targets import standardise_episodes
@@ -26,11 +26,12 @@ from metamedica.predictors.method import Method, check_uses_unlabelled
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.questions import questions
+from metamedica.predictors.shift import EarlierCases
 from metamedica.predictors.support import read_support, read_support_with
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
-from metamedica.types import ClosedForm, Features, Learner, Modality, Progress, TaskKind
+from metamedica.types import ClosedForm, LabelledBatch, Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
@@ -230,9 +231,10 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             tasks.reader(),
             gates={},
             usual_scale=usual_scales(tasks, names),
-            earlier=EarlierTasks.of({name: _features(tasks, name) for name in names}, tasks.reader()),
+            earlier=EarlierTasks.of(((name, _whole(tasks, name).cases) for name in names), tasks.reader()),
             record={},
             asked=questions((tasks.tasks[name].kind, tasks.tasks[name].classes) for name in names),
+            cases=EarlierCases.of(((_whole(tasks, name), tasks.tasks[name].unit) for name in names), tasks.reader()),
         )
 
     def _gates_by_leaving_out(
@@ -395,6 +397,6 @@ def usual_scales(tasks: TaskCollection, names: list[str]) -> dict[str, float]:
     return {unit: float(np.sqrt(np.mean(values))) for unit, values in variances.items() if np.mean(values) > 0}
 
 
-def _features(tasks: TaskCollection, name: str) -> Features:
-    rows = torch.from_numpy(tasks.tasks[name].rows)
-    return {block: values[rows].to(torch.float32) for block, values in tasks.features.items()}
+def _whole(tasks: TaskCollection, name: str) -> LabelledBatch:
+    task = tasks.tasks[name]
+    return labelled(tasks, [task], [np.arange(len(task))])

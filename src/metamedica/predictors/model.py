@@ -15,6 +15,7 @@ from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod
 from metamedica.predictors.questions import Question, read_questions
+from metamedica.predictors.shift import EarlierCases
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import Learner, Modality, PreparedCases, Progress, TaskKind
@@ -63,6 +64,7 @@ class FittedModel:
         record: how it was made (data, split, settings, seeds, history), for the card.
         from_scratch: names of the learners that guard it, in the order of the gates' rows; None for those of the modality.
         asked: what the meta-training tasks asked, for a new task with too few labels to tell.
+        cases: what is remembered of the meta-training tasks' cases, to tell a task that looks unlike them; None: nothing.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class FittedModel:
         record: dict[str, Any],
         from_scratch: Sequence[str] | None = None,
         asked: Sequence[Question] = (),
+        cases: EarlierCases | None = None,
     ) -> None:
         self.spec = spec
         self.learner = copy.deepcopy(learner).eval()
@@ -86,6 +89,7 @@ class FittedModel:
         self.earlier = earlier
         self.record = record
         self.asked = tuple(asked)
+        self.cases = cases or EarlierCases.nothing()
         self.raw = modality.raw_encoder()
         offered = modality.from_scratch if from_scratch is None else from_scratch
         self.from_scratch = [name for name in offered if name != spec.learner]
@@ -138,6 +142,7 @@ class FittedModel:
             "learner": dict(self.learner.state_dict()),
             "guard": gates or {"none": torch.zeros(1)},
             "earlier": {"centroids": self.earlier.centroids.to(torch.float16), "known": self.earlier.known},
+            "cases": self.cases.tensors(),
         }
         document = {
             "spec": asdict(self.spec),
@@ -149,6 +154,7 @@ class FittedModel:
             },
             "usual_scale": self.usual_scale,
             "earlier_tasks": self.earlier.names,
+            "cases": self.cases.document(),
             "asked": [[question.kind, list(question.classes)] for question in self.asked],
             "record": self.record,
         }
@@ -188,6 +194,7 @@ class FittedModel:
                 record=document["record"],
                 from_scratch=document["from_scratch"],
                 asked=read_questions(document.get("asked", [])),
+                cases=EarlierCases.from_parts(tensors["cases"], document["cases"]) if "cases" in document else None,
             )
         except (KeyError, TypeError, RuntimeError, InputError) as error:
             raise BundleError(f"{source} does not describe a model that this version can build ({error})") from error
