@@ -113,8 +113,8 @@ def fairness_audit(
 ) -> FairnessAudit:
     """Return the audit of a binary predictor.
 
-    Intervals come from bootstrap samples within each subgroup and class. A difference of the largest and the smallest is above 0 by chance
-    alone where subgroups are small.
+    Intervals come from bootstrap samples within each subgroup (and class, for figures that are of one class). A difference of the largest and
+    the smallest is above 0 by chance alone where subgroups are small.
 
     Args:
         labels: 0 or 1, `[cases]`.
@@ -222,19 +222,19 @@ def _through_fairlearn(
 def _sampled(
     labels: Labels, probability: Numbers, threshold: float, draws: int, seed: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Return every figure of bootstrap samples of one subgroup, `[draws]` each; drawn within the classes."""
+    """Return every figure of bootstrap samples of one subgroup, `[draws]` each; figures of one class or of ranks are drawn within the classes."""
     random = np.random.default_rng(seed)
+    free = random.integers(0, len(labels), size=(draws, len(labels)))
     ones, zeros = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     positive = probability[ones[random.integers(0, len(ones), size=(draws, len(ones)))]]
     negative = probability[zeros[random.integers(0, len(zeros), size=(draws, len(zeros)))]]
     found, spared = (positive >= threshold).mean(1), (negative < threshold).mean(1)
-    total = len(labels)
     return {
         "roc_auc": np.array([_ranked(*each) for each in zip(positive, negative, strict=True)]),
-        "in_the_large": (positive.sum(1) + negative.sum(1)) / total - len(ones) / total,
+        "in_the_large": (probability - labels)[free].mean(1),
         "sensitivity": found,
         "specificity": spared,
-        "selection_rate": (found * len(ones) + (1 - spared) * len(zeros)) / total,
+        "selection_rate": (probability >= threshold)[free].mean(1),
     }
 
 
