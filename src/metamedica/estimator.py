@@ -152,7 +152,7 @@ class AdaptedClassifier(ClassifierMixin, AdaptedEstimator):  # type: ignore[misc
         if kind == "binary":
             for name in model.modality.leaks(frame, place.tolist()):
                 warn(
-                    f"the column {name!r} tells the two classes apart without error: if it is the label itself, or was written after it, leave it out",
+                    f"the column {name!r} tells the two classes apart without error: if it is the label, or was written after it, leave it out",
                     stacklevel=3,
                 )
         return replace(support, classes=tuple(str(label) for label in self.classes_))

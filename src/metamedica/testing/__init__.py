@@ -5,6 +5,7 @@
 """
 
 from metamedica.testing.learner import check_learner
+from metamedica.testing.predictor import check_predictor
 from metamedica.testing.vectors import (
     N_TASKS,
     SIZE,
@@ -21,6 +22,7 @@ __all__ = [
     "VectorEncoder",
     "VectorRaw",
     "check_learner",
+    "check_predictor",
     "on_vectors",
     "vector_batch",
     "vector_episodes",
