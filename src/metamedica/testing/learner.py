@@ -1,110 +1,17 @@
-"""The contract that every learner keeps, and the small world of vectors to try one in.
+"""The contract that every learner keeps: `check_learner(lambda: on_vectors(MyLearner))`."""
 
-`check_learner(lambda: on_vectors(MyLearner))` needs no test framework and no data: it raises `AssertionError` with one sentence.
-"""
-
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
 from metamedica.errors import TaskError
-from metamedica.functional.targets import standardise_episodes
-from metamedica.types import (
-    CaseBatch,
-    ClosedForm,
-    Encoder,
-    EpisodeBatch,
-    Features,
-    LabelledBatch,
-    Learner,
-    LeaveOneOut,
-    RawEncoder,
-    TaskKind,
-)
+from metamedica.testing.vectors import CLASSES, N_TASKS, rows_of, vector_batch, vector_episodes
+from metamedica.types import CaseBatch, ClosedForm, EpisodeBatch, LabelledBatch, Learner, LeaveOneOut, TaskKind
 from metamedica.unlabelled import Unlabelled
-
-SIZE, N_TASKS = 4, 3
-"""Length of the vectors; tasks in a batch, and meta-training tasks of a learner that asks for their number."""
-_CLASSES: dict[TaskKind, int | None] = {"binary": 2, "multiclass": 3, "regression": None}
-AnyBatch = TypeVar("AnyBatch", CaseBatch, LabelledBatch)
-
-
-class VectorRaw(RawEncoder):
-    """The block `vector`, `size` numbers a case, as it is; compared by exp(-|x - y|^2 / 2)."""
-
-    def __init__(self, size: int = SIZE) -> None:
-        super().__init__()
-        self.dim = size
-
-    def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
-        """Return the vectors."""
-        return features["vector"]
-
-    def similarity(
-        self, left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
-    ) -> Float[Tensor, "*batch n m"]:
-        """Return the kernel between rows."""
-        return torch.exp(-0.5 * (left[..., :, None, :] - right[..., None, :, :]).square().sum(-1))
-
-    flat = forward
-
-
-class VectorEncoder(Encoder):
-    """Learned: tanh of a linear map of the block `vector`, from `size` to `dim` numbers a case."""
-
-    def __init__(self, size: int = SIZE, dim: int = 6) -> None:
-        super().__init__()
-        self.dim = dim
-        self.map = nn.Linear(size, dim)
-
-    def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
-        """Return the embedding."""
-        return torch.tanh(self.map(features["vector"]))
-
-
-def on_vectors(made: Callable[..., Learner[Any]], *, settings: Mapping[str, Any] | None = None) -> Learner[Any]:
-    """Return a new learner of class `made`, given what its constructor names (`registry.GIVEN`) and `settings`."""
-    ours: dict[str, Callable[[], Any]] = {
-        "encoder": VectorEncoder,
-        "raw": VectorRaw,
-        "rich": VectorRaw,
-        "n_tasks": lambda: N_TASKS,
-    }
-    wanted = inspect.signature(made).parameters
-    return made(**{name: value() for name, value in ours.items() if name in wanted}, **(settings or {}))
-
-
-def vector_batch(
-    vectors: Float[Tensor, "tasks n size"], targets: Shaped[Tensor, "tasks n"], *, n_classes: int | None = None
-) -> LabelledBatch:
-    """Return labelled vectors without padding; int64 targets with `n_classes`, floating point without (regression)."""
-    kind: TaskKind = "regression" if n_classes is None else "binary" if n_classes == 2 else "multiclass"
-    cases = CaseBatch({"vector": vectors}, torch.ones(targets.shape, dtype=torch.bool))
-    return LabelledBatch(cases, targets, kind, n_classes)
-
-
-def vector_episodes(kind: TaskKind, *, seed: int = 0) -> EpisodeBatch:
-    """Return `N_TASKS` standardised tasks, 8 known and 5 asked cases in double precision: a noisy slope, or classes about centres."""
-    random, n, n_classes = torch.Generator().manual_seed(seed), 13, _CLASSES[kind]
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64)
-
-    vectors = draw(N_TASKS, n, SIZE)
-    if n_classes is None:
-        targets = (vectors @ draw(N_TASKS, SIZE, 1))[..., 0] + 0.3 * draw(N_TASKS, n)
-    else:
-        targets = (torch.arange(n) % n_classes).repeat(N_TASKS, 1)
-        vectors = vectors + draw(N_TASKS, n_classes, SIZE)[:, targets[0]]
-    both = vector_batch(vectors, targets, n_classes=n_classes)
-    support, query = _rows(both, range(8)), _rows(both, range(8, n))
-    return standardise_episodes(EpisodeBatch(support, query, torch.arange(N_TASKS)))
 
 
 def _padded(batch: LabelledBatch, extra: int) -> LabelledBatch:
@@ -117,11 +24,6 @@ def _padded(batch: LabelledBatch, extra: int) -> LabelledBatch:
         return torch.cat([value, filler], dim=1)
 
     return batch.map(longer)
-
-
-def _rows(batch: AnyBatch, rows: Sequence[int], *, axis: int = 1) -> AnyBatch:
-    """Return the batch with these rows of an axis only: 0 tasks, 1 cases."""
-    return batch.map(lambda value: value.index_select(axis, torch.tensor(rows, dtype=torch.int64)))
 
 
 def _hidden(cases: CaseBatch) -> CaseBatch:
@@ -213,7 +115,7 @@ class _Trial:
 
     def check_tasks_are_apart(self) -> None:
         for task in range(N_TASKS):
-            alone = self.law(_rows(self.support, [task], axis=0), _rows(self.query, [task], axis=0))
+            alone = self.law(rows_of(self.support, [task], axis=0), rows_of(self.query, [task], axis=0))
             self.same(alone, self.want[[task]], "a task alone gets another law than in a batch")
             pick = [N_TASKS + other if other != task else task for other in range(N_TASKS)]
             vectors = torch.cat([self.support.features["vector"], self.others.features["vector"]])[pick]
@@ -222,23 +124,23 @@ class _Trial:
             self.same(mixed[task], self.want[task], "the support of one task changes the law of another")
 
     def check_cases_are_a_set(self) -> None:
-        shuffled = self.law(_rows(self.support, [5, 2, 7, 0, 3, 6, 1, 4]))
+        shuffled = self.law(rows_of(self.support, [5, 2, 7, 0, 3, 6, 1, 4]))
         self.same(shuffled, self.want, "the order of the support changes the law")
         self.same(self.law(_padded(self.support, 3)), self.want, "padded support rows change the law")
         longer = self.law(query=_padded(self.episodes.query, 2).cases)[:, : self.want.shape[1]]
         self.same(longer, self.want, "padded query rows change the law of the others")
-        some = self.law(query=_rows(self.query, [4, 1]))
+        some = self.law(query=rows_of(self.query, [4, 1]))
         self.same(some, self.want[:, [4, 1]], "the law of a query case depends on the other query cases")
 
     def check_small_supports(self) -> None:
         if self.kind == "regression":
-            self.law(_rows(self.support, [0]))
+            self.law(rows_of(self.support, [0]))
             return
         same = (self.support.targets[0] == 0).nonzero()[:, 0].tolist()
-        self.law(_rows(self.support, [0, 1]))
-        self.law(_rows(self.support, [1, *same]))  # one case of class 1, all others of class 0
+        self.law(rows_of(self.support, [0, 1]))
+        self.law(rows_of(self.support, [1, *same]))  # one case of class 1, all others of class 0
         try:
-            state = self.learner.adapt(_rows(self.support, same))
+            state = self.learner.adapt(rows_of(self.support, same))
         except TaskError:
             return
         self.predicted(self.learner, state, self.query)
@@ -266,7 +168,7 @@ class _Trial:
     def whole_tasks(self) -> list[LabelledBatch]:
         """Return a few tasks, each a batch of its own."""
         others = [vector_episodes(self.kind, seed=seed) for seed in (2, 3)]
-        return [_rows(side.query, [task], axis=0) for side in others for task in range(N_TASKS)]
+        return [rows_of(side.query, [task], axis=0) for side in others for task in range(N_TASKS)]
 
     def check_unlabelled(self) -> None:
         if not isinstance(self.learner, Unlabelled):
@@ -291,26 +193,26 @@ class _Trial:
         self.same(again, want, "a state gives another law after another adapt_with", exact=True)
         with torch.no_grad():
             self.same(law(self.support, others), want, "torch.no_grad changes the law with unlabelled cases")
-        shuffled = law(self.support, _rows(others, [5, 2, 7, 0, 3, 6, 1, 4]))
+        shuffled = law(self.support, rows_of(others, [5, 2, 7, 0, 3, 6, 1, 4]))
         self.same(shuffled, want, "the order of the unlabelled cases changes the law")
         padded = law(self.support, _padded(self.others, 3).cases)
         self.same(padded, want, "padded unlabelled rows change the law")
-        shuffled = law(_rows(self.support, [5, 2, 7, 0, 3, 6, 1, 4]), others)
+        shuffled = law(rows_of(self.support, [5, 2, 7, 0, 3, 6, 1, 4]), others)
         self.same(shuffled, want, "the order of the support changes the law with unlabelled cases")
         for task in range(N_TASKS):
             one = (
-                _rows(self.support, [task], axis=0),
-                _rows(others, [task], axis=0),
-                _rows(self.query, [task], axis=0),
+                rows_of(self.support, [task], axis=0),
+                rows_of(others, [task], axis=0),
+                rows_of(self.query, [task], axis=0),
             )
             alone = law(*one)
             self.same(alone, want[[task]], "a task alone gets another law than in a batch with unlabelled cases")
         plain = self.law_of(learner)
-        for empty in (_rows(others, []), _hidden(others)):
+        for empty in (rows_of(others, []), _hidden(others)):
             self.same(law(self.support, empty), plain, "no unlabelled case gives another law than adapt")
         self.same(
             law(none, others),
-            law(_rows(self.support, []), others),
+            law(rows_of(self.support, []), others),
             "a support of no column gives another law than one of no case",
         )
 
@@ -321,7 +223,7 @@ class _Trial:
         found, n = self.learner.leave_one_out(batch).detach(), self.support.mask.shape[1]
         self.expect(found.shape == batch.mask.shape and found.isfinite().all(), "leave_one_out is not finite per case")
         for case in range(n):
-            rest, hidden = _rows(self.support, [i for i in range(n) if i != case]), _rows(self.support, [case])
+            rest, hidden = rows_of(self.support, [i for i in range(n) if i != case]), rows_of(self.support, [case])
             law = self.learner.predict(self.learner.adapt(rest), hidden.cases)
             refitted.append(law.log_prob(hidden.targets).detach())
         self.same(found[:, :n], torch.cat(refitted, dim=1), "leave_one_out is not what a refit on the others says")
@@ -348,7 +250,7 @@ class _Trial:
 
     def taught(self, tasks: Sequence[int]) -> Tensor:
         """Return loss and gradient of these tasks together, as one vector, in evaluation mode: without dropout."""
-        support, query = (_rows(side, tasks, axis=0) for side in (self.episodes.support, self.episodes.query))
+        support, query = (rows_of(side, tasks, axis=0) for side in (self.episodes.support, self.episodes.query))
         learner = _built(self.make)
         loss = learner.meta_loss(EpisodeBatch(support, query, self.episodes.task_index[list(tasks)]))
         trained = [p for p in learner.parameters() if p.requires_grad]
@@ -375,7 +277,7 @@ def check_learner(make: Callable[[], Learner[Any]], *, tolerance: float = 1e-10)
     """
     learner = _built(make)
     name, taught = type(learner).__name__, not learner.learns_from_tasks()
-    for kind in _CLASSES:
+    for kind in CLASSES:
         if kind in learner.kinds:
             trial = _Trial(make, kind, tolerance)
             for check in [getattr(trial, one) for one in vars(_Trial) if one.startswith("check_")]:
