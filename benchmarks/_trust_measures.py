@@ -133,7 +133,12 @@ def measured(contest: Contest, tasks: TaskCollection, draws: Draws, alone: TaskC
 
 
 def _expected(
-    contest: Contest, draws: Draws, alone: TaskCollection, support: LabelledBatch, hidden: HeldOut, rows: list[dict[str, Any]]
+    contest: Contest,
+    draws: Draws,
+    alone: TaskCollection,
+    support: LabelledBatch,
+    hidden: HeldOut,
+    rows: list[dict[str, Any]],
 ) -> None:
     """Add what the hidden labels say of the gain over the local method."""
     plain = held_out(contest.methods[contest.local], labelled(alone, [draws.task] * len(draws.support), draws.support))

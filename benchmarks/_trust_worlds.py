@@ -71,9 +71,10 @@ def _molecules(setting: str, most: int | None) -> Iterator[TrustWorld]:
     asked = SETTINGS[setting]
     _, worlds = asked.build()
     for world in worlds:
-        model = trained(DEFAULT, world.earlier(), data=world.training).model_
+        learned = trained(DEFAULT, world.earlier(), data=world.training)
+        model, judged = learned.model_, learned.readable(world.judged)
         unit, scale = world.unit(), world.usual_scale()
-        reader = world.judged.reader()
+        reader = judged.reader()
         methods = {
             DEFAULT: model.method(asked.kind, unit=unit),
             LEARNED: model.method(asked.kind, unit=unit, guard=False),
@@ -81,7 +82,7 @@ def _molecules(setting: str, most: int | None) -> Iterator[TrustWorld]:
         }
         names = sorted(world.names)[:: max(1, len(world.names) // most)][:most] if most else world.names
         contest = Contest(methods, DEFAULT, (LEARNED, *FROM_SCRATCH), "tanimoto_gp", FROM_SCRATCH[0])
-        yield TrustWorld(contest, world.judged, world.judged, list(names))
+        yield TrustWorld(contest, judged, judged, list(names))
 
 
 def _molecular(setting: str, title: str, *, most: int | None = None) -> TrustFamily:
@@ -93,11 +94,21 @@ FAMILIES: dict[str, TrustFamily] = {
     each.name: each
     for each in (
         *(
-            TrustFamily(name, CLINICAL[name].title, (CLINICAL[name].data,), "tables", TABLES_DEFAULT, 1500, partial(_clinical, name))
+            TrustFamily(
+                name,
+                CLINICAL[name].title,
+                (CLINICAL[name].data,),
+                "tables",
+                TABLES_DEFAULT,
+                1500,
+                partial(_clinical, name),
+            )
             for name in ("heart", "impact", "eicu-region")
         ),
         _molecular("chembl691-unseen", f"chembl691, {MOST_TARGETS} held-out targets, active or not", most=MOST_TARGETS),
-        _molecular("chembl691-unseen-regression", f"chembl691, {MOST_TARGETS} held-out targets, pXC50", most=MOST_TARGETS),
+        _molecular(
+            "chembl691-unseen-regression", f"chembl691, {MOST_TARGETS} held-out targets, pXC50", most=MOST_TARGETS
+        ),
         _molecular("tox21", "Tox21, held-out assays"),
     )
 }

@@ -82,7 +82,10 @@ def test_a_task_without_labels_keeps_its_law_and_others_do_not_change_it() -> No
     some[1] = False
     law = _binary(3 * score)
     for fit in (Temperature.fit, Beta.fit, Isotonic.fit):
-        together, alone = fit(law, label, some)(law), fit(_binary(3 * score[:1]), label[:1], known[:1])(_binary(3 * score[:1]))  # type: ignore[operator]
+        together, alone = (
+            fit(law, label, some)(law),
+            fit(_binary(3 * score[:1]), label[:1], known[:1])(_binary(3 * score[:1])),
+        )  # type: ignore[operator]
         assert together.probs[1].numpy() == pytest.approx(law.probs[1].numpy(), abs=1e-6)
         assert together.probs[0].numpy() == pytest.approx(alone.probs[0].numpy(), abs=1e-6)
 

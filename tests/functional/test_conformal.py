@@ -82,7 +82,9 @@ def test_beyond_what_the_labels_vouch_for_the_normal_law_goes_on_from_the_worst_
     assert usual == pytest.approx(norm.ppf(0.95))  # the labels fit better than said: the law stands
     worse = half_width(torch.tensor([[0.1, 0.2, 0.3, 3.0]]), known, 0.9).item()
     assert worse == pytest.approx(norm.ppf(0.95) * 3.0 / norm.ppf(0.9))  # four labels vouch for .8
-    assert half_width(torch.zeros(1, 0), torch.ones(1, 0, dtype=torch.bool), 0.9).item() == pytest.approx(norm.ppf(0.95))
+    assert half_width(torch.zeros(1, 0), torch.ones(1, 0, dtype=torch.bool), 0.9).item() == pytest.approx(
+        norm.ppf(0.95)
+    )
 
 
 @pytest.mark.parametrize("coverage", [0.0, 1.0, -0.1, 1.5, float("nan")])
