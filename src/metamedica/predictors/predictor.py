@@ -58,7 +58,7 @@ class Predictor:
         self.calibration = check_calibration(calibration)
         method = model.method(support.kind, unit=support.unit, guard=guard and support.compares)
         self._adapted = method.adapt(support.batch, support.unlabelled)
-        self.certainty = Certainty(method, support, model.raw)
+        self.certainty = Certainty(method, self._adapted, support, model.raw)
         how = chosen(self.calibration, support.kind, support.batch.targets.shape[1])
         change = None if how == "none" else fit_map(how, self.certainty.held_out)
         self._answers: Adapted = self._adapted if change is None else AdaptedCalibrated(self._adapted, change)
