@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from metamedica.errors import InputError
 
-FEW_PLAYERS = 10
-"""Up to so many, all coalitions are asked for (at most 1,024), whatever the budget."""
+FEW_PLAYERS = 8
+"""Up to so many, all coalitions are asked for (at most 256), whatever the budget."""
 Game = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 """`[coalitions, players]`, true where a player is there -> what each coalition is worth, `[coalitions]` or `[coalitions, games]`."""
 
@@ -58,7 +58,7 @@ def shapley_values(game: Game, players: int, *, coalitions: int, seed: int = 0) 
     Args:
         game: asked once, of all coalitions.
         players: their number.
-        coalitions: most coalitions that are asked; all are where they are no more, or the players at most ten.
+        coalitions: most coalitions that are asked; all are where they are no more, or the players at most eight.
         seed: of the coalitions that are drawn.
 
     Raises:

@@ -16,6 +16,7 @@ from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, CaseError, TaskError
 from metamedica.functional.leaning import WeighsItself
+from metamedica.predictors.explanation import Explanation, explain
 from metamedica.predictors.guard import AdaptedMixture, cohesion
 from metamedica.predictors.method import AdaptedLearner
 from metamedica.predictors.model import FittedModel
@@ -245,6 +246,29 @@ class Predictor:
             best.append(value.double().numpy())
             index.append(where.numpy())
         return np.concatenate(index), np.concatenate(best)
+
+    def explain(
+        self, cases: Any, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
+    ) -> list[Explanation]:
+        """Return what each part of a case (atom, column) contributes to its answer, and the nearest labelled cases; one a case.
+
+        Explained are the log-odds of a class, or the expected value in the task's unit. Contributions are Shapley values: exact where the
+        answer is a sum over columns or the parts are few, else from a sample of coalitions; they always sum to `output - base`.
+
+        Args:
+            cases: raw, at least one.
+            label: the class that is explained; None: class 1 of a binary task, of more classes each case's most probable one.
+            coalitions: most coalitions of parts that are asked of a case; None: 256, or four a part where that is more.
+            seed: of the coalitions that are drawn; the same seed gives the same explanation.
+
+        Raises:
+            CaseError: a case cannot be read.
+            InputError: no case came, fewer coalitions than tell of all parts, or the modality names no parts.
+            TaskError: a label that the task does not have.
+        """
+        return explain(
+            self, self._adapted, self._prepare(cases), label=label, coalitions=coalitions, seed=seed
+        )
 
     def card(self) -> str:
         """Return a short Markdown card: what it is, how far it may be trusted, and that it holds the labelled cases."""
