@@ -21,6 +21,7 @@ from metamedica.functional.pooling import (
     noise_of,
     pools,
 )
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.recalibration import (
     calibrated,
     calibration_buffers,
@@ -80,7 +81,7 @@ class MovedState:
     found: Float[Tensor, "tasks 2"]
 
 
-class MovedScore(Learner[MovedState], ClosedForm, Unlabelled, Additive):
+class MovedScore(Learner[MovedState], ClosedForm, Unlabelled, Additive, HasPopulation):
     """A pooled score that the cases of a task change, labelled or not, and that its labels set right (a + exp(l) s, as `recalibrated`).
 
     How far the cases may change it is one of several settings, the first of which is not at all: another is taken where earlier tasks, played as new

@@ -13,6 +13,7 @@ from metamedica.functional.classes import HALF
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import Pool, best_model, best_score, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.prevalence import odds_in_score, unlabelled_shift
 from metamedica.functional.recalibration import (
     CalibrationPrior,
@@ -35,7 +36,7 @@ class ShiftedState:
     found: Float[Tensor, "tasks 2"]
 
 
-class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled, Additive):
+class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled, Additive, HasPopulation):
     """Log-odds  s(x) + a + (exp(l) - 1) (s(x) - level):  s is the pooled linear model, a the shift of the task's log-odds of class 1.
 
     The cases without label make a normal law of the shift (`functional/prevalence`), starting from one about 0 whose width earlier tasks

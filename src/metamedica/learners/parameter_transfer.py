@@ -13,6 +13,7 @@ from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.linear_prior import Hold, LinearPrior, best_rehearsed, fit_linear_prior, pulled_to, with_one
 from metamedica.functional.pooled_models import SIGNALS
 from metamedica.functional.pooling import pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.task_posterior import score_law, task_posterior
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
@@ -29,7 +30,7 @@ class TransferredState:
     noise: Float[Tensor, " tasks"]
 
 
-class ParameterTransfer(Learner[TransferredState], ClosedForm, Additive):
+class ParameterTransfer(Learner[TransferredState], ClosedForm, Additive, HasPopulation):
     """The weights t of a task minimise  pull |t - s|^2 + (1 - pull) L(t),  with s the pooled model and L the support's loss.
 
     L is the sum over the support of the negative log-likelihood (half the squared residual, for regression), so that more labels count

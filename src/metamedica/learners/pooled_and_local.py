@@ -13,6 +13,7 @@ from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.linear_prior import Hold, LinearPrior, best_rehearsed, fit_linear_prior
 from metamedica.functional.pooled_models import SIGNALS
 from metamedica.functional.pooling import pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.task_posterior import (
     TaskPosterior,
     averaged_law,
@@ -32,7 +33,7 @@ class PooledAndLocalState:
     posterior: TaskPosterior
 
 
-class PooledAndLocal(Learner[PooledAndLocalState], ClosedForm, Additive):
+class PooledAndLocal(Learner[PooledAndLocalState], ClosedForm, Additive, HasPopulation):
     """Laplace's posterior of the pooled linear model's weights is the prior of a task's; a case of the support counts for several.
 
     At a weight of 1 that is one model fitted to all data, as sequential Bayes says. The weight has the best query likelihood where earlier

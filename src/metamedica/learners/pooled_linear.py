@@ -10,6 +10,7 @@ from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import best_model, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.task_posterior import score_law
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
@@ -21,7 +22,7 @@ class PooledState:
     kind: TaskKind
 
 
-class PooledLinear(Learner[PooledState], ClosedForm, Additive):
+class PooledLinear(Learner[PooledState], ClosedForm, Additive, HasPopulation):
     """Logistic or ridge regression on the pool of all earlier tasks' cases, without any adaptation: the labels of the support are not read.
 
     The penalty has the best likelihood on tasks left out (on cases left out, where there is one task only); a regression's

@@ -12,6 +12,7 @@ from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import best_model, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.recalibration import (
     calibrated,
     calibration_buffers,
@@ -31,7 +32,7 @@ class RecalibratedState:
     found: Float[Tensor, "tasks 2"]
 
 
-class Recalibrated(Learner[RecalibratedState], ClosedForm, Additive):
+class Recalibrated(Learner[RecalibratedState], ClosedForm, Additive, HasPopulation):
     """Score a + b m(x): m is the pooled linear model, and (a, log b) of a task is its maximum a posteriori given the support.
 
     The prior of (a, log b) is normal and learned from the earlier tasks, each scored by models that have not seen it; with few tasks it stays

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metamedica.errors import InputError
 from metamedica.parts import NamesParts
-from metamedica.predictors.answers import Answer, class_index, log_odds, sum_of
+from metamedica.predictors.answers import Answer, class_index, sum_of
 from metamedica.predictors.games import FEWEST_BACKGROUND, Contributions, background_rows, contributions
 from metamedica.types import Features, Modality, PreparedCases
 
@@ -219,7 +219,7 @@ def near_cases(predictor: "Predictor", features: Features, *, most: int = NEARES
     size = len(next(iter(features.values())))
     if not support.canonical:
         return [()] * size
-    labels = _labels(support)
+    labels = labels_of(support)
     known = raw({name: block[0] for name, block in support.batch.features.items()})
     asked = raw({name: block.to(torch.float32) for name, block in features.items()})
     similarity = raw.similarity(asked, known)
@@ -234,11 +234,10 @@ def near_cases(predictor: "Predictor", features: Features, *, most: int = NEARES
     ]
 
 
-def _labels(support: "Support") -> list[str]:
+def labels_of(support: "Support") -> list[str]:
+    """Return the label of each labelled case as a text."""
     targets = support.batch.targets[0].tolist()
     if support.classes is None:
         return [f"{value:.4g}" for value in targets]
     return [support.classes[int(value)] for value in targets]
 
-
-__all__ = ["Explanation", "NearCase", "Part", "explain", "log_odds", "named_parts", "near_cases"]

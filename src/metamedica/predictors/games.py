@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -109,7 +109,15 @@ def background_rows(answer: Answer, rows: Features, *, least: int, most: int = M
     if count < least:
         return {name: block[:0] for name, block in rows.items()}
     if count > most:
-        order = torch.argsort(answer(rows), stable=True)
-        steps = ((torch.arange(most) + 0.5) * count / most).long()
-        rows = {name: block[order[steps]] for name, block in rows.items()}
+        chosen = evenly(answer(rows), most)
+        rows = {name: block[chosen] for name, block in rows.items()}
     return rows
+
+
+def evenly(answers: Float64[Tensor, " cases"], most: int) -> list[int]:
+    """Return at most so many cases, at even steps of their answers, in their own order."""
+    count = len(answers)
+    if count <= most:
+        return list(range(count))
+    steps = ((torch.arange(most) + 0.5) * count / most).long()
+    return sorted(torch.argsort(answers, stable=True)[steps].tolist())

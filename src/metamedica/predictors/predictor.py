@@ -21,6 +21,7 @@ from metamedica.predictors.guard import AdaptedMixture, cohesion
 from metamedica.predictors.method import AdaptedLearner
 from metamedica.predictors.model import FittedModel
 from metamedica.predictors.support import Support, as_cases, case_number, shown_cases
+from metamedica.predictors.task_explanation import TaskExplanation, explain_task
 from metamedica.predictors.trust import NOTHING, Trust
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import CaseBatch, Features, LabelledBatch, Law, PreparedCases, Progress, TaskKind
@@ -269,6 +270,24 @@ class Predictor:
         return explain(
             self, self._adapted, self._prepare(cases), label=label, coalitions=coalitions, seed=seed
         )
+
+    def explain_task(
+        self, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
+    ) -> TaskExplanation:
+        """Return what the task's labels changed: level, spread, parts (columns) and cases, against what earlier tasks say before any label.
+
+        Where the learned method has no answer without labels, it is compared with the method from scratch, and named so.
+
+        Args:
+            label: the class whose log-odds are compared; None: class 1 of a binary task.
+            coalitions: as those of `explain`.
+            seed: as that of `explain`.
+
+        Raises:
+            InputError: the modality names no parts, or fewer coalitions than tell of all parts.
+            TaskError: there is nothing to compare with, or several classes and no label.
+        """
+        return explain_task(self, self._adapted, label=label, coalitions=coalitions, seed=seed)
 
     def card(self) -> str:
         """Return a short Markdown card: what it is, how far it may be trusted, and that it holds the labelled cases."""
