@@ -1,7 +1,8 @@
 """Why a predictor answers as it does for a case: what each part contributes, and the nearest labelled cases."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from metamedica.errors import InputError
-from metamedica.parts import NamesParts
+from metamedica.parts import CaseParts, NamesParts
 from metamedica.predictors.answers import Answer, class_index, sum_of
-from metamedica.predictors.games import FEWEST_BACKGROUND, Contributions, background_rows, contributions
+from metamedica.predictors.games import FEWEST_BACKGROUND, Contributions, background_rows, contributions, worths
 from metamedica.types import Features, Modality, PreparedCases
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Explanation:
         parts: the largest contribution first.
         exact: whether the contributions are exact; else they are estimated from a sample of coalitions of parts, and add up all the same.
         nearest: the most similar labelled cases, nearest first.
+        answer_with: takes which parts are there `[coalitions, parts]`, in the case's own order, and returns the answers for what is left.
     """
 
     case: str
@@ -93,6 +95,7 @@ class Explanation:
     parts: tuple[Part, ...]
     exact: bool
     nearest: tuple[NearCase, ...]
+    answer_with: Callable[[NDArray[np.bool_]], NDArray[np.float64]] = field(repr=False, compare=False)
 
     @property
     def contributions(self) -> NDArray[np.float64]:
@@ -124,9 +127,16 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON value; like the explanation itself it tells of the case."""
-        told = asdict(self)
-        del told["case"]
-        return {**told, "sentence": self.sentence}
+        return {
+            "what": self.what,
+            "label": self.label,
+            "base": self.base,
+            "output": self.output,
+            "exact": self.exact,
+            "parts": [asdict(part) for part in self.parts],
+            "nearest": [asdict(near) for near in self.nearest],
+            "sentence": self.sentence,
+        }
 
 
 def _listed(words: list[str]) -> str:
@@ -195,7 +205,7 @@ def explain(
         told = contributions(answer, parts, coalitions=coalitions, seed=seed)
         name = None if index is None or predictor.classes is None else predictor.classes[index]
         what = number_told(predictor.kind, predictor.unit, name)
-        found.append(_explanation(prepared.canonical[row], what, name, parts.names, parts.shown, told, nearest[row]))
+        found.append(_explanation(prepared.canonical[row], what, name, answer, parts, told, nearest[row]))
     return [found[row] for row in prepared.row]
 
 
@@ -203,14 +213,18 @@ def _explanation(
     case: str,
     what: str,
     label: str | None,
-    names: tuple[str, ...],
-    shown: tuple[str, ...],
+    answer: Answer,
+    parts: CaseParts,
     told: Contributions,
     nearest: tuple[NearCase, ...],
 ) -> Explanation:
     order = np.argsort(-np.abs(told.values), kind="stable")
-    parts = tuple(Part(names[at], shown[at], float(told.values[at]), int(at)) for at in order)
-    return Explanation(case, what, label, told.base, told.output, parts, told.exact, nearest)
+    each = tuple(Part(parts.names[at], parts.shown[at], float(told.values[at]), int(at)) for at in order)
+
+    def answer_with(present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return worths(answer, parts, torch.from_numpy(np.asarray(present, dtype=bool)))
+
+    return Explanation(case, what, label, told.base, told.output, each, told.exact, nearest, answer_with)
 
 
 def near_cases(predictor: "Predictor", features: Features, *, most: int = NEAREST) -> list[tuple[NearCase, ...]]:

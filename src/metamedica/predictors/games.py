@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamedica.functional.shapley import coalitions_of, fewest_coalitions
+from metamedica.functional.shapley import coalitions_of
 from metamedica.parts import CaseParts
 from metamedica.predictors.answers import Answer
 from metamedica.types import Features
 
-COALITIONS = 256
-"""Coalitions that are asked of a case, where the parts are not more than a quarter of that."""
+COALITIONS = (256, 1024)
+"""Coalitions that are asked of a case: the first where each stands for `MOST_BACKGROUND` cases, the second where for one."""
+_ANSWERS = 4096
 MOST_BACKGROUND = 16
 FEWEST_BACKGROUND = 8
 """Labelled cases below which a table's typical row stands for what is away: the mean of so few would tell of each."""
@@ -56,7 +57,7 @@ def contributions(answer: Answer, parts: CaseParts, *, coalitions: int | None = 
     Args:
         answer: that is explained.
         parts: of the case.
-        coalitions: most that are asked; None: `COALITIONS`, or four a part where that is more.
+        coalitions: most that are asked; None: as many as take about 4,000 answers (`COALITIONS`), or four a part where that is more.
         seed: of the coalitions that are drawn.
 
     Raises:
@@ -75,7 +76,7 @@ def contributions(answer: Answer, parts: CaseParts, *, coalitions: int | None = 
             return Contributions(base, output, output - told[2:], exact=True)
         active = _changes(parts.without(alone[1:]), parts.versions)
     playing = int(active.sum())
-    budget = max(COALITIONS, 4 * playing) if coalitions is None else max(coalitions, fewest_coalitions(0))
+    budget = max(usual_coalitions(parts.versions), 4 * playing) if coalitions is None else coalitions
     asked = coalitions_of(playing, coalitions=budget, seed=seed)
     present = np.ones((len(asked.present), count), dtype=bool)
     present[:, active] = asked.present
@@ -83,6 +84,11 @@ def contributions(answer: Answer, parts: CaseParts, *, coalitions: int | None = 
     values = np.zeros(count)
     values[active] = asked.values(told)
     return Contributions(float(told[0]), float(told[1]), values, asked.complete)
+
+
+def usual_coalitions(versions: int) -> int:
+    """Return how many coalitions are asked where each takes so many answers."""
+    return min(max(_ANSWERS // max(versions, 1), COALITIONS[0]), COALITIONS[1])
 
 
 def _changes(features: Features, versions: int) -> NDArray[np.bool_]:

@@ -259,7 +259,7 @@ class Predictor:
         Args:
             cases: raw, at least one.
             label: the class that is explained; None: class 1 of a binary task, of more classes each case's most probable one.
-            coalitions: most coalitions of parts that are asked of a case; None: 256, or four a part where that is more.
+            coalitions: most coalitions of parts that are asked of a case; None: 256 of a table's columns, 1,024 of atoms, or four a part.
             seed: of the coalitions that are drawn; the same seed gives the same explanation.
 
         Raises:

@@ -15,7 +15,7 @@ from metamedica.types import Features
 
 Owners = Mapping[str, Int64[Tensor, " size"]]
 """Block -> place in the schema of the column that each of the block's columns is of."""
-_OTHER = ("230,97,0", "33,102,172")
+_FOR, _AGAINST = "230,97,0", "33,102,172"
 _MOST_DRAWN = 12
 
 
@@ -110,6 +110,6 @@ def drawn_parts(schema: Schema, canonical: str, contributions: Sequence[float], 
     told = list(zip(schema.columns, shown_cells(schema, canonical), contributions, strict=True))
     lines = []
     for name, cell, by in sorted(told, key=lambda each: -abs(each[2]))[:_MOST_DRAWN]:
-        shade = f"rgba({_OTHER[by < 0]},{abs(by) / most:.2f})"
+        shade = f"rgba({_AGAINST if by < 0 else _FOR},{abs(by) / most:.2f})"
         lines.append(f'<dt>{escape(name)}</dt><dd style="background:{shade}">{escape(cell)}</dd>')
     return f'<dl class="row" style="max-width:{width}px">{"".join(lines)}</dl>'
