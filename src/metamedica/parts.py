@@ -51,9 +51,7 @@ class NamesParts(ABC):
         """
 
     @abstractmethod
-    def draw_parts(
-        self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240
-    ) -> str:
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
         """Return the case as an SVG or HTML fragment with every part shaded by what it contributes.
 
         Args:

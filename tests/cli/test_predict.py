@@ -214,9 +214,7 @@ def test_every_written_case_is_explained_in_the_table_and_in_a_file_of_json(
         assert each["nearest"]
 
 
-def test_explained_cases_make_a_page_with_each_case_drawn(
-    run: Run, calls: Path, few: Path, tmp_path: Path
-) -> None:
+def test_explained_cases_make_a_page_with_each_case_drawn(run: Run, calls: Path, few: Path, tmp_path: Path) -> None:
     why = tmp_path / "why.html"
     assert run("predict", few, "--predictor", calls, "--out", tmp_path / "r.csv", "--explain", why).code == 0
     page = why.read_text()
@@ -231,7 +229,9 @@ def test_a_case_without_prediction_has_no_explanation(run: Run, predictor: Path,
     frame.loc[1, "smiles"] = "not a molecule"
     frame.to_csv(few, index=False)
     out = tmp_path / "r.csv"
-    done = run("predict", few, "--predictor", predictor, "--out", out, "--explain", tmp_path / "w.json", "--skip-invalid")
+    done = run(
+        "predict", few, "--predictor", predictor, "--out", out, "--explain", tmp_path / "w.json", "--skip-invalid"
+    )
     assert done.code == 0, done
     assert pd.read_csv(out)["explanation"].isna().sum() == 1
     assert len(json.loads((tmp_path / "w.json").read_text())) == 2
@@ -241,7 +241,11 @@ def test_explanations_of_more_cases_than_a_page_holds_or_of_another_format_are_r
     refused: Run, predictor: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("metamedica.cli.predict._MOST_ON_A_PAGE", 2)
-    outcome = refused("predict", few, "--predictor", predictor, "--out", tmp_path / "r.csv", "--explain", tmp_path / "w.html")
+    outcome = refused(
+        "predict", few, "--predictor", predictor, "--out", tmp_path / "r.csv", "--explain", tmp_path / "w.html"
+    )
     assert "--explain got 3 cases and a .html file takes at most 2; add --top 2" in outcome.err
-    outcome = refused("predict", few, "--predictor", predictor, "--out", tmp_path / "r.csv", "--explain", tmp_path / "w.txt")
+    outcome = refused(
+        "predict", few, "--predictor", predictor, "--out", tmp_path / "r.csv", "--explain", tmp_path / "w.txt"
+    )
     assert "--explain w.txt has an unknown format" in outcome.err

@@ -85,9 +85,7 @@ def test_values_sum_to_what_all_are_worth_more_than_nobody(players: int, seed: i
 
 @settings(max_examples=20)
 @given(players=st.integers(3, 7), seed=st.integers(0, 10**6))
-def test_players_that_add_the_same_get_the_same_and_one_that_adds_nothing_gets_nothing(
-    players: int, seed: int
-) -> None:
+def test_players_that_add_the_same_get_the_same_and_one_that_adds_nothing_gets_nothing(players: int, seed: int) -> None:
     table = _random_game(players, seed)
     symmetric = {t: table[(*sorted(t[:2]), *t[2:])] for t in table}
     found = shapley_values(lambda present: _asked(symmetric, present), players, coalitions=0)

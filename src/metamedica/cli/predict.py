@@ -160,7 +160,12 @@ def command(
 
 
 def _explained(
-    session: Session, predictor: "Predictor", library: Library, frame: "pd.DataFrame", written: "pd.DataFrame", path: Path
+    session: Session,
+    predictor: "Predictor",
+    library: Library,
+    frame: "pd.DataFrame",
+    written: "pd.DataFrame",
+    path: Path,
 ) -> "tuple[pd.DataFrame, int]":
     """Write why for each case of `written` that has a prediction; return the table with a column of sentences, and the number of cases.
 
@@ -175,7 +180,9 @@ def _explained(
     good = [at for at in written.index if not frame["problem"].iloc[at]]
     most = _MOST_ON_A_PAGE if path.suffix == ".html" else _MOST_EXPLAINED
     if len(good) > most:
-        raise InputError(f"--explain got {len(good):,} cases and a {path.suffix} file takes at most {most:,}; add --top {most}")
+        raise InputError(
+            f"--explain got {len(good):,} cases and a {path.suffix} file takes at most {most:,}; add --top {most}"
+        )
     explanations = []
     with session.progress("explaining cases") as progress:
         for done, at in enumerate(good, start=1):

@@ -116,9 +116,7 @@ def _of_size(players: int, size: int) -> NDArray[np.bool_]:
     return present
 
 
-def _some(
-    players: int, budget: int, rng: np.random.Generator
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _some(players: int, budget: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return at most `budget` coalitions and their weights: whole sizes from the ends inwards, then pairs drawn by weight."""
     total = _size_weight(players)
     parts, weights = [], []

@@ -126,9 +126,7 @@ class AnyTable(Modality, NamesParts):
         blocks = [found[name] for name in (*self._tables.block_columns(), "own") if name in found]
         return row_parts(self.schema, {BLOCK: torch.cat(blocks)}, canonical, features, background)
 
-    def draw_parts(
-        self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240
-    ) -> str:
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
         """Return the row as an HTML list, the columns that contribute most first, shaded by what they contribute."""
         return self._tables.draw_parts(canonical, contributions, width=width, height=height)
 

@@ -69,7 +69,11 @@ def sum_of(adapted: Adapted, *, index: int | None) -> Sum | None:
         adapted: to one task.
         index: of the class that is explained; None for regression.
     """
-    if not isinstance(adapted, AdaptedLearner) or not isinstance(adapted.learner, Additive) or index not in (None, 0, 1):
+    if (
+        not isinstance(adapted, AdaptedLearner)
+        or not isinstance(adapted.learner, Additive)
+        or index not in (None, 0, 1)
+    ):
         return None
     found = adapted.learner.additive(adapted.state)
     if found is None:
@@ -84,7 +88,9 @@ def law_of(adapted: Adapted) -> Callable[[Features], Law]:
     """Return what an adapted method says of featurised cases `[cases, size]` of its one task."""
 
     def law(features: Features) -> Law:
-        blocks = {name: (block.float() if block.is_floating_point() else block)[None] for name, block in features.items()}
+        blocks = {
+            name: (block.float() if block.is_floating_point() else block)[None] for name, block in features.items()
+        }
         size = len(next(iter(features.values())))
         found: Any = adapted.predict(CaseBatch(blocks, torch.ones(1, size, dtype=torch.bool)))
         if isinstance(found, Categorical):
@@ -105,5 +111,7 @@ def class_index(classes: tuple[str, ...] | None, label: object | None) -> int | 
     if classes is None:
         raise TaskError(f"the label {str(label)[:40]!r} came, and a regression task has no classes; leave it out")
     if str(label) not in classes:
-        raise TaskError(f"the label {str(label)[:40]!r} is none of the task's, which are {', '.join(classes)}; name one")
+        raise TaskError(
+            f"the label {str(label)[:40]!r} is none of the task's, which are {', '.join(classes)}; name one"
+        )
     return classes.index(str(label))

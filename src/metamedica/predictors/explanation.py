@@ -254,4 +254,3 @@ def labels_of(support: "Support") -> list[str]:
     if support.classes is None:
         return [f"{value:.4g}" for value in targets]
     return [support.classes[int(value)] for value in targets]
-

@@ -45,9 +45,7 @@ class Contributions:
 
 def worths(answer: Answer, parts: CaseParts, present: Bool[Tensor, "coalitions parts"]) -> NDArray[np.float64]:
     """Return the mean answer over versions of the case with these parts, one a coalition."""
-    found: NDArray[np.float64] = (
-        answer(parts.without(present)).reshape(len(present), parts.versions).mean(1).numpy()
-    )
+    found: NDArray[np.float64] = answer(parts.without(present)).reshape(len(present), parts.versions).mean(1).numpy()
     return found
 
 

@@ -267,9 +267,7 @@ class Predictor:
             InputError: no case came, fewer coalitions than tell of all parts, or the modality names no parts.
             TaskError: a label that the task does not have.
         """
-        return explain(
-            self, self._adapted, self._prepare(cases), label=label, coalitions=coalitions, seed=seed
-        )
+        return explain(self, self._adapted, self._prepare(cases), label=label, coalitions=coalitions, seed=seed)
 
     def explain_task(
         self, *, label: object | None = None, coalitions: int | None = None, seed: int = 0

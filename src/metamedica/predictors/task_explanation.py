@@ -73,7 +73,10 @@ class TaskExplanation:
             if len(told) == 1:
                 told.append("No part counts for anything else than before.")
         elif len(self.cases):
-            most = [f"{_case_told(row)} by {row['change']:+.2g}" for row in self.cases.head(_NAMED).to_dict(orient="records")]
+            most = [
+                f"{_case_told(row)} by {row['change']:+.2g}"
+                for row in self.cases.head(_NAMED).to_dict(orient="records")
+            ]
             told.append(f"Most changed: {', '.join(most)}.")
         return tuple(told)
 
@@ -121,7 +124,11 @@ def reference_of(predictor: "Predictor", adapted: Adapted) -> tuple[str, Adapted
     if isinstance(learned, AdaptedLearner) and isinstance(learned.learner, HasPopulation):
         with torch.no_grad():
             state = learned.learner.population(support.batch)
-        told = "earlier tasks alone" if support.kind != "regression" else "earlier tasks alone, at this task's level and scale"
+        told = (
+            "earlier tasks alone"
+            if support.kind != "regression"
+            else "earlier tasks alone, at this task's level and scale"
+        )
         return f"{told} ({model.spec.learner})", AdaptedLearner(learned.learner, state, learned.scale)
     if isinstance(adapted, AdaptedMixture):
         return f"{model.from_scratch[0]} from scratch on the same labels", adapted.parts[1]
@@ -132,7 +139,12 @@ def reference_of(predictor: "Predictor", adapted: Adapted) -> tuple[str, Adapted
 
 
 def explain_task(
-    predictor: "Predictor", adapted: Adapted, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
+    predictor: "Predictor",
+    adapted: Adapted,
+    *,
+    label: object | None = None,
+    coalitions: int | None = None,
+    seed: int = 0,
 ) -> TaskExplanation:
     """Return what adaptation changed; see `Predictor.explain_task`."""
     modality, support = predictor.model.modality, predictor.support
@@ -157,7 +169,10 @@ def explain_task(
         texts = _texts(support.canonical, chosen)
         each = named.parts(texts, some, background)
         found = np.array(
-            [[contributions(answer, case, coalitions=coalitions, seed=seed).values for case in each] for answer in answers]
+            [
+                [contributions(answer, case, coalitions=coalitions, seed=seed).values for case in each]
+                for answer in answers
+            ]
         )
         parts = _changed_parts(each[0].names, found)
     labels = labels_of(support)

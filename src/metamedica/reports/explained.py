@@ -41,14 +41,22 @@ def case_section(explanation: Explanation, modality: Modality, *, heading: str) 
         prose=[explanation.sentence],
         figures=[
             Figure("The case: orange raises the number, blue lowers it", drawn),
-            Figure(f"{explanation.what}: what each part contributes ({how})", waterfall(steps, start=explanation.base, label=explanation.what)),
+            Figure(
+                f"{explanation.what}: what each part contributes ({how})",
+                waterfall(steps, start=explanation.base, label=explanation.what),
+            ),
         ],
         tables=[nearest] if explanation.nearest else [],
     )
 
 
 def write_explanations(
-    path: str | Path, explanations: Sequence[Explanation], modality: Modality, *, headings: Sequence[str], title: str = "Explained predictions"
+    path: str | Path,
+    explanations: Sequence[Explanation],
+    modality: Modality,
+    *,
+    headings: Sequence[str],
+    title: str = "Explained predictions",
 ) -> None:
     """Write explained cases as one self-contained HTML page, whole or not at all.
 
@@ -62,5 +70,7 @@ def write_explanations(
     sections = [
         case_section(each, modality, heading=heading) for each, heading in zip(explanations, headings, strict=True)
     ]
-    count = f"{len(sections):,} case{'' if len(sections) == 1 else 's'}, each with what its parts contribute to the answer."
+    count = (
+        f"{len(sections):,} case{'' if len(sections) == 1 else 's'}, each with what its parts contribute to the answer."
+    )
     write_page(path, title, sections, verdict=count, footer=FOOTER)

@@ -270,9 +270,7 @@ class Molecules(Modality, NamesParts):
                 found[place] = read_codes(answer.arrays["codes"][at], answer.texts[at].split("\n"))
         return [found[place] for place in range(len(canonical))]
 
-    def draw_parts(
-        self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240
-    ) -> str:
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
         """Return the structural formula as an SVG fragment, each atom shaded by what it (or its share of its group) contributes.
 
         Raises:

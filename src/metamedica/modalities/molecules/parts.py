@@ -94,7 +94,9 @@ class _Left:
         usual = background.get("descriptors")
         if "descriptors" in features:
             own = features["descriptors"]
-            self._usual = own.new_zeros(own.shape[1]) if usual is None or not len(usual) else usual.to(own.dtype).mean(0)
+            self._usual = (
+                own.new_zeros(own.shape[1]) if usual is None or not len(usual) else usual.to(own.dtype).mean(0)
+            )
 
     def __call__(self, present: Bool[Tensor, "coalitions parts"]) -> Features:
         there = present[:, : len(self._molecule.names)]

@@ -261,9 +261,7 @@ class Tables(Modality, NamesParts):
         """Return the columns of each row, the task's own among them; one that is away is replaced by that of each background row."""
         return row_parts(self.schema, owners(self.schema), canonical, features, background)
 
-    def draw_parts(
-        self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240
-    ) -> str:
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
         """Return the row as an HTML list, the columns that contribute most first, shaded by what they contribute."""
         return drawn_parts(self.schema, canonical, contributions, width=width)
 

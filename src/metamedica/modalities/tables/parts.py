@@ -26,9 +26,7 @@ def owners(schema: Schema) -> dict[str, Int64[Tensor, " size"]]:
     def of(own: bool) -> tuple[list[int], list[int], list[int]]:
         some = {name: column for name, column in schema.columns.items() if column.own == own}
         numbers = [place[name] for name, column in some.items() if column.type != "categorical"]
-        levels = [
-            place[name] for name, column in some.items() if column.type == "categorical" for _ in column.levels
-        ]
+        levels = [place[name] for name, column in some.items() if column.type == "categorical" for _ in column.levels]
         return numbers, levels, [place[name] for name in some]
 
     numbers, levels, missing = of(False)
