@@ -222,7 +222,7 @@ def _explanation(
     each = tuple(Part(parts.names[at], parts.shown[at], float(told.values[at]), int(at)) for at in order)
 
     def answer_with(present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return worths(answer, parts, torch.from_numpy(np.asarray(present, dtype=bool)))
+        return worths(answer, parts, torch.from_numpy(np.array(present, dtype=bool)))
 
     return Explanation(case, what, label, told.base, told.output, each, told.exact, nearest, answer_with)
 
