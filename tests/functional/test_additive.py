@@ -18,7 +18,12 @@ def test_one_model_stands_for_every_task() -> None:
 
 
 def test_a_recalibrated_sum_is_the_recalibrated_score() -> None:
-    weight, flat, found, level = _normal(4).double(), _normal(2, 5, 4).double(), _normal(2, 2).double(), torch.tensor(0.3).double()
+    weight, flat, found, level = (
+        _normal(4).double(),
+        _normal(2, 5, 4).double(),
+        _normal(2, 2).double(),
+        torch.tensor(0.3).double(),
+    )
     score = flat @ weight - 1.0
     linear = LinearIn.of(weight, torch.tensor(-1.0), like=found).recalibrated(level, found)
     ours = (flat @ linear.weight[..., None])[..., 0] + linear.intercept[:, None]

@@ -130,3 +130,19 @@ def test_too_few_coalitions_are_refused_with_the_number_that_is_needed() -> None
         shapley_values(lambda present: present.sum(1).astype(float), 30, coalitions=20)
     with pytest.raises(InputError, match="give none or more"):
         coalitions_of(-1, coalitions=5)
+
+
+def test_it_agrees_with_the_package_shap_where_that_is_installed() -> None:
+    shap = pytest.importorskip("shap", reason="shap is not installed; the values are compared with brute force above")
+    rng = np.random.default_rng(0)
+    rows, weight = rng.normal(size=(5, 7)), rng.normal(size=7)
+
+    def answer(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.tanh(x @ weight) + x[:, 0] * x[:, 1]
+        return found
+
+    def game(present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.array([answer(np.where(there, rows[0], rows[1:])).mean() for there in present])
+
+    theirs = shap.KernelExplainer(answer, rows[1:]).shap_values(rows[0], nsamples=2**7, silent=True)
+    np.testing.assert_allclose(shapley_values(game, 7, coalitions=2**7), theirs, atol=1e-6)

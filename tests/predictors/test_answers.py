@@ -62,7 +62,9 @@ def test_what_is_no_sum_is_none() -> None:
     adapted = LearnerMethod(Linear(VectorRaw()).double()).adapt(vector_episodes("multiclass").support)
     assert sum_of(adapted, index=1) is None
     assert sum_of(adapted, index=2) is None
-    other = LearnerMethod(TanimotoGP(VectorRaw()).double()).adapt(_single(vector_episodes("binary").support, torch.float64))
+    other = LearnerMethod(TanimotoGP(VectorRaw()).double()).adapt(
+        _single(vector_episodes("binary").support, torch.float64)
+    )
     assert sum_of(other, index=1) is None
 
 

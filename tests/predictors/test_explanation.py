@@ -28,7 +28,9 @@ def _model(learner: str, *, guard: bool = True, kind: str = "binary") -> MetaLea
     tasks = TaskCollection.from_table(
         frame, modality="tables", case=COLUMNS, target=target, task="site", kind=kind, **({"positive": "yes"} if kind == "binary" else {})
     )  # fmt: skip
-    return MetaLearner(learner, guard=guard, settings={"trees": 4} if learner == "hierarchical_bayes" else None).fit(tasks)
+    return MetaLearner(learner, guard=guard, settings={"trees": 4} if learner == "hierarchical_bayes" else None).fit(
+        tasks
+    )
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,9 @@ def test_an_explanation_is_a_value_of_json_and_a_sentence(mixture: Predictor) ->
 
 
 def test_a_column_of_the_task_alone_is_a_part_too() -> None:
-    cases = NEW[COLUMNS].assign(lactate=np.where(NEW["died"] == "yes", 3.0, 1.0) + np.random.default_rng(0).normal(size=60))
+    cases = NEW[COLUMNS].assign(
+        lactate=np.where(NEW["died"] == "yes", 3.0, 1.0) + np.random.default_rng(0).normal(size=60)
+    )
     predictor = _model("hierarchical_bayes").adapt(cases.iloc[:40], LABELS[:40], positive="yes")
     told = predictor.explain(cases.iloc[40:50])
     assert {part.name for part in told[0].parts} == {*COLUMNS, "lactate"}
