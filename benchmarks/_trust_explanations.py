@@ -1,4 +1,4 @@
-"""Explanations as `make bench-trust` judges them: do they add up, are additive ones exact, do they beat chance, and how long do they take?
+"""Explanations as the benchmark of trust judges them: do they add up, are additive ones exact, do they beat chance, and how long do they take?
 
     python -m benchmarks._trust_explanations heart impact eicu-region chembl691 tox21
 

@@ -11,6 +11,7 @@ from metamedica.data.collection import TaskCollection
 from metamedica.errors import TaskError
 from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.predictor import Predictor
+from metamedica.predictors.task_explanation import TaskExplanation
 
 HIGH = hospital("new", 0.9, 80, seed=20)
 
@@ -90,26 +91,26 @@ def _adapted_molecules(*, guard: bool) -> Predictor:
     return model.adapt(chains[:12], [float(len(each)) for each in chains[:12]], unit="x")
 
 
-def test_of_molecules_the_common_mean_is_what_stood_before_and_the_most_changed_are_named() -> None:
-    chains = ["C" * n + tail for n in range(1, 10) for tail in ("O", "N", "C(=O)O")]
-    noise = np.random.default_rng(0).normal(size=(6, len(chains)))
-    frame = pd.DataFrame(
-        [
-            (smiles, f"t{t}", 0.3 * len(smiles) + 0.5 * noise[t, at])
-            for t in range(6)
-            for at, smiles in enumerate(chains)
-        ],
-        columns=["smiles", "t", "y"],
+def test_of_molecules_the_common_mean_is_what_stood_before_and_labels_against_it_change_more() -> None:
+    model = MetaLearner.load("chembl-potency")
+    rings = [f"{core}{tail}" for core in ("c1ccccc1", "c1ccncc1", "C1CCNCC1") for tail in ("C", "CO", "CC(=O)O", "CN")]
+    usual = np.linspace(4, 7, 12)
+    found = model.adapt(rings, usual, kind="regression", unit="-log10 M").explain_task()
+    assert found.reference == "earlier tasks alone, at this task's level and scale (common_mean_gp)"
+    assert found.parts is None
+    assert found.cases["case"].notna().all()
+    before = found.cases.sort_values("number")["before"].to_numpy()
+    agreeing, opposed = (
+        model.adapt(rings, 5.5 + sign * 3 * (before - before.mean()), kind="regression", unit="-log10 M").explain_task()
+        for sign in (1, -1)
     )
-    tasks = TaskCollection.from_table(
-        frame, modality="molecules", case="smiles", target="y", task="t", kind="regression", unit="x"
-    )
-    model = MetaLearner("common_mean_gp", settings={"n_landmarks": 10}).fit(tasks)
-    usual = model.adapt(chains[:12], [0.3 * len(each) for each in chains[:12]], unit="x").explain_task()
-    odd = model.adapt(chains[:12], [-0.3 * len(each) for each in chains[:12]], unit="x").explain_task()
-    assert usual.reference == "earlier tasks alone, at this task's level and scale (common_mean_gp)"
-    assert usual.parts is None
-    assert odd.cases["change"].abs().mean() > 2 * usual.cases["change"].abs().mean()
+    assert _size(opposed) > 1.5 * _size(agreeing)
+
+
+def _size(told: TaskExplanation) -> float:
+    """Return the mean change of an answer, that of the level apart."""
+    change = told.cases["change"]
+    return float((change - change.mean()).abs().mean() / told.spread_before)
 
 
 def test_what_changed_is_a_value_of_json() -> None:

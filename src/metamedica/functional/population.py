@@ -1,6 +1,6 @@
 """What earlier tasks say of a new one before any of its labels: the answer that a learner starts from."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -20,7 +20,11 @@ class HasPopulation(ABC):
         Args:
             support: of the tasks, for their number, kind and blocks; neither its cases nor its labels are read.
         """
-        return self.adapt(without_labels(support))  # type: ignore[attr-defined]
+        return self.adapt(without_labels(support))
+
+    @abstractmethod
+    def adapt(self, support: LabelledBatch) -> Any:
+        """Return what the support teaches, as that of a `Learner`."""
 
 
 def without_labels(support: LabelledBatch) -> LabelledBatch:

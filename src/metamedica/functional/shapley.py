@@ -44,7 +44,8 @@ class Coalitions:
         worths = np.asarray(worths, dtype=np.float64)
         found: NDArray[np.float64] = self.solve @ (worths - worths[:1])
         # The constraint holds up to rounding; what rounding left is shared, so that it holds to the last bits.
-        return found + (worths[1] - worths[0] - found.sum(0)) / max(len(found), 1)
+        found += (worths[1] - worths[0] - found.sum(0)) / max(len(found), 1)
+        return found
 
 
 def fewest_coalitions(players: int) -> int:
@@ -136,9 +137,9 @@ def _some(players: int, budget: int, rng: np.random.Generator) -> tuple[NDArray[
     left = total[whole : players - 1 - whole]
     pairs = budget // 2
     if len(inner) and pairs:
-        size = rng.choice(inner, size=pairs, p=left / left.sum())
+        sizes = rng.choice(inner, size=pairs, p=left / left.sum())
         rank = rng.random((pairs, players)).argsort(1).argsort(1)
-        drawn = rank < size[:, None]
+        drawn = rank < sizes[:, None]
         found, count = np.unique(np.concatenate([drawn, ~drawn]), axis=0, return_counts=True)
         parts.append(found)
         weights.append(count * left.sum() / (2 * pairs))

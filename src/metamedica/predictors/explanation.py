@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.distributions import Categorical
 
 from metamedica.errors import InputError
 from metamedica.parts import CaseParts, NamesParts
@@ -173,7 +174,8 @@ def answers_for(
         one = Answer(predictor.law, index, sum_of(adapted, index=index))
         return [(index, one)] * size
     chosen = predictor.law(features)
-    most = [int(each) for each in chosen.logits.argmax(-1)]  # type: ignore[union-attr]
+    assert isinstance(chosen, Categorical)
+    most = [int(each) for each in chosen.logits.argmax(-1)]
     made = {each: Answer(predictor.law, each) for each in set(most)}
     return [(each, made[each]) for each in most]
 

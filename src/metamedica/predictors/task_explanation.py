@@ -38,11 +38,11 @@ class TaskExplanation:
         level_after: that of the predictor.
         spread_before: standard deviation of the reference's answers over these cases.
         spread_after: that of the predictor's.
-        parts: a row a part (column of a table), the most changed first: `part`; `before` and `after`, its mean |contribution|; `difference`, the mean
-            |after - before| over cases; `agreement`, the correlation of its contributions before and after (-1: turned round; empty where they do not
-            vary). None where cases have different parts (molecules).
-        cases: a row a case, the most changed first: `number` among the task's cases, from 1; `case`, its text (None of patients); `label`, empty where
-            there is none; `before`, `after`, `change` of its answer.
+        parts: a row a part (column of a table), the most changed first: `part`; `before` and `after`, its mean |contribution|; `difference`, the
+            mean |after - before| over cases; `agreement`, the correlation of its contributions before and after (-1: turned round; empty where
+            they do not vary). None where cases have different parts (molecules).
+        cases: a row a case, the most changed first: `number` among the task's cases, from 1; `case`, its text (None of patients); `label`, empty
+            where there is none; `before`, `after`, `change` of its answer.
     """
 
     what: str
@@ -61,8 +61,8 @@ class TaskExplanation:
         by = self.level_after - self.level_before
         told = [
             f"Compared with {self.reference}, the {self.what} is {abs(by):.2g} {'higher' if by >= 0 else 'lower'} on average over "
-            f"{self.cases_compared} cases of the task ({self.level_before:.3g} before, {self.level_after:.3g} after), and its spread between cases is "
-            f"{self.spread_after:.2g} instead of {self.spread_before:.2g}."
+            f"{self.cases_compared} cases of the task ({self.level_before:.3g} before, {self.level_after:.3g} after), and its spread between "
+            f"cases is {self.spread_after:.2g} instead of {self.spread_before:.2g}."
         ]
         if self.parts is not None and len(self.parts):
             least = _LITTLE * max(float(self.parts["before"].max()), float(self.parts["after"].max()))
