@@ -229,3 +229,33 @@ def test_what_is_left_of_a_case_can_be_asked_for(additive: Predictor) -> None:
     present = np.array([[False, False], [True, True], [True, False]])
     want = [told.base, told.output, told.base + told.contributions[0]]
     np.testing.assert_allclose(told.answer_with(present), want, atol=1e-10)
+
+
+def test_patients_that_nobody_has_labelled_stand_for_what_is_away_where_there_are_no_others() -> None:
+    predictor = _model("label_shift", guard=False).adapt(unlabelled=NEW[COLUMNS])
+    told = predictor.explain(NEW[COLUMNS].iloc[:2])
+    assert told[0].nearest == ()
+    assert "most similar" not in told[0].sentence
+    assert _sum(told[0]) == pytest.approx(told[0].output, abs=1e-8)
+    changed = predictor.explain_task()
+    assert changed.cases["label"].eq("").all()
+    assert changed.parts is not None
+
+
+def test_atoms_of_graphs_are_taken_away_with_their_bonds() -> None:
+    chains = ["C" * n + tail for n in range(1, 10) for tail in ("O", "N", "C(=O)O")]
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        [(smiles, f"t{t}", 0.3 * len(smiles) + random.normal()) for t in range(4) for smiles in chains],
+        columns=["smiles", "t", "y"],
+    )
+    tasks = TaskCollection.from_table(
+        frame, modality="molecules", case="smiles", target="y", task="t", kind="regression", unit="x"
+    )
+    model = MetaLearner(
+        "ridge_head", encoder="message_passing", steps=1, validate_every=1, tasks_per_batch=2, support=(8,), query=8, binary_share=0.0
+    ).fit(tasks)  # fmt: skip
+    predictor = model.adapt(chains[:12], [float(len(each)) for each in chains[:12]], unit="x")
+    told = predictor.explain(["CCCO", "OCCC", "C"])
+    assert told[0] == told[1]
+    assert _sum(told[0]) == pytest.approx(predictor.predict(["CCCO"])[0], abs=1e-5)

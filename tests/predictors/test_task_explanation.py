@@ -61,6 +61,7 @@ def test_a_column_that_works_the_other_way_round_here_comes_first_and_is_told_so
 def test_a_learner_that_reads_no_labels_changed_nothing() -> None:
     told = _predictor("pooled_linear", HIGH, guard=False).explain_task()
     assert told.level_after == pytest.approx(told.level_before, abs=1e-9)
+    assert "is the same on average" in told.sentences[0]
     assert told.sentences[1:] == ("No part counts for anything else than before.",)
 
 

@@ -24,6 +24,7 @@ MOST_CASES = 32
 _NAMED = 3
 _LITTLE = 0.02
 _TURNED = -0.5
+_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ class TaskExplanation:
     def sentences(self) -> tuple[str, ...]:
         """What changed, for a person: level, spread, and the parts or cases that changed most."""
         by = self.level_after - self.level_before
+        how = "the same" if abs(by) < _SAME else f"{abs(by):.2g} {'higher' if by > 0 else 'lower'}"
         told = [
-            f"Compared with {self.reference}, the {self.what} is {abs(by):.2g} {'higher' if by >= 0 else 'lower'} on average over "
+            f"Compared with {self.reference}, the {self.what} is {how} on average over "
             f"{self.cases_compared} cases of the task ({self.level_before:.3g} before, {self.level_after:.3g} after), and its spread between "
             f"cases is {self.spread_after:.2g} instead of {self.spread_before:.2g}."
         ]
