@@ -189,7 +189,24 @@ def explain(
     coalitions: int | None = None,
     seed: int = 0,
 ) -> list[Explanation]:
-    """Return an explanation of each case, in input order; see `Predictor.explain`."""
+    """Return an explanation of each case, in input order.
+
+    Explained are the log-odds of a class, or the expected value in the task's unit. Contributions are Shapley values: exact where the answer is a sum
+    over columns or the parts are few, else from a sample of coalitions; they always sum to `output - base`.
+
+    Args:
+        predictor: that answers.
+        adapted: its method, adapted to the task.
+        prepared: the cases, at least one.
+        label: the class that is explained; None: class 1 of a binary task, of more classes each case's most probable one.
+        coalitions: most coalitions of parts that are asked of a case; None: 256 of a table's columns, 1,024 of atoms, or four a part.
+        seed: of the coalitions that are drawn; the same seed gives the same explanation.
+
+    Raises:
+        CaseError: a case cannot be taken apart.
+        InputError: no case came, fewer coalitions than tell of all parts, or the modality names no parts.
+        TaskError: a label that the task does not have.
+    """
     modality = predictor.model.modality
     named = named_parts(modality)
     if not prepared.row:

@@ -251,40 +251,16 @@ class Predictor:
     def explain(
         self, cases: Any, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
     ) -> list[Explanation]:
-        """Return what each part of a case (atom, column) contributes to its answer, and the nearest labelled cases; one a case.
+        """Return, for each case, what each of its parts (atom, column) contributes to its answer, and the nearest labelled cases.
 
-        Explained are the log-odds of a class, or the expected value in the task's unit. Contributions are Shapley values: exact where the
-        answer is a sum over columns or the parts are few, else from a sample of coalitions; they always sum to `output - base`.
-
-        Args:
-            cases: raw, at least one.
-            label: the class that is explained; None: class 1 of a binary task, of more classes each case's most probable one.
-            coalitions: most coalitions of parts that are asked of a case; None: 256 of a table's columns, 1,024 of atoms, or four a part.
-            seed: of the coalitions that are drawn; the same seed gives the same explanation.
-
-        Raises:
-            CaseError: a case cannot be read.
-            InputError: no case came, fewer coalitions than tell of all parts, or the modality names no parts.
-            TaskError: a label that the task does not have.
+        Args and errors are those of `predictors/explanation.explain`; the answer is the log-odds of a class, or the expected value in the task's unit.
         """
         return explain(self, self._adapted, self._prepare(cases), label=label, coalitions=coalitions, seed=seed)
 
     def explain_task(
         self, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
     ) -> TaskExplanation:
-        """Return what the task's labels changed: level, spread, parts (columns) and cases, against what earlier tasks say before any label.
-
-        Where the learned method has no answer without labels, it is compared with the method from scratch, and named so.
-
-        Args:
-            label: the class whose log-odds are compared; None: class 1 of a binary task.
-            coalitions: as those of `explain`.
-            seed: as that of `explain`.
-
-        Raises:
-            InputError: the modality names no parts, or fewer coalitions than tell of all parts.
-            TaskError: there is nothing to compare with, or several classes and no label.
-        """
+        """Return what the task's labels changed against what earlier tasks say alone; see `predictors/task_explanation.explain_task`."""
         return explain_task(self, self._adapted, label=label, coalitions=coalitions, seed=seed)
 
     def card(self) -> str:

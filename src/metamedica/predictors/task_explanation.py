@@ -148,7 +148,21 @@ def explain_task(
     coalitions: int | None = None,
     seed: int = 0,
 ) -> TaskExplanation:
-    """Return what adaptation changed; see `Predictor.explain_task`."""
+    """Return what the task's labels changed: level, spread, parts (columns) and cases, against what earlier tasks say before any label.
+
+    Where the learned method has no answer without labels, it is compared with the method from scratch, and named so.
+
+    Args:
+        predictor: that answers.
+        adapted: its method, adapted to the task.
+        label: the class whose log-odds are compared; None: class 1 of a binary task.
+        coalitions: as those of `explanation.explain`.
+        seed: as that of `explanation.explain`.
+
+    Raises:
+        InputError: the modality names no parts, or fewer coalitions than tell of all parts.
+        TaskError: there is nothing to compare with, or several classes and no label.
+    """
     modality, support = predictor.model.modality, predictor.support
     named = named_parts(modality)
     index = class_index(predictor.classes, label)
