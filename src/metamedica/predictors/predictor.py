@@ -253,7 +253,7 @@ class Predictor:
     ) -> list[Explanation]:
         """Return, for each case, what each of its parts (atom, column) contributes to its answer, and the nearest labelled cases.
 
-        Args and errors are those of `predictors/explanation.explain`; the answer is the log-odds of a class, or the expected value in the task's unit.
+        Args, errors: those of `predictors/explanation.explain`; the answer is the log-odds of a class, or the expected value in the task's unit.
         """
         return explain(self, self._adapted, self._prepare(cases), label=label, coalitions=coalitions, seed=seed)
 
