@@ -196,7 +196,7 @@ def explain(
 
     Args:
         predictor: that answers.
-        adapted: its method, adapted to the task.
+        adapted: what it answers by.
         prepared: the cases, at least one.
         label: the class that is explained; None: class 1 of a binary task, of more classes each case's most probable one.
         coalitions: most coalitions of parts that are asked of a case; None: 256 of a table's columns, 1,024 of atoms, or four a part.

@@ -261,7 +261,7 @@ class Predictor:
         self, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
     ) -> TaskExplanation:
         """Return what the task's labels changed against what earlier tasks say alone; see `predictors/task_explanation.explain_task`."""
-        return explain_task(self, self._adapted, label=label, coalitions=coalitions, seed=seed)
+        return explain_task(self, self._adapted, self._adapted, label=label, coalitions=coalitions, seed=seed)
 
     def card(self) -> str:
         """Return a short Markdown card: what it is, how far it may be trusted, and that it holds the labelled cases."""

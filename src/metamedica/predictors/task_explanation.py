@@ -142,6 +142,7 @@ def reference_of(predictor: "Predictor", adapted: Adapted) -> tuple[str, Adapted
 
 def explain_task(
     predictor: "Predictor",
+    answers: Adapted,
     adapted: Adapted,
     *,
     label: object | None = None,
@@ -154,7 +155,8 @@ def explain_task(
 
     Args:
         predictor: that answers.
-        adapted: its method, adapted to the task.
+        answers: what it answers by.
+        adapted: its method, adapted to the task; the same, unless answers are changed afterwards (calibrated).
         label: the class whose log-odds are compared; None: class 1 of a binary task.
         coalitions: as those of `explanation.explain`.
         seed: as that of `explanation.explain`.
@@ -171,23 +173,23 @@ def explain_task(
             f"the task has {len(predictor.classes)} classes ({', '.join(predictor.classes[:5])}); name the one whose log-odds are to be explained"
         )
     told, before = reference_of(predictor, adapted)
-    answers = [
+    asked = [
         Answer(law_of(before), index, sum_of(before, index=index)),
-        Answer(predictor.law, index, sum_of(adapted, index=index)),
+        Answer(predictor.law, index, sum_of(answers, index=index)),
     ]
     rows = support.rows
-    chosen = evenly(answers[1](rows), MOST_CASES)
+    chosen = evenly(asked[1](rows), MOST_CASES)
     some = {name: block[chosen] for name, block in rows.items()}
-    values = np.stack([answer(some).numpy() for answer in answers])
+    values = np.stack([answer(some).numpy() for answer in asked])
     parts = None
     if named.same_parts:
-        background = background_rows(answers[1], rows, least=FEWEST_BACKGROUND)
+        background = background_rows(asked[1], rows, least=FEWEST_BACKGROUND)
         texts = _texts(support.canonical, chosen)
         each = named.parts(texts, some, background)
         found = np.array(
             [
                 [contributions(answer, case, coalitions=coalitions, seed=seed).values for case in each]
-                for answer in answers
+                for answer in asked
             ]
         )
         parts = _changed_parts(each[0].names, found)
