@@ -316,7 +316,7 @@ def _said(family: Mapping[str, Any]) -> list[str]:
     if "calibration" in family:
         found, cut = family["calibration"], family["abstention"]
         told.append(
-            f"- ECE {found['ece'][family['default']]:.4f}; predictions that are right as often as they say would have {found['floor']:.4f} on queries "
+            f"- ECE {found['ece'][family['default']]:.4f}; predictions right as often as they say would have {found['floor']:.4f} on queries "
             f"of this size. Calibration slope {found['slope']:.2f} (median over tasks)."
         )
         told.append(f"- Error {cut['error']:.3f}, and {cut['kept']:.3f} without the least sure fifth.")

@@ -205,3 +205,19 @@ def test_a_longer_bar_is_a_larger_share(shares: dict[str, float]) -> None:
     assert len(widths) == len(shares)
     ranked = sorted(zip(shares.values(), widths, strict=True))
     assert [width for _, width in ranked] == sorted(widths)
+
+
+def test_a_waterfall_ends_where_its_steps_sum_to_and_puts_the_small_ones_together() -> None:
+    steps = [("age <x>", 1.5), ("sex", -0.5), *((f"c{i}", 0.01) for i in range(10))]
+    drawn = figures.waterfall(steps, start=0.25, label="log-odds", most=4)
+    assert "without: 0.25" in drawn
+    assert "with all: 1.35" in drawn
+    assert drawn.count("<rect") == 5
+    assert "8 more" in drawn
+    assert "age &lt;x&gt;" in drawn
+    assert drawn.count('class="dot s0"') == 1
+    ElementTree.fromstring(drawn)
+
+
+def test_a_waterfall_without_a_step_is_still_a_picture() -> None:
+    ElementTree.fromstring(figures.waterfall([], start=0.0, label="value"))
