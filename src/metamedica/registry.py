@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 from metamedica.errors import InputError
@@ -16,6 +17,7 @@ def names(room: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
+@cache
 def _only_class(room: str, name: str, base: type) -> type:
     if name not in names(room):
         one = {"modalities": "modality"}.get(room, room.removesuffix("s"))
