@@ -17,7 +17,7 @@ from metamedica import registry
 from metamedica.data import catalogue
 from metamedica.data.collection import TaskCollection
 from metamedica.data.splits import draw_meta_valid
-from metamedica.meta_learner import usual_scales
+from metamedica.data.whole_tasks import usual_scales
 from metamedica.reports.evaluation import LEADING
 from metamedica.reports.judging import TRUST, Protocol
 from metamedica.reports.protocols import fsmol, kinases, moleculeace, moleculenet

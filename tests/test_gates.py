@@ -46,12 +46,14 @@ def test_each_fold_is_judged_by_a_model_that_has_not_seen_it() -> None:
         return _fit(tasks, names)
 
     whole = _fit(tasks, tasks.names())
-    gates = gates_by_leaving_out(fit, whole, tasks, tasks.names(), PLAN, seed=0, progress=None)
+    learned = gates_by_leaving_out(fit, whole, tasks, tasks.names(), PLAN, seed=0, progress=None)
     assert len(fitted) == 5
     left = [set(tasks.names()) - set(names) for names in fitted]
     assert sorted(name for part in left for name in part) == sorted(tasks.names())
-    assert gates["binary"].shape == starting(whole)["binary"].shape
-    assert not torch.equal(gates["binary"], starting(whole)["binary"])
+    start = starting(whole).gates["binary"]
+    assert learned.gates["binary"].shape == start.shape
+    assert not torch.equal(learned.gates["binary"], start)
+    assert learned.gains["binary"].shape == (8,)
 
 
 def test_the_gate_leans_on_hospitals_that_are_alike_and_not_on_those_that_are_not() -> None:
@@ -68,10 +70,10 @@ def test_too_few_tasks_leave_the_gate_as_it_starts() -> None:
     tasks = _hospitals(2, alike=True)
     model = _fit(tasks, tasks.names())
     found = gates_by_leaving_out(lambda names: model, model, tasks, tasks.names(), PLAN, seed=0, progress=None)
-    assert torch.equal(found["binary"], starting(model)["binary"])
+    assert torch.equal(found.gates["binary"], starting(model).gates["binary"])
     on_valid = gates_on_valid(model, tasks, tasks.names(), PLAN, seed=0, progress=None)
-    assert torch.equal(on_valid["binary"], starting(model)["binary"])
-    assert starting(model)["binary"][0, 0] == Tables.leaning
+    assert torch.equal(on_valid.gates["binary"], starting(model).gates["binary"])
+    assert starting(model).gates["binary"][0, 0] == Tables.leaning
 
 
 def test_a_learner_that_weighs_itself_gets_no_guard() -> None:

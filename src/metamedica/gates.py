@@ -1,7 +1,7 @@
 """The guard's gate of a fitted model: from meta-valid tasks, or, where there are too few, from the earlier tasks left out in turn."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from metamedica.data.collection import TaskCollection
 from metamedica.data.draws import group_codes, why_not_drawn
 from metamedica.data.episodes import EpisodePlan, fixed_episodes
+from metamedica.predictors.expected_gain import fitted_gain
 from metamedica.predictors.guard import Guard, Observed, fitted_gate
 from metamedica.predictors.model import FittedModel
 from metamedica.types import Progress, TaskKind
@@ -22,6 +23,28 @@ _EPISODES = 40
 _QUERY = 64
 
 
+@dataclass
+class Gates:
+    """What a guard has learned, by kind of task.
+
+    Args:
+        gates: coefficients of the gate.
+        gains: how the gain over methods from scratch follows from the evidence (`expected_gain.fitted_gain`); absent for a kind of which
+            too little was seen.
+    """
+
+    gates: dict[TaskKind, Tensor]
+    gains: dict[TaskKind, Tensor] = field(default_factory=dict)
+
+    def fit(self, kind: TaskKind, observed: Sequence[Observed], *, n_tasks: int) -> None:
+        """Fit both for one kind, where anything was observed."""
+        if observed:
+            self.gates[kind] = fitted_gate(observed, n_tasks=n_tasks, start=self.gates[kind])
+            gain = fitted_gain(observed, self.gates[kind])
+            if gain is not None:
+                self.gains[kind] = gain
+
+
 def gates_on_valid(
     model: FittedModel,
     tasks: TaskCollection,
@@ -30,7 +53,7 @@ def gates_on_valid(
     *,
     seed: int,
     progress: Progress | None,
-) -> dict[TaskKind, Tensor]:
+) -> Gates:
     """Return the gate of every kind of task that the model may meet, fitted on meta-valid tasks where they are enough and of its kind.
 
     Args:
@@ -45,9 +68,7 @@ def gates_on_valid(
     if len(valid) < FEWEST_TASKS:
         return gates
     for kind in _met(model, tasks, valid):
-        observed = _observed(model, kind, tasks, valid, plan, seed, progress)
-        if observed:
-            gates[kind] = fitted_gate(observed, n_tasks=len(valid), start=gates[kind])
+        gates.fit(kind, _observed(model, kind, tasks, valid, plan, seed, progress), n_tasks=len(valid))
     return gates
 
 
@@ -60,7 +81,7 @@ def gates_by_leaving_out(
     *,
     seed: int,
     progress: Progress | None,
-) -> dict[TaskKind, Tensor]:
+) -> Gates:
     """Return the gates as `gates_on_valid`, from models that were each fitted without some of the earlier tasks and are judged on those.
 
     For learners that are fitted fast (`types.ClosedForm`) on few tasks, none of which can be spared. Tasks too small to draw from teach every
@@ -89,14 +110,13 @@ def gates_by_leaving_out(
         for kind in kinds:
             observed[kind] += _observed(model, kind, tasks, held, plan, seed, progress, of=len(judged))
     for kind, seen in observed.items():
-        if seen:
-            gates[kind] = fitted_gate(seen, n_tasks=len(judged), start=gates[kind])
+        gates.fit(kind, seen, n_tasks=len(judged))
     return gates
 
 
-def starting(model: FittedModel) -> dict[TaskKind, Tensor]:
+def starting(model: FittedModel) -> Gates:
     """Return the gates before anything is known."""
-    return {kind: model.starting_gate() for kind in sorted(model.learner.kinds)}
+    return Gates({kind: model.starting_gate() for kind in sorted(model.learner.kinds)})
 
 
 def _met(model: FittedModel, tasks: TaskCollection, names: Sequence[str]) -> list[TaskKind]:

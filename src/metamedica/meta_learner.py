@@ -11,26 +11,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from torch import Tensor
 
 from metamedica import registry
 from metamedica.data.cache import extra_blocks
 from metamedica.data.collection import TaskCollection
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler, fixed_episodes
 from metamedica.data.splits import split_by_task
+from metamedica.data.whole_tasks import usual_scales, whole_task
 from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.functional.targets import standardise_episodes
-from metamedica.gates import gates_by_leaving_out, gates_on_valid
+from metamedica.gates import Gates, gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
 from metamedica.predictors.method import Method, check_uses_unlabelled
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.questions import questions
+from metamedica.predictors.shift import EarlierCases
 from metamedica.predictors.support import read_support, read_support_with
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
-from metamedica.types import ClosedForm, Features, Learner, Modality, Progress, TaskKind
+from metamedica.types import ClosedForm, Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
@@ -216,11 +217,12 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         self.model_ = self._model(spec, learner, tasks, names)
         self.model_.record = self._record(tasks, history)
         if self.guard and self.model_.guards(learner):
-            self.model_.gates = (
+            learned = (
                 self._gates_by_leaving_out(spec, tasks, names, plan, progress)
                 if closed_form and not valid
                 else gates_on_valid(self.model_, tasks, valid, plan, seed=self.seed + 3, progress=progress)
             )
+            self.model_.gates, self.model_.gains = learned.gates, learned.gains
         return self
 
     def _model(self, spec: LearnerSpec, learner: Learner[Any], tasks: TaskCollection, names: list[str]) -> FittedModel:
@@ -230,14 +232,17 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             tasks.reader(),
             gates={},
             usual_scale=usual_scales(tasks, names),
-            earlier=EarlierTasks.of({name: _features(tasks, name) for name in names}, tasks.reader()),
+            earlier=EarlierTasks.of(((name, whole_task(tasks, name).cases) for name in names), tasks.reader()),
             record={},
             asked=questions((tasks.tasks[name].kind, tasks.tasks[name].classes) for name in names),
+            cases=EarlierCases.of(
+                ((whole_task(tasks, name), tasks.tasks[name].unit) for name in names), tasks.reader()
+            ),
         )
 
     def _gates_by_leaving_out(
         self, spec: LearnerSpec, tasks: TaskCollection, names: list[str], plan: EpisodePlan, progress: Progress | None
-    ) -> dict[TaskKind, Tensor]:
+    ) -> Gates:
         def fit(some: list[str]) -> FittedModel:
             learner = spec.build(tasks.reader())
             sampler = EpisodeSampler(tasks, some, plan, seed=self.seed)
@@ -383,18 +388,3 @@ def _readable(tasks: TaskCollection, spec: LearnerSpec, progress: Progress | Non
     modality = tasks.reader()
     names = [name for name in spec.extra_blocks(modality) if name not in tasks.features]
     return tasks.with_blocks(extra_blocks(modality, names, tasks.canonical, progress=progress)) if names else tasks
-
-
-def usual_scales(tasks: TaskCollection, names: list[str]) -> dict[str, float]:
-    """Return, per unit, the root mean variance of the regression tasks with that unit."""
-    variances: dict[str, list[float]] = {}
-    for name in names:
-        task = tasks.tasks[name]
-        if task.kind == "regression" and task.unit is not None and len(task.targets) > 2:
-            variances.setdefault(task.unit, []).append(float(np.var(task.targets, ddof=1)))
-    return {unit: float(np.sqrt(np.mean(values))) for unit, values in variances.items() if np.mean(values) > 0}
-
-
-def _features(tasks: TaskCollection, name: str) -> Features:
-    rows = torch.from_numpy(tasks.tasks[name].rows)
-    return {block: values[rows].to(torch.float32) for block, values in tasks.features.items()}

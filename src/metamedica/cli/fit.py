@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metamedica.cli import _fit_file as files
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
 from metamedica.cli._declared import Config, DeclaredTasks
@@ -25,7 +26,7 @@ def command(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for the model.")],
     file: options.TableFile = None,
-    config: options.ConfigFile = None,
+    config: files.Config = None,
     root: options.Root = None,
     variant: options.Variant = None,
     case: options.CaseColumn = None,
@@ -132,6 +133,7 @@ def command(
     attribution: Annotated[
         str | None, typer.Option("--attribution", metavar="TEXT", help="As the licence asks.", rich_help_panel=_CARD)
     ] = None,
+    write_config: files.WriteConfig = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -158,6 +160,11 @@ def command(
 
         metamedica fit --config mortality.yaml --root data --out model
 
+    All of it in one YAML file: data, method, settings, seed, output
+    (docs/diagnosis.md); --write-config writes one:
+
+        metamedica fit --config heart.yaml --seed 1
+
     A long training that may be interrupted, and goes on to the same result:
 
         metamedica fit assays.csv --task assay --out model --checkpoints ck
@@ -174,8 +181,11 @@ def command(
     session = Session.of(ctx)
     session.join()
     started = time.monotonic()
-    settings = options.literals(setting or [], "--set")
-    encoder_settings = options.literals(encoder_setting or [], "--encoder-set")
+    held = files.held(ctx)
+    settings = held.settings | options.literals(setting or [], "--set")
+    encoder_settings = held.encoder_settings | options.literals(encoder_setting or [], "--encoder-set")
+    if files.from_command_line(ctx, "file") and "config" in held.values:
+        config, root, variant = None, None, None
 
     from metamedica import registry
     from metamedica.tuning.settings import FitSettings
@@ -189,6 +199,7 @@ def command(
     )
     same = learner in (None, told.learner)
     learner = learner or told.learner
+    own, own_of_encoder = dict(settings), dict(encoder_settings)
     settings = options.with_inner_steps(learner, settings, inner_steps)
     if same:
         settings = told.settings | settings
@@ -198,6 +209,7 @@ def command(
     if resume and checkpoints is None:
         raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
     options.check_bundle(out, "model", overwrite=overwrite)
+    files.check_written(write_config, overwrite=overwrite, inputs=() if file is None else (file,))
     given = TableOptions(
         case,
         target,
@@ -220,6 +232,7 @@ def command(
     from metamedica.precision import check_precision
     from metamedica.ranks import joined
     from metamedica.reports.card import About, card
+    from metamedica.storage import replace_file
 
     reader = registry.modality(modality)
     with joined() as ranks:  # one process a machine featurises, the others find it in the cache
@@ -255,6 +268,15 @@ def command(
         command=shlex.join(["metamedica", *session.arguments]),
     )
     made.save(out, card=card(made, about))
+    if write_config is not None:
+        effective = ctx.params | {
+            "config": config,
+            "root": root,
+            "variant": variant,
+            "learner": learner,
+            "encoder": encoder,
+        }
+        replace_file(write_config, files.as_yaml(write_config, effective, own, own_of_encoder).encode())
     seconds = time.monotonic() - started
     session.say(
         f"Learned from {made.n_tasks_:,} of {len(tasks):,} tasks ({', '.join(kinds)}): {len(tasks.canonical):,} cases, "

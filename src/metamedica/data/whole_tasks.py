@@ -57,3 +57,19 @@ def _tells(task: Task, least_classes: int) -> bool:
     if task.kind != "regression" and least_classes < 2:
         return len(task) >= LEAST_CASES
     return why_not_drawn(task, None, LEAST_CASES) is None
+
+
+def whole_task(tasks: TaskCollection, name: str) -> LabelledBatch:
+    """Return all cases of a task as a batch of its own, in its unit."""
+    task = tasks.tasks[name]
+    return labelled(tasks, [task], [np.arange(len(task))])
+
+
+def usual_scales(tasks: TaskCollection, names: Sequence[str]) -> dict[str, float]:
+    """Return, per unit, the root mean variance of the regression tasks with that unit."""
+    variances: dict[str, list[float]] = {}
+    for name in names:
+        task = tasks.tasks[name]
+        if task.kind == "regression" and task.unit is not None and len(task.targets) > 2:
+            variances.setdefault(task.unit, []).append(float(np.var(task.targets, ddof=1)))
+    return {unit: float(np.sqrt(np.mean(values))) for unit, values in variances.items() if np.mean(values) > 0}

@@ -22,8 +22,9 @@ def log_density_ratio(
     weight: Float[Tensor, "tasks n"],
     *,
     signal: float,
-) -> Float[Tensor, "tasks s"]:
-    """Return log p(x | target) / p(x | source) at each case of the source, one row a task.
+    at: Float[Tensor, "m d"] | None = None,
+) -> Float[Tensor, "tasks m"]:
+    """Return log p(x | target) / p(x | source) at each case of the source, or of `at`, one row a task.
 
     A penalised logistic regression tells target from source; its log-odds are the ratio's logarithm plus that of the numbers of cases
     (Bickel, Brückner and Scheffer 2009, Discriminative learning under covariate shift, section 4). Without a target case it is 0.
@@ -33,6 +34,7 @@ def log_density_ratio(
         target: centred with it; finite where padded.
         weight: 1 for a case of the target, 0 where padded.
         signal: prior variance of the log-odds of a usual case.
+        at: centred with the source; None: the source itself.
     """
     scale = _scale(source, signal)
     wide = source.expand(len(target), *source.shape)
@@ -42,7 +44,8 @@ def log_density_ratio(
     side = torch.cat([torch.zeros_like(wide[..., 0]), torch.ones_like(weight)], dim=1)
     odds = (count.clamp(min=1) / len(source)).log()
     found = task_posterior(with_level(flat, scale), odds[:, None].expand_as(side), side, counted, kind="binary")
-    ratio = (with_level(wide, scale) @ found.mode[..., None])[..., 0]
+    asked = wide if at is None else at.expand(len(target), *at.shape)
+    ratio = (with_level(asked, scale) @ found.mode[..., None])[..., 0]
     return torch.where(count[:, None] > 0, ratio, torch.zeros_like(ratio))
 
 

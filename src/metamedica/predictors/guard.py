@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.distributions import Categorical, Normal
@@ -20,6 +20,7 @@ from torch.distributions import Categorical, Normal
 from metamedica.errors import BundleError, TaskError
 from metamedica.functional.shared import sharing
 from metamedica.functional.targets import scale_of, standardise
+from metamedica.predictors.folds import folds, one_class_left
 from metamedica.predictors.method import Adapted, AdaptedLearner, LearnerMethod, check_uses_unlabelled, state_of
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, LeaveOneOut, Progress, RawEncoder
@@ -34,29 +35,6 @@ odds where half of them were measured in earlier tasks (on ChEMBL targets the ga
 _PENALTY = 0.01
 """Of the squared distance to `SCEPTICAL`, divided by the number of meta-valid tasks: a Gaussian prior of standard deviation 2 on each coefficient,
 where what a task's query says counts for some ten independent cases (its cases agree on which candidate is better)."""
-
-
-def _fold_of_cases(support: LabelledBatch, n_folds: int) -> Tensor:
-    """Return `[tasks, n]` fold numbers that follow the cases, not their order: sorted by target, then by content, dealt in turn."""
-    mask = support.mask
-    content = torch.zeros(mask.shape, dtype=torch.float64)
-    for block in support.features.values():
-        flat = block.reshape(*mask.shape, -1).to(torch.float64)
-        steps = torch.arange(1, flat.shape[-1] + 1, dtype=torch.float64)
-        content = content + (flat * torch.frac(steps * 0.6180339887498949)).sum(-1)
-    rank = torch.argsort(content, dim=1, stable=True)
-    key = support.targets.gather(1, rank).to(torch.float64).masked_fill(~mask.gather(1, rank), float("inf"))
-    order = rank.gather(1, torch.argsort(key, dim=1, stable=True))
-    dealt = torch.arange(mask.shape[1]).expand_as(mask) % n_folds
-    return torch.empty_like(dealt).scatter(1, order, dealt)
-
-
-def _one_class_left(support: LabelledBatch, kept: Bool[Tensor, "tasks folds n"]) -> Bool[Tensor, "tasks folds"]:
-    """Return where the kept cases of a task with classes are of one class only."""
-    if support.kind == "regression":
-        return kept.sum(-1) < 1
-    classes = torch.nn.functional.one_hot(support.targets, support.n_classes or 2).bool() & support.mask[..., None]
-    return (classes[:, None] & kept[..., None]).any(2).sum(-1) < 2
 
 
 def held_out_log_likelihood(
@@ -81,7 +59,7 @@ def held_out_log_likelihood(
     if isinstance(method.learner, LeaveOneOut) and unlabelled is None:
         n = support.mask.shape[1]
         kept = support.mask[:, None, :] & ~torch.eye(n, dtype=torch.bool)
-        counted = support.mask & ~_one_class_left(support, kept)
+        counted = support.mask & ~one_class_left(support, kept)
         with torch.no_grad():
             each = method.learner.leave_one_out(support, adapted and adapted.state).masked_fill(~counted, 0)
         return each.sum(1) / counted.sum(1).clamp(min=1)
@@ -92,33 +70,16 @@ def _folded_log_likelihood(
     method: LearnerMethod, support: LabelledBatch, unlabelled: CaseBatch | None
 ) -> Float[Tensor, " tasks"]:
     n_tasks, n = support.mask.shape
-    n_folds = min(n, MAX_FOLDS)
-    fold = _fold_of_cases(support, n_folds)
-    held = (fold[:, None, :] == torch.arange(n_folds)[None, :, None]) & support.mask[:, None, :]
-    kept = support.mask[:, None, :] & ~held
-    usable = ~_one_class_left(support, kept) & held.any(-1)
-    chosen = usable.reshape(-1).nonzero()[:, 0]
-    if len(chosen) == 0:
-        return torch.zeros(n_tasks)
-
-    def repeat(value: Tensor) -> Tensor:
-        wide = value[:, None].expand(n_tasks, n_folds, *value.shape[1:])
-        return wide.reshape(n_tasks * n_folds, *value.shape[1:])[chosen]
-
-    def folds(mask: Tensor) -> LabelledBatch:
-        """The support once a fold, with only the cases of `mask`."""
-        features = {name: repeat(block) for name, block in support.features.items()}
-        targets = repeat(support.targets).masked_fill(~mask, 0)
-        return LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)
-
-    rest, hidden = folds(kept.reshape(-1, n)[chosen]), folds(held.reshape(-1, n)[chosen])
-    with torch.no_grad():
-        others = None if unlabelled is None else unlabelled.map(repeat)
-        law = method.learner.predict(state_of(method.learner, rest, others), hidden.cases)
-        each = law.log_prob(hidden.targets).masked_fill(~hidden.mask, 0).sum(1)
-    task = torch.arange(n_tasks).repeat_interleave(n_folds)[chosen]
-    total = torch.zeros(n_tasks, dtype=each.dtype).index_add(0, task, each)
-    count = torch.zeros(n_tasks, dtype=each.dtype).index_add(0, task, hidden.mask.sum(1).to(each.dtype))
+    total = torch.zeros(n_tasks, dtype=torch.float64)
+    count = torch.zeros(n_tasks, dtype=torch.float64)
+    for part in folds(support, min(n, MAX_FOLDS)):
+        hidden = part.hidden
+        with torch.no_grad():
+            others = None if unlabelled is None else unlabelled.map(lambda value, of=part.task: value[of])  # type: ignore[misc]
+            law = method.learner.predict(state_of(method.learner, part.rest, others), hidden.cases)
+            each = law.log_prob(hidden.targets).masked_fill(~hidden.mask, 0).sum(1)
+        total = total.index_add(0, part.task, each.double())
+        count = count.index_add(0, part.task, hidden.mask.sum(1).double())
     return torch.where(count > 0, total / count.clamp(min=1), torch.zeros_like(total))
 
 
@@ -247,7 +208,7 @@ class Guard:
             cohesion(self.raw, support).to(torch.float32),
             self.earlier.seen(self.raw, support).to(torch.float32),
         )
-        return Weighed(_softmax(evidence, self.gate), evidence)
+        return Weighed(gate_weights(evidence, self.gate), evidence)
 
     def adapt(self, support: LabelledBatch, unlabelled: CaseBatch | None = None) -> AdaptedMixture:
         """Return every candidate adapted to each task, and the weight of each.
@@ -311,7 +272,8 @@ def fitted_gate(observed: Sequence[Observed], *, n_tasks: int, start: Tensor) ->
     return _fit_gate(evidence, scores, start, penalty=_PENALTY / n_tasks)
 
 
-def _softmax(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks candidates"]:
+def gate_weights(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks candidates"]:
+    """Return the weight that a gate `[candidates - 1, 6]` gives each candidate for each task."""
     logits = (evidence.columns()[:, :-1] * gate).sum(-1)
     return torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
 
@@ -325,7 +287,7 @@ def _fit_gate(evidence: Sequence[Evidence], scores: Sequence[Tensor], start: Ten
         losses = []
         for seen, each, there in zip(evidence, scores, where, strict=True):
             doubled = Evidence(*(value.double() for value in seen))
-            mixed = torch.logsumexp(_softmax(doubled, gate).log()[:, None] + each.double().nan_to_num(0.0), dim=-1)
+            mixed = torch.logsumexp(gate_weights(doubled, gate).log()[:, None] + each.double().nan_to_num(0.0), dim=-1)
             losses.append(-(mixed * there).sum(1) / there.sum(1).clamp(min=1))
         loss = torch.cat(losses).mean() + penalty * ((gate - start.double()) ** 2).sum()
         (slope,) = torch.autograd.grad(loss, gate)

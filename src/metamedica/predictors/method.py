@@ -1,6 +1,6 @@
 """A learner as a *method*: support and query in the task's own units in, a law in those units out."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
@@ -28,6 +28,20 @@ class Method(Protocol):
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
         """Return `adapt(support).predict(query)`."""
+
+
+class MethodWithUnlabelled(Method, Protocol):
+    """A method that may be given further cases without label."""
+
+    def adapt(self, support: LabelledBatch, unlabelled: CaseBatch | None = None) -> Adapted:
+        """Return what the support and the further cases teach."""
+
+
+def adapted(method: Method, support: LabelledBatch, unlabelled: CaseBatch | None) -> Adapted:
+    """Return what a method learns from a support, and from unlabelled cases where there are any; only then it must take such."""
+    if unlabelled is None:
+        return method.adapt(support)
+    return cast(MethodWithUnlabelled, method).adapt(support, unlabelled)
 
 
 class AdaptedLearner:

@@ -15,12 +15,14 @@ from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod
 from metamedica.predictors.questions import Question, read_questions
+from metamedica.predictors.shift import EarlierCases
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import Learner, Modality, PreparedCases, Progress, TaskKind
 from metamedica.unlabelled import KeepsCases
 
 KIND = "model"
+_GAIN = "gain."
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class FittedModel:
         record: how it was made (data, split, settings, seeds, history), for the card.
         from_scratch: names of the learners that guard it, in the order of the gates' rows; None for those of the modality.
         asked: what the meta-training tasks asked, for a new task with too few labels to tell.
+        cases: what is remembered of the meta-training tasks' cases, to tell a task that looks unlike them; None: nothing.
+        gains: kind -> how a guarded task's gain follows from its evidence (`expected_gain`); None: nothing is known of that.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class FittedModel:
         record: dict[str, Any],
         from_scratch: Sequence[str] | None = None,
         asked: Sequence[Question] = (),
+        cases: EarlierCases | None = None,
+        gains: dict[TaskKind, Tensor] | None = None,
     ) -> None:
         self.spec = spec
         self.learner = copy.deepcopy(learner).eval()
@@ -86,6 +92,8 @@ class FittedModel:
         self.earlier = earlier
         self.record = record
         self.asked = tuple(asked)
+        self.cases = cases or EarlierCases.nothing()
+        self.gains = dict(gains or {})
         self.raw = modality.raw_encoder()
         offered = modality.from_scratch if from_scratch is None else from_scratch
         self.from_scratch = [name for name in offered if name != spec.learner]
@@ -114,7 +122,7 @@ class FittedModel:
 
         A learner that weighs itself (`functional/leaning`) has its answer from scratch within, and is not guarded a second time.
         """
-        scale = self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
+        scale = self._scale(kind, unit)
         learned = LearnerMethod(self.learner, usual_scale=scale)
         if not guard or not self.guards(self.learner):
             return learned
@@ -122,6 +130,14 @@ class FittedModel:
         for name, learner in self._scratch.items():
             candidates[name] = LearnerMethod(learner, usual_scale=scale)
         return Guard(candidates, self.raw, earlier=self.earlier, gate=self.gates.get(kind, self.starting_gate()))
+
+    def scratch_method(self, kind: TaskKind, *, unit: str | None = None) -> LearnerMethod:
+        """Return the reference from scratch, the last one of `from_scratch`, as a method for tasks of one kind and unit."""
+        scale = self._scale(kind, unit)
+        return LearnerMethod(self._scratch[self.from_scratch[-1]], usual_scale=scale)
+
+    def _scale(self, kind: TaskKind, unit: str | None) -> float | None:
+        return self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
 
     def guards(self, learner: Learner[Any]) -> bool:
         """Return whether such a learner is weighed against methods from scratch: one that learns from tasks, unless it weighs itself."""
@@ -134,10 +150,12 @@ class FittedModel:
     def parts(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return (tensors, documents) that `from_parts` builds the model from."""
         gates: dict[str, Tensor] = {str(kind): gate for kind, gate in self.gates.items()}
+        gates |= {f"{_GAIN}{kind}": gain for kind, gain in self.gains.items()}
         tensors: dict[str, dict[str, Tensor]] = {
             "learner": dict(self.learner.state_dict()),
             "guard": gates or {"none": torch.zeros(1)},
             "earlier": {"centroids": self.earlier.centroids.to(torch.float16), "known": self.earlier.known},
+            "cases": self.cases.tensors(),
         }
         document = {
             "spec": asdict(self.spec),
@@ -149,6 +167,7 @@ class FittedModel:
             },
             "usual_scale": self.usual_scale,
             "earlier_tasks": self.earlier.names,
+            "cases": self.cases.document(),
             "asked": [[question.kind, list(question.classes)] for question in self.asked],
             "record": self.record,
         }
@@ -171,11 +190,7 @@ class FittedModel:
                 )
             learner = spec.build(modality)
             learner.load_state_dict(tensors["learner"])
-            gates: dict[TaskKind, Tensor] = {
-                kind: tensors["guard"][kind]
-                for kind in ("binary", "multiclass", "regression")
-                if kind in tensors["guard"]
-            }
+            gates, gains = _by_kind(tensors["guard"]), _by_kind(tensors["guard"], _GAIN)
             return cls(
                 spec,
                 learner,
@@ -188,6 +203,8 @@ class FittedModel:
                 record=document["record"],
                 from_scratch=document["from_scratch"],
                 asked=read_questions(document.get("asked", [])),
+                cases=EarlierCases.from_parts(tensors["cases"], document["cases"]) if "cases" in document else None,
+                gains=gains,
             )
         except (KeyError, TypeError, RuntimeError, InputError) as error:
             raise BundleError(f"{source} does not describe a model that this version can build ({error})") from error
@@ -219,3 +236,8 @@ class FittedModel:
         """
         tensors, documents = read_bundle(Path(folder), KIND)
         return cls.from_parts(tensors, documents, source=str(folder))
+
+
+def _by_kind(named: dict[str, Tensor], before: str = "") -> dict[TaskKind, Tensor]:
+    kinds: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
+    return {kind: named[before + kind] for kind in kinds if before + kind in named}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,28 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm, spearmanr
+from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, r2_score
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from metamedica.errors import BundleError, CaseError, TaskError
+from metamedica.errors import CaseError, TaskError
+from metamedica.functional.conformal import check_coverage
 from metamedica.functional.leaning import WeighsItself
+from metamedica.predictors import saving
+from metamedica.predictors.calibration import AdaptedCalibrated, Calibration, check_calibration, chosen, fit_map
+from metamedica.predictors.certainty import Certainty
+from metamedica.predictors.expected_gain import ExpectedGain, gain_by_evidence, gain_of_hidden
 from metamedica.predictors.guard import AdaptedMixture, cohesion
-from metamedica.predictors.method import AdaptedLearner
+from metamedica.predictors.held_out import held_out
+from metamedica.predictors.method import Adapted, AdaptedLearner
 from metamedica.predictors.model import FittedModel
-from metamedica.predictors.support import Support, as_cases, case_number, shown_cases
+from metamedica.predictors.shift import Shift
+from metamedica.predictors.support import Support, as_cases
+from metamedica.predictors.table import answer_table
 from metamedica.predictors.trust import NOTHING, Trust
 from metamedica.storage import read_bundle, write_bundle
-from metamedica.types import CaseBatch, Features, LabelledBatch, Law, PreparedCases, Progress, TaskKind
+from metamedica.types import CaseBatch, Features, Law, PreparedCases, Progress, TaskKind
 
 KIND = "predictor"
 _CHUNK = 1024
@@ -37,14 +46,22 @@ class Predictor:
         model: the fitted meta-model (shared, frozen).
         support: the task's cases. They are kept: a saved predictor contains them and is as personal as they are.
         guard: False trusts the learned method alone; so does a support whose labels show fewer than two classes, which `trust` says.
+        calibration: map that sets probabilities right by the labelled cases, one of `calibration.CALIBRATIONS`; "auto" chooses by their number.
     """
 
-    def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
+    def __init__(
+        self, model: FittedModel, support: Support, *, guard: bool = True, calibration: Calibration = "none"
+    ) -> None:
         self.model = model
         self.support = support
         self.guard = guard
+        self.calibration = check_calibration(calibration)
         method = model.method(support.kind, unit=support.unit, guard=guard and support.compares)
         self._adapted = method.adapt(support.batch, support.unlabelled)
+        self.certainty = Certainty(method, support, model.raw)
+        how = chosen(self.calibration, support.kind, support.batch.targets.shape[1])
+        change = None if how == "none" else fit_map(how, self.certainty.held_out)
+        self._answers: Adapted = self._adapted if change is None else AdaptedCalibrated(self._adapted, change)
 
     @property
     def kind(self) -> TaskKind:
@@ -58,6 +75,28 @@ class Predictor:
     @property
     def unit(self) -> str | None:
         return self.support.unit
+
+    @cached_property
+    def shift(self) -> Shift:
+        """Whether the task looks unlike all earlier ones: its values, what it has measured, its labels."""
+        return self.model.cases.shift(
+            self.support.rows, self.support.batch, modality=self.model.modality, unit=self.unit
+        )
+
+    @cached_property
+    def expected_gain(self) -> ExpectedGain | None:
+        """How much better than the best method from scratch its answers are expected to be; None where too few labels tell."""
+        fitted = self.model.gains.get(self.kind)
+        if isinstance(self._adapted, AdaptedMixture) and fitted is not None:
+            gate = self.model.gates[self.kind]
+            return gain_by_evidence(self._adapted.weighed.evidence, gate, fitted)
+        if not self.support.compares or not self.model.from_scratch:
+            return None
+        plain = held_out(self.model.scratch_method(self.kind, unit=self.unit), self.support.batch)
+        ours = self.certainty.held_out
+        both = (plain.known & ours.known)[0]
+        targets = ours.targets
+        return gain_of_hidden((ours.law.log_prob(targets) - plain.law.log_prob(targets))[0][both])
 
     @property
     def trust(self) -> Trust:
@@ -99,12 +138,15 @@ class Predictor:
         Args:
             features: the modality's blocks, `[cases, size]`.
         """
+        return self._law(self._answers, features)
+
+    def _law(self, adapted: Adapted, features: Features) -> Law:
         size = len(next(iter(features.values())))
         laws: list[Law] = []
         for start in range(0, size, _CHUNK):
             chunk = {name: _ready(block[start : start + _CHUNK])[None] for name, block in features.items()}
             count = len(next(iter(chunk.values()))[0])
-            laws.append(self._adapted.predict(CaseBatch(chunk, torch.ones(1, count, dtype=torch.bool))))
+            laws.append(adapted.predict(CaseBatch(chunk, torch.ones(1, count, dtype=torch.bool))))
         if self.kind == "regression":
             return Normal(
                 torch.cat([law.mean[0] for law in laws] or [torch.zeros(0)]),
@@ -115,10 +157,13 @@ class Predictor:
         logits = [law.logits[0] for law in laws if isinstance(law, Categorical)] or [torch.zeros(0, n_classes)]
         return Categorical(logits=torch.cat(logits), validate_args=False)
 
-    def _law_of(self, cases: Any) -> Law:
+    def _features_of(self, cases: Any) -> Features:
         prepared = self._prepare(cases)
         rows = torch.tensor(prepared.row, dtype=torch.int64)
-        return self.law({name: block[rows] for name, block in prepared.features.items()})
+        return {name: block[rows] for name, block in prepared.features.items()}
+
+    def _law_of(self, cases: Any) -> Law:
+        return self.law(self._features_of(cases))
 
     def predict(self, cases: Any) -> NDArray[Any]:
         """Return the expected target `[cases]` (regression, in the task's unit) or the most probable label `[cases]`.
@@ -150,16 +195,67 @@ class Predictor:
     def predict_interval(self, cases: Any, coverage: float = 0.9) -> NDArray[Any]:
         """Return central intervals `[cases, 2]` that hold the target with probability `coverage`, in the task's unit.
 
+        The labelled cases, each hidden in turn, say how far a target may lie from its mean (`functional/conformal.half_width`); n of them vouch
+        for a coverage up to n / (n + 1), and what is wider goes on as the normal law does.
+
         Raises:
             TaskError: coverage is not between 0 and 1, or the task has classes.
             CaseError: a case cannot be read.
         """
-        if not 0 < coverage < 1:
-            raise TaskError(f"got coverage {coverage}; give a number between 0 and 1, such as 0.9")
-        law = self._law_of(cases)
+        check_coverage(coverage)
+        features = self._features_of(cases)
+        law = self.law(features)
         if not isinstance(law, Normal):
-            raise TaskError(f"this is a {self.kind} task, which has no intervals; use predict_proba")
-        return _interval(law, coverage)
+            raise TaskError(f"this is a {self.kind} task, which has no intervals; use predict_set or predict_proba")
+        return self.interval_of(law, features, coverage)
+
+    def interval_of(self, law: Law, features: Features, coverage: float) -> NDArray[np.float64]:
+        """Return the interval of each case, `[cases, 2]`, from its law. Arguments as those of `law` and `predict_interval`."""
+        width = self.certainty.half_widths(features, coverage).numpy() * law.stddev.double().numpy()
+        centre = law.mean.double().numpy()
+        return np.stack([centre - width, centre + width], axis=-1)
+
+    def predict_set(self, cases: Any, coverage: float = 0.9) -> NDArray[np.bool_]:
+        """Return which classes belong to the set of each case, `[cases, classes]`, columns in the order of `classes`.
+
+        A set holds the true class with probability `coverage` (`functional/conformal`): the labelled cases, each hidden in turn, say how
+        improbable a true class may be called. n of them vouch for at most n / (n + 1); beyond that a set holds every class. With
+        unlabelled cases (`adapt(..., unlabelled=)`) they are weighted by how much denser such cases lie.
+
+        Raises:
+            TaskError: coverage is not between 0 and 1, or the task is a regression.
+            CaseError: a case cannot be read.
+        """
+        check_coverage(coverage)
+        features = self._features_of(cases)
+        law = self.law(features)
+        if not isinstance(law, Categorical):
+            raise TaskError("this is a regression task, which has no sets of classes; use predict_interval")
+        return self.set_of(features, coverage)
+
+    def set_of(self, features: Features, coverage: float) -> NDArray[np.bool_]:
+        """Return which classes belong to the set of each featurised case; as `predict_set`."""
+        plain = self._law(self._adapted, features)
+        assert isinstance(plain, Categorical)
+        return self.certainty.sets(plain, features, coverage).numpy()
+
+    def sureness(self, cases: Any) -> NDArray[np.float64]:
+        """Return how sure the answer of each case is, `[cases]`, 0 to 1, larger is surer (`Certainty.sureness`).
+
+        Raises:
+            CaseError: a case cannot be read.
+        """
+        return self.certainty.sureness(self._law_of(cases))
+
+    def asks(self, cases: Any, share: float = 0.2) -> NDArray[np.bool_]:
+        """Return for which cases a person should be asked, `[cases]`: those less sure than the least sure `share` of the labelled cases were
+        while each was hidden. Asking about a larger share never leaves out a case of a smaller one.
+
+        Raises:
+            TaskError: a share that is not from 0 to 1, or too few labelled cases to tell.
+            CaseError: a case cannot be read.
+        """
+        return self.sureness(cases) < self.certainty.least_sure(share)
 
     def score(self, cases: Any, targets: Sequence[Any] | NDArray[Any]) -> float:
         """Return R² (regression) or accuracy (classes), as scikit-learn's estimators do."""
@@ -182,69 +278,21 @@ class Predictor:
     ) -> pd.DataFrame:
         """Return one row per case, in input order: prediction, uncertainty, and the most similar labelled case.
 
-        Columns: `case`, `canonical` (where cases are texts); regression: `prediction`, `low`, `high`; classes: `prediction` and
-        `p_<label>`; `nearest_labelled`, `similarity` (raw similarity to it, 0 to 1); with `skip_invalid`, `problem`, with no prediction
-        where a case cannot be read. `attrs["remarks"]` says which cells were read otherwise than they stand there.
+        Columns: `case`, `canonical` (where cases are texts); regression: `prediction`, `low`, `high`; classes: `prediction`, `p_<label>`
+        and `set` (the labels that belong to the set, `|` between them); `nearest_labelled`, `similarity` (raw similarity to it, 0 to 1); with
+        `skip_invalid`, `problem`, with no prediction where a case cannot be read. `attrs["remarks"]` says which cells were read otherwise than
+        they stand there.
 
         Raises:
             CaseError: a case cannot be read and `skip_invalid` is false.
+            TaskError: an impossible coverage.
         """
+        check_coverage(coverage)
         cases = as_cases(cases)
         prepared = self.model.prepare(cases, progress=progress)
         if prepared.problems and not skip_invalid:
             prepared = self._prepare(cases)
-        row = np.array(prepared.row, dtype=np.int64)
-        good = row >= 0
-        law = self.law(prepared.features)
-        near, similarity = self._nearest(prepared.features)
-        text = np.array([*prepared.canonical, ""], dtype=object)
-        columns: dict[str, Any] = {"case": shown_cases(cases), "canonical": text[row]}
-        known = self.support.canonical
-        if not self.model.modality.distinct:  # a row is a person's: told by its number
-            del columns["canonical"]
-            known = [f"labelled case {number}" for number in range(1, len(known) + 1)]
-
-        def spread(values: NDArray[Any], empty: Any) -> NDArray[Any]:
-            padded = np.concatenate([values, np.array([empty], dtype=values.dtype)])
-            return padded[np.where(good, row, len(values))]
-
-        if isinstance(law, Categorical):
-            probability = law.probs.double().numpy()
-            labels = np.array(self.classes, dtype=object)
-            columns["prediction"] = spread(labels[probability.argmax(-1)] if len(probability) else labels[:0], "")
-            for index, label in enumerate(self.classes or ()):
-                columns[f"p_{label}"] = spread(probability[:, index], np.nan)
-        else:
-            low_high = _interval(law, coverage)
-            columns["prediction"] = spread(law.mean.double().numpy(), np.nan)
-            columns["low"] = spread(low_high[:, 0], np.nan)
-            columns["high"] = spread(low_high[:, 1], np.nan)
-        columns["nearest_labelled"] = spread(np.array([*known, ""], dtype=object)[near], "")
-        columns["similarity"] = spread(similarity, np.nan)
-        if skip_invalid:
-            problem = np.full(len(cases), "", dtype=object)
-            for each in prepared.problems:
-                problem[each.position] = each.reason
-            columns["problem"] = problem
-        table = pd.DataFrame(columns)
-        table.attrs["remarks"] = [
-            f"{case_number(each)}column {each.text!r}: {each.reason}" for each in prepared.remarks
-        ]
-        return table
-
-    def _nearest(self, features: Features) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return place in `support.canonical` and similarity of the nearest labelled case; -1 and NaN where there is none."""
-        known = self.model.raw(self.support.batch.features)[0]
-        size = len(next(iter(features.values())))
-        if len(known) == 0:
-            return np.full(size, -1), np.full(size, np.nan)
-        best, index = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
-        for start in range(0, size, _CHUNK):
-            chunk = {name: block[start : start + _CHUNK].to(torch.float32) for name, block in features.items()}
-            value, where = self.model.raw.similarity(self.model.raw(chunk), known).max(-1)
-            best.append(value.double().numpy())
-            index.append(where.numpy())
-        return np.concatenate(index), np.concatenate(best)
+        return answer_table(self, cases, prepared, coverage=coverage, problems=skip_invalid)
 
     def card(self) -> str:
         """Return a short Markdown card: what it is, how far it may be trusted, and that it holds the labelled cases."""
@@ -257,6 +305,7 @@ class Predictor:
             + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else "")
             + (f"; all labels are {self.support.only_class!r}" if self.support.only_class is not None else ""),
             f"- Leans on: {learned}. {trust.verdict}",
+            f"- {self.shift.verdict}",
             "- **Personal data**: this folder contains the cases themselves; keep it as you keep them.",
             *filter(None, [self.model.personal().strip()]),
             "- Research use only; not a medical device.",
@@ -265,20 +314,7 @@ class Predictor:
 
     def save(self, folder: str | Path) -> None:
         """Write the predictor, whole: model, labelled cases, checksums. Loading adapts again and gives the same numbers."""
-        tensors, documents = self.model.parts()
-        support: dict[str, Tensor] = {f"block.{name}": block for name, block in self.support.batch.features.items()}
-        support["targets"] = self.support.batch.targets
-        if self.support.unlabelled is not None:
-            support |= {f"unlabelled.{name}": block for name, block in self.support.unlabelled.features.items()}
-        documents["predictor"] = {
-            "canonical": self.support.canonical,
-            "classes": list(self.classes) if self.classes is not None else None,
-            "unit": self.unit,
-            "kind": self.kind,
-            "guard": self.guard,
-            "trust": self.trust.as_dict(),
-        }
-        write_bundle(Path(folder), KIND, {**tensors, "support": support}, documents, texts={"CARD.md": self.card()})
+        write_bundle(Path(folder), KIND, *saving.parts(self), texts={"CARD.md": self.card()})
 
     def export_onnx(self, path: str | Path) -> dict[str, Any]:
         """Write the whole predictor as one ONNX file, for places without PyTorch, and two that say how to run it; return what they say.
@@ -296,7 +332,7 @@ class Predictor:
         """
         from metamedica.predictors.export import file
 
-        return file.write(self, self._adapted, path)
+        return file.write(self, self._answers, path)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Predictor":
@@ -307,30 +343,8 @@ class Predictor:
         """
         tensors, documents = read_bundle(Path(folder), KIND)
         model = FittedModel.from_parts(tensors, documents, source=str(folder))
-        try:
-            saved, blocks = documents["predictor"], tensors["support"]
-            features, unlabelled = (
-                {name.removeprefix(part): value for name, value in blocks.items() if name.startswith(part)}
-                for part in ("block.", "unlabelled.")
-            )
-            classes = tuple(saved["classes"]) if saved["classes"] is not None else None
-            targets = blocks["targets"]
-            batch = LabelledBatch(
-                CaseBatch(features, torch.ones(targets.shape, dtype=torch.bool)),
-                targets,
-                saved["kind"],
-                None if classes is None else len(classes),
-            )
-            others = None
-            if unlabelled:
-                size = next(iter(unlabelled.values())).shape[:2]
-                others = CaseBatch(unlabelled, torch.ones(size, dtype=torch.bool))
-            support = Support(list(saved["canonical"]), batch, classes, saved["unit"], unlabelled=others)
-            return cls(model, support, guard=bool(saved["guard"]))
-        except (KeyError, TypeError) as error:
-            raise BundleError(
-                f"{folder} does not describe a predictor that this version can build ({error})"
-            ) from error
+        support, settings = saving.read_parts(tensors, documents, source=str(folder))
+        return cls(model, support, **settings)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the predictor says of itself, as a JSON value; no labelled case is in it."""
@@ -342,14 +356,12 @@ class Predictor:
             "unlabelled_cases": 0 if self.support.unlabelled is None else self.support.unlabelled.n_cases,
             "learner": asdict(self.model.spec)["learner"],
             "trust": self.trust.as_dict(),
+            "expected_gain": None if self.expected_gain is None else asdict(self.expected_gain),
+            "shift": self.shift.as_dict(),
+            "calibration": self.calibration,
         }
 
 
 def _ready(block: Tensor) -> Tensor:
     """Return floating point in single precision; whole numbers stay, since encoders that compare bytes do it faster than numbers."""
     return block.to(torch.float32) if block.is_floating_point() else block
-
-
-def _interval(law: Law, coverage: float) -> NDArray[Any]:
-    width = float(norm.ppf(0.5 + coverage / 2)) * law.stddev
-    return torch.stack([law.mean - width, law.mean + width], dim=-1).double().numpy()

@@ -1,6 +1,6 @@
 """What a predictor says of itself: how far it leans on earlier tasks, on which, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metamedica.functional.case_effects import content_hash
-from metamedica.types import Features, LabelledBatch, Modality, RawEncoder
+from metamedica.types import CaseBatch, LabelledBatch, Modality, RawEncoder
 
 NOTHING = 0.1
 PARTLY = 0.5
@@ -80,19 +80,19 @@ class EarlierTasks:
     known: Int64[Tensor, " cases"]
 
     @classmethod
-    def of(cls, tasks: Mapping[str, Features], modality: Modality) -> "EarlierTasks":
+    def of(cls, tasks: Iterable[tuple[str, CaseBatch]], modality: Modality) -> "EarlierTasks":
         """Return what is remembered of earlier tasks: nothing where the cases of two tasks cannot be compared. Of patients no hash is kept, and
         no mean of so few that it tells of one.
 
         Args:
-            tasks: name -> blocks `[cases, size]`.
+            tasks: name, and all cases as a batch of one task.
             modality: of the cases.
         """
         raw = modality.raw_encoder()
         fewest = 1 if modality.distinct else _FEWEST_PATIENTS
         names, centroids, known = [], [torch.zeros(0, raw.dim)], [torch.zeros(0, dtype=torch.int64)]
-        for name, features in tasks.items() if modality.comparable else ():
-            vectors = raw(features)
+        for name, cases in tasks if modality.comparable else ():
+            vectors = raw(cases.features)[0]
             if len(vectors) < fewest:
                 continue
             names.append(name)

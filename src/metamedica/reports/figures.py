@@ -199,7 +199,100 @@ def reliability(lines: Mapping[str, Curve]) -> str:
             f'<circle class="dot s{i % _SERIES}" r="3" cx="{a}" cy="{b}"/>'
             for a, b in (axes.at(u, v) for u, v in zip(curve.x, curve.y, strict=True))
         ]
+        parts += [
+            _whisker(axes, *ends, f"s{i % _SERIES}") for ends in zip(curve.x, curve.low, curve.high, strict=False)
+        ]
     return _svg("".join(parts), f"Reliability of {', '.join(lines)}") + _legend(list(lines))
+
+
+def _whisker(axes: _Axes, x: float | int, low: float | int, high: float | int, series: str) -> str:
+    """Return a thin upright line from low to high."""
+    (a, top), (_, bottom) = axes.at(x, high), axes.at(x, low)
+    return f'<line class="whisker {series}" x1="{a}" x2="{a}" y1="{top}" y2="{bottom}"/>'
+
+
+def decision_curves(curves: Mapping[str, Curve], *, label: str) -> str:
+    """Return net benefit over thresholds, one line a way to act; far below nothing the lines are cut off."""
+    curves = _shown(curves)
+    ceiling = max([0.02, *(v for curve in curves.values() for v in (*curve.y, *curve.high))])
+    floor = -0.35 * ceiling
+    axes = _Axes(
+        (0.0, _range(x for curve in curves.values() for x in curve.x)[1]),
+        (floor, ceiling * 1.08),
+        labels=(label, "net benefit a case"),
+    )
+    parts = [axes.frame()]
+    for i, curve in reversed(list(enumerate(curves.values()))):
+        keep = [at for at, value in enumerate(curve.y) if value >= floor]
+        x, y = [curve.x[at] for at in keep], [curve.y[at] for at in keep]
+        if curve.low and curve.high:
+            low, high = ([max(side[at], floor) for at in keep] for side in (curve.low, curve.high))
+            band = f"{_points(axes, x, high)} {_points(axes, x[::-1], low[::-1])}"
+            parts.append(f'<polygon class="band s{i % _SERIES}" points="{band}"/>')
+        parts.append(
+            f'<polyline class="line s{i % _SERIES}{" lead" if i == 0 else ""}" points="{_points(axes, x, y)}"/>'
+        )
+    return _svg("".join(parts), f"Net benefit over thresholds for {', '.join(curves)}") + _legend(list(curves))
+
+
+def shares(curves: Mapping[str, Curve], *, labels: tuple[str, str]) -> str:
+    """Return one line a name over shares from 0 to 1, without points: risk over coverage."""
+    curves = _shown(curves)
+    highest = max([1e-9, *(v for curve in curves.values() for v in curve.y)])
+    axes = _Axes((0.0, 1.0), (0.0, highest * 1.1), labels=labels)
+    parts = [axes.frame()]
+    for i, curve in reversed(list(enumerate(curves.values()))):
+        lead = " lead" if i == 0 else ""
+        parts.append(f'<polyline class="line s{i % _SERIES}{lead}" points="{_points(axes, curve.x, curve.y)}"/>')
+    return _svg("".join(parts), f"{labels[1]} over {labels[0]} for {', '.join(curves)}") + _legend(list(curves))
+
+
+def intervals(measured: Sequence[float | int], curve: Curve, *, label: str) -> str:
+    """Return the predicted value with its interval over the measured one, a point a case; the diagonal is perfect.
+
+    Args:
+        measured: of each case.
+        curve: `x` is not used; `y` the prediction, `low` and `high` its interval.
+        label: of the values.
+    """
+    low, high = _range([*measured, *curve.y, *curve.low, *curve.high])
+    room = max((high - low) * 0.05, 1e-9)
+    axes = _Axes(
+        (low - room, high + room), (low - room, high + room), labels=(f"measured {label}", f"predicted {label}")
+    )
+    start, end = axes.at(low - room, low - room), axes.at(high + room, high + room)
+    parts = [axes.frame(), f'<line class="diagonal" x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}"/>']
+    for value, predicted, bottom, top in zip(measured, curve.y, curve.low, curve.high, strict=True):
+        series = "s0" if bottom <= value <= top else "s1"
+        a, b = axes.at(value, predicted)
+        parts.append(
+            _whisker(axes, value, bottom, top, series) + f'<circle class="dot {series}" r="3" cx="{a}" cy="{b}"/>'
+        )
+    return _svg("".join(parts), f"Predicted against measured {label}") + _legend(["inside its interval", "outside"])
+
+
+def signed_bars(values: Mapping[str, float], *, label: str) -> str:
+    """Return one horizontal bar a name, to the right where it speaks for and to the left where it speaks against, in the given order."""
+    row, left = 26, 236
+    height = 2 * _TOP + row * max(len(values), 1) + 30
+    longest = max([*(abs(value) for value in values.values()), 1e-12])
+    middle, half = left + (WIDTH - left - 8) / 2, (WIDTH - left - 8) / 2 - 46
+    parts = [f'<line class="grid" x1="{middle}" x2="{middle}" y1="{_TOP}" y2="{height - 34}"/>']
+    for i, (name, value) in enumerate(values.items()):
+        top, width = _TOP + row * i, round(half * abs(value) / longest, 2)
+        x, series = (middle, "s1") if value >= 0 else (round(middle - width, 2), "s0")
+        shown = name if len(name) <= 34 else f"{name[:33]}…"
+        parts.append(f'<text class="label" x="{left - 10}" y="{top + 17}" text-anchor="end">{escape(shown)}</text>')
+        parts.append(
+            f'<rect class="dot {series}" x="{x}" y="{top + 4}" width="{width}" height="{row - 8}" rx="3"><title>{escape(name)}</title></rect>'
+        )
+        at, anchor = (middle + width + 5, "start") if value >= 0 else (middle - width - 5, "end")
+        parts.append(
+            f'<text class="value" x="{round(at, 2)}" y="{top + 17}" text-anchor="{anchor}">{value:+.2f}</text>'
+        )
+    parts.append(f'<text class="label" x="{middle}" y="{height - 10}" text-anchor="middle">{escape(label)}</text>')
+    drawn = _svg("".join(parts), f"What each part contributes to {label}")
+    return drawn.replace(f'viewBox="0 0 {WIDTH} {HEIGHT}"', f'viewBox="0 0 {WIDTH} {height}"', 1)
 
 
 def strips(groups: Mapping[str, Sequence[float | int]], *, label: str) -> str:

@@ -43,13 +43,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of ready text; `numeric` columns are aligned right, row `lead` is stressed."""
+    """Rows of ready text; `numeric` columns are aligned right, `wrapped` ones hold sentences, row `lead` is stressed."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
     numeric: frozenset[int] = frozenset()
     lead: int = -1
+    wrapped: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, spearmanr
 
+from metamedica.errors import TaskError
+
 Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
 NAN = float("nan")
@@ -16,6 +18,44 @@ _BINS = 10
 
 def _two_classes(labels: Labels) -> bool:
     return len(labels) > 0 and 0 < int(labels.sum()) < len(labels)
+
+
+def check_probabilities(labels: Labels, probability: Numbers, *, both: bool = False) -> None:
+    """Refuse what cannot be judged, before a figure is made of it.
+
+    Args:
+        labels: 0 or 1, `[cases]`.
+        probability: of class 1, `[cases]`.
+        both: whether cases of both classes are needed.
+
+    Raises:
+        TaskError: no case, not one probability a case, one that is no number between 0 and 1, or one class where both are needed.
+    """
+    labels, probability = np.asarray(labels), np.asarray(probability)
+    if labels.ndim != 1 or labels.shape != probability.shape or len(labels) == 0:
+        raise TaskError(
+            f"got {labels.shape} labels and {probability.shape} probabilities; give one of each a case, of at least one case"
+        )
+    odd = np.flatnonzero(~((labels == 0) | (labels == 1)))
+    if len(odd):
+        raise TaskError(
+            f"the label of case {odd[0] + 1} is neither 0 nor 1 ({len(odd)} such cases); a binary task is judged by those"
+        )
+    odd = np.flatnonzero(~np.isfinite(probability))
+    if len(odd):
+        raise TaskError(
+            f"{len(odd)} of {len(labels)} predicted probabilities are not numbers (NaN or infinite; the first is of case {odd[0] + 1}), so "
+            "nothing is judged; mend the learner that returned them"
+        )
+    odd = np.flatnonzero((probability < 0) | (probability > 1))
+    if len(odd):
+        raise TaskError(
+            f"the predicted probability of case {odd[0] + 1} is not between 0 and 1 ({len(odd)} such cases); mend the learner"
+        )
+    if both and not _two_classes(labels):
+        raise TaskError(
+            f"all {len(labels)} cases are of class {int(labels[0])}; this figure needs cases of both classes: add cases of the other one"
+        )
 
 
 def delta_auprc(labels: Labels, score: Numbers) -> float:

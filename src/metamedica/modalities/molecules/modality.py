@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metamedica import registry
 from metamedica.errors import CaseError, InputError
+from metamedica.measured import Measured, Measures
 from metamedica.modalities.molecules import crew, drawing, reading
 from metamedica.modalities.molecules.encoding import FingerprintEncoder, ManyFingerprintsEncoder
 from metamedica.modalities.molecules.featurise import (
@@ -43,7 +44,7 @@ class Fingerprints(NamedTuple):
     problems: list[CaseProblem]
 
 
-class Molecules(Modality):
+class Molecules(Modality, Measures):
     """Molecules as SMILES: largest organic fragment, neutral form; count fingerprints, descriptors, graphs.
 
     Args:
@@ -218,6 +219,11 @@ class Molecules(Modality):
     def rich_encoder(self) -> RawEncoder:
         """Return the encoder that compares molecules by five fingerprints and their descriptors."""
         return ManyFingerprintsEncoder(FINGERPRINT_SIZE)
+
+    def measured(self, features: Features) -> Measured:
+        """Return the descriptors, which every molecule has."""
+        values, names = features["descriptors"].to(torch.float32), list(DESCRIPTORS)
+        return Measured(values, torch.ones_like(values, dtype=torch.bool), names, names)
 
     def raw_encoder(self) -> RawEncoder:
         """Return the encoder that passes count fingerprints on and compares them by the MinMax kernel."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metamedica import cells, registry
 from metamedica.errors import CaseError, InputError
+from metamedica.measured import Measured, Measures
 from metamedica.modalities.tables.columns import Read, Remark, plain_values, read_columns, scaled
 from metamedica.modalities.tables.encoding import RowEncoder
 from metamedica.modalities.tables.inference import inferred
@@ -28,7 +29,7 @@ _FEWEST_OF_A_CLASS = 5
 _LEAST_MEASURED = 0.5
 
 
-class Tables(Modality):
+class Tables(Modality, Measures):
     """Rows of a table: typed columns, missing values kept as information, nothing imputed.
 
     A case is a mapping from column to cell, its JSON text, or a row of a data frame; two rows with equal cells are two cases. Blocks:
@@ -220,6 +221,20 @@ class Tables(Modality):
             "missing": [f"{name} missing" for name, column in schema.columns.items() if not column.own],
         }
         return {block: names[block] for block in self._sizes()}
+
+    def measured(self, features: Features) -> Measured:
+        """Return the numbers and levels of the shared columns, and where the column was measured."""
+        schema, names = self.schema, self.block_columns()
+        shared = [name for name, column in schema.columns.items() if not column.own]
+        sources = {
+            "numbers": schema.named(*_NUMBERS),
+            "levels": [name for name in schema.named("categorical") for _ in schema.columns[name].levels],
+        }
+        blocks = [block for block in ("numbers", "levels") if block in names]
+        of = [source for block in blocks for source in sources[block]]
+        missing = features["missing"][:, [shared.index(source) for source in of]]
+        values = torch.cat([features[block].to(torch.float32) for block in blocks], dim=1)
+        return Measured(values, missing == 0, [name for block in blocks for name in names[block]], of)
 
     def encoder(self, name: str, **settings: Any) -> Encoder:
         """Return a new learned encoder over the blocks.

@@ -1,0 +1,98 @@
+"""How much better a predictor is expected to be than the best method from scratch, with an interval: from earlier tasks, or from hidden labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import t as student
+from torch import Tensor
+
+from metamedica.predictors.guard import Evidence, Observed, gate_weights
+
+COVERAGE = 0.9
+_PULL = 0.05
+"""Ridge penalty a task, on columns of size about 1."""
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class ExpectedGain:
+    """Log-likelihood a case that leaning on earlier tasks is expected to add, in nats; below 0 where it is expected to harm.
+
+    Args:
+        mean: expected.
+        low, high: 90 % interval of what a task like this one gains.
+        source: "earlier tasks": how tasks with such evidence fared; "hidden labels": how the labelled cases fare, each hidden in turn.
+    """
+
+    mean: float
+    low: float
+    high: float
+    source: Literal["earlier tasks", "hidden labels"]
+
+
+def _columns(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks 7"]:
+    """Return what the gain is linear in: the gate's columns of the learned candidate, and its weight."""
+    weight = gate_weights(evidence, gate)[:, :1]
+    return torch.cat([evidence.columns()[:, 0].double(), weight.double()], dim=1)
+
+
+def fitted_gain(observed: Sequence[Observed], gate: Tensor) -> Float[Tensor, " 8"] | None:
+    """Return the ridge regression of realised gains on the evidence: seven coefficients, and the standard deviation about them.
+
+    The gain of an episode is the mean over its query of the mixture's log-likelihood minus that of the last candidate.
+
+    Args:
+        observed: episodes of tasks that the learned candidates have not seen.
+        gate: fitted on them.
+
+    Returns:
+        None where there are fewer episodes than it has coefficients.
+    """
+    rows, gains = [], []
+    for each in observed:
+        evidence = Evidence(*(value.double() for value in each.evidence))
+        weight = gate_weights(evidence, gate.double())
+        mixed = torch.logsumexp(weight.log()[:, None] + each.scores.double(), dim=-1)
+        there = ~torch.isnan(mixed)
+        count = there.sum(1).clamp(min=1)
+        gains.append((mixed - each.scores[..., -1].double()).masked_fill(~there, 0).sum(1) / count)
+        rows.append(_columns(evidence, gate.double()))
+    design, gain = torch.cat(rows), torch.cat(gains)
+    n, size = design.shape
+    if n <= size:
+        return None
+    held = _PULL * n * torch.eye(size, dtype=torch.float64)
+    found = torch.linalg.solve(design.mT @ design + held, design.mT @ gain)
+    spread = (gain - design @ found).square().sum().div(n - size).sqrt()
+    return torch.cat([found, spread[None]]).to(torch.float32)
+
+
+def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8"]) -> ExpectedGain:
+    """Return the expected gain of the first task.
+
+    Args:
+        evidence: of its support.
+        gate: of the guard.
+        fitted: what `fitted_gain` found.
+    """
+    mean = float(_columns(evidence, gate)[0] @ fitted[:-1].double())
+    width = 1.645 * float(fitted[-1])
+    return ExpectedGain(mean, mean - width, mean + width, "earlier tasks")
+
+
+def gain_of_hidden(difference: Float[Tensor, " cases"]) -> ExpectedGain | None:
+    """Return the expected gain, by Student's law, from labelled cases that were hidden; None of fewer than 3.
+
+    Args:
+        difference: of each case, log-likelihood by the predictor minus that by the best method from scratch.
+    """
+    values = difference.double().numpy()
+    if len(values) < _FEWEST:
+        return None
+    mean = float(values.mean())
+    width = float(student.ppf(0.5 + COVERAGE / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return ExpectedGain(mean, mean - width, mean + width, "hidden labels")
