@@ -19,7 +19,7 @@ from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.types import Features, PreparedCases, TaskKind
 
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
-N_TASKS, N_CASES, N_LABELLED = 3, 18, 9
+N_TASKS, N_CASES, N_LABELLED = 3, 18, 6
 CHEAP: Mapping[str, Mapping[str, Any]] = {
     "random_forest": {"trees": 3},
     "fine_tune": {"steps": 2},
@@ -79,15 +79,18 @@ def refused(name: str, modality: str) -> bool:
     return False
 
 
-def every() -> list[tuple[str, str, TaskKind]]:
-    """Return each learner, with each modality that it can take and each kind of task that it allows."""
-    return [
-        (name, modality, kind)
-        for modality in registry.names("modalities")
-        for name in registry.names("learners")
-        for kind in KINDS
-        if takes(name, modality) and kind in registry.learner_class(name).kinds
-    ]
+def every() -> list[tuple[str, str, TaskKind, bool]]:
+    """Return each learner with each modality that it can take, a kind of task that it allows, and whether it is guarded: kinds in turn, other
+    ones on another modality, and of each kind every other learner guarded."""
+    found: list[tuple[str, str, TaskKind, bool]] = []
+    for offset, modality in enumerate(registry.names("modalities")):
+        names = [name for name in registry.names("learners") if takes(name, modality)]
+        for place, name in enumerate(names):
+            kinds = [kind for kind in KINDS if kind in registry.learner_class(name).kinds]
+            kind = kinds[(place + offset) % len(kinds)]
+            before = sum(each[1:3] == (modality, kind) for each in found)
+            found.append((name, modality, kind, before % 2 == 0))
+    return found
 
 
 def raw_cases(modality: str, *, seed: int = 0, n: int = N_LABELLED) -> Any:
@@ -96,7 +99,7 @@ def raw_cases(modality: str, *, seed: int = 0, n: int = N_LABELLED) -> Any:
     if modality == "molecules":
         every = ["C" * length + end for length in range(1, 7) for end in _ENDS]
         return [every[place] for place in random.permutation(len(every))[:n]]
-    frame = pd.DataFrame({"age": random.normal(60, 9, n), "ward": random.choice(["A", "B"], n)})
+    frame = pd.DataFrame({"age": random.normal(60, 9, n), "ward": [*"AB" * n][:n]})
     frame["lactate"] = random.normal(2, 1, n) + 0.02 * frame["age"]
     frame.loc[2, "lactate"] = None
     return frame

@@ -127,4 +127,9 @@ def build_learner(
         arguments["rich"] = kind_of_case.rich_encoder()
     if "n_tasks" in wanted:
         arguments["n_tasks"] = n_tasks
-    return made(**arguments)
+    return made(**{argument: _listed(value) for argument, value in arguments.items()})
+
+
+def _listed(value: Any) -> Any:
+    """Return a list that came from a JSON file as the tuple that constructors want."""
+    return tuple(_listed(each) for each in value) if isinstance(value, list) else value

@@ -45,16 +45,19 @@ def _adapted(
     )
 
 
-@pytest.mark.parametrize(("name", "modality", "kind"), EVERY, ids="-".join)
+@pytest.mark.parametrize(("name", "modality", "kind", "guard"), EVERY, ids=lambda value: str(value))
 def test_a_learner_of_the_folder_gives_predictors_that_keep_the_contract(
-    name: str, modality: str, kind: TaskKind
+    name: str, modality: str, kind: TaskKind, guard: bool
 ) -> None:
     model = tiny_predictors.model(name, modality, kind)
-    cases = tiny_predictors.raw_cases(modality, seed=1, n=5)
-    first = next(each for each in tiny_predictors.KINDS if each in model.learner.kinds)
-    guards = model.guards(model.learner)
-    for guard in [True] * guards + [False] * (kind == first or not guards):
-        check_predictor(_adapted(Predictor, model, kind, guard=guard), cases)
+    check_predictor(_adapted(Predictor, model, kind, guard=guard), tiny_predictors.raw_cases(modality, seed=1, n=5))
+
+
+def test_every_learner_modality_and_kind_is_tried_guarded_and_not() -> None:
+    assert {name for name, *_ in EVERY} == set(registry.names("learners"))
+    for modality in registry.names("modalities"):
+        tried = {(kind, guard) for _, where, kind, guard in EVERY if where == modality}
+        assert tried == {(kind, guard) for kind in tiny_predictors.KINDS for guard in (True, False)}
 
 
 @pytest.mark.parametrize("modality", registry.names("modalities"))
@@ -108,24 +111,19 @@ class AnswersForTheLast(Predictor):
 
     last: ClassVar[list[Any]] = []
 
-    def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
-        super().__init__(model, support, guard=guard)
+    def __init__(self, model: FittedModel, support: Support, **settings: Any) -> None:
+        super().__init__(model, support, **settings)
         self.last.append(self._adapted)
-        self._hidden_adapted = self._adapted
 
     def law(self, features: Any) -> Any:
-        self._adapted = self.last[-1]
-        try:
-            return super().law(features)
-        finally:
-            self._adapted = self._hidden_adapted
+        return self._law(self.last[-1], features)
 
 
 class AdaptsTheModel(Predictor):
     """Counts on the shared model how often it was adapted."""
 
-    def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
-        super().__init__(model, support, guard=guard)
+    def __init__(self, model: FittedModel, support: Support, **settings: Any) -> None:
+        super().__init__(model, support, **settings)
         model.record["predictors"] = model.record.get("predictors", 0) + 1
 
 
@@ -134,8 +132,8 @@ class SharesMemory(Predictor):
 
     buffer: ClassVar[torch.Tensor] = torch.zeros(4)
 
-    def __init__(self, model: FittedModel, support: Support, *, guard: bool = True) -> None:
-        super().__init__(model, support, guard=guard)
+    def __init__(self, model: FittedModel, support: Support, **settings: Any) -> None:
+        super().__init__(model, support, **settings)
         self.scratch = self.buffer[1:]
 
 

@@ -198,7 +198,12 @@ def check_copied(asked: Asked) -> None:
 def check_predictors_are_apart(asked: Asked) -> None:
     """Check that adapting and asking another predictor of the same model, and writing all over it, changes no answer of the first."""
     want, model = asked.want, asked.predictor.model
-    twin = type(asked.predictor)(model, _turned(asked.predictor.support), guard=asked.predictor.guard)
+    twin = type(asked.predictor)(
+        model,
+        _turned(asked.predictor.support),
+        guard=asked.predictor.guard,
+        calibration=asked.predictor.calibration,
+    )
     asked.unchanged("adapting another predictor changed this one or their model")
     asked.same(asked.numbers(), want, "adapting another predictor changes the answers of this one", exact=True)
     asked.numbers(predictor=twin)
