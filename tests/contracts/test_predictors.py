@@ -50,7 +50,7 @@ def test_a_learner_of_the_folder_gives_predictors_that_keep_the_contract(
     name: str, modality: str, kind: TaskKind, guard: bool
 ) -> None:
     model = tiny_predictors.model(name, modality, kind)
-    check_predictor(_adapted(Predictor, model, kind, guard=guard), tiny_predictors.raw_cases(modality, seed=1, n=5))
+    check_predictor(_adapted(Predictor, model, kind, guard=guard), tiny_predictors.raw_cases(modality, seed=1, n=4))
 
 
 def test_every_learner_modality_and_kind_is_tried_guarded_and_not() -> None:
@@ -337,10 +337,12 @@ class Acts(Predictor):
 
 
 class EmptySets(Acts):
-    """Gives an empty set where nothing is probable enough."""
+    """Gives an empty set for one case."""
 
     def predict_set(self, cases: Any, coverage: float = 0.9) -> NDArray[np.bool_]:
-        return super().predict_set(cases, coverage) & (self.predict_proba(cases) > 1 - coverage + 0.1)
+        found = super().predict_set(cases, coverage)
+        found[:1] = False
+        return found
 
 
 class ShrinkingSets(Acts):
