@@ -1,11 +1,16 @@
 """The facade: its usual learner is that of the cases, and of patients it remembers nothing that is one of them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import estimator_checks
+from sklearn.utils.validation import check_is_fitted
 
 from metamedica.data.collection import TaskCollection
 from metamedica.errors import InputError
@@ -69,3 +74,61 @@ def test_a_column_of_the_new_task_that_gives_its_labels_away_is_refused_and_an_h
         model.adapt(honest.assign(outcome=np.where(ill, "dead", "alive")), ill)
     few = cases.assign(marker=np.r_[9.0, np.zeros(39)])
     assert model.adapt(few, np.r_[1, np.zeros(39, dtype=int)]).classes == ("0", "1")
+
+
+FOR_ANY_ESTIMATOR = (
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_mixin_order",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_estimators_unfitted",
+)
+"""Checks of scikit-learn that fit no array: the others do, and a MetaLearner learns from a TaskCollection."""
+
+
+@pytest.mark.parametrize("check", FOR_ANY_ESTIMATOR)
+def test_a_check_of_scikit_learn_that_fits_no_array_passes(check: str) -> None:
+    getattr(estimator_checks, check)("MetaLearner", MetaLearner())
+
+
+def test_an_unfitted_meta_learner_is_told_from_a_fitted_one_as_scikit_learn_does(sites: TaskCollection) -> None:
+    unfitted = MetaLearner("linear")
+    with pytest.raises(NotFittedError):
+        check_is_fitted(unfitted)
+    with pytest.raises(NotFittedError, match="this MetaLearner is not fitted yet") as told:
+        unfitted.adapt(["C"], [1])
+    assert isinstance(told.value, InputError)
+    fitted = clone(unfitted).fit(sites)
+    check_is_fitted(fitted)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(clone(fitted))
+    assert repr(fitted) == "MetaLearner(learner='linear')"
+    assert "linear" in fitted._repr_html_()
+    assert unfitted.set_params(steps=7).get_params()["steps"] == 7
+
+
+PLAIN = """
+import numpy as np
+from sklearn.utils import estimator_checks
+from metamedica.errors import InputError
+from metamedica.meta_learner import MetaLearner
+estimator_checks.check_do_not_raise_errors_in_init_or_set_params("MetaLearner", MetaLearner())
+try:
+    MetaLearner("linear").fit(np.zeros((4, 2)), [0, 1, 0, 1])
+except InputError as error:
+    print(error)
+"""
+
+
+def test_without_types_checked_any_setting_is_taken_and_an_array_in_place_of_tasks_is_refused_with_the_way_to_go() -> (
+    None
+):
+    done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    wanted = "got a ndarray; fit learns from a TaskCollection, and metamedica.estimator adapts to one table X, y"
+    assert done.stdout.strip() == wanted

@@ -23,7 +23,7 @@ def _blocks(text: str) -> list[str]:
 
 def test_both_languages_have_the_same_code_blocks() -> None:
     assert _blocks(ENGLISH) == _blocks(CHINESE)
-    assert len(_blocks(ENGLISH)) == 6
+    assert len(_blocks(ENGLISH)) == 7
 
 
 def test_both_languages_show_the_same_figures() -> None:
@@ -55,6 +55,16 @@ def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "eans" in done.stdout
     assert (tmp_path / "my-assay" / "MANIFEST.json").is_file()
+
+
+def test_the_program_for_scikit_learn_of_the_readme_runs_and_is_right_more_often_than_not(tmp_path: Path) -> None:
+    program = next(block for block in _blocks(ENGLISH) if block.startswith("from sklearn"))
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert float(first.split()[0]) > 0.8
+    assert "eans" in first
+    assert float(second) > 0.5
 
 
 def test_every_make_target_that_documents_name_exists() -> None:

@@ -4,6 +4,7 @@ MetamedicaError
 ├── InputError          the user's cases, files or options cannot be used (CLI exit code 2)
 │   ├── FileFormatError a file is missing, empty, in an unknown format or lacks a column
 │   ├── CaseError       a case cannot be read: names file, row and text where they are known
+│   ├── UnfittedError   a MetaLearner is asked before it was fitted; in predictors/model, as scikit-learn's NotFittedError too
 │   └── TaskError       a task cannot be used: too few cases, one class only, wrong kind of target
 ├── BundleError         a saved model, checkpoint or prepared collection is broken or of another kind (CLI exit code 2)
 ├── MissingExtraError   an optional package is not installed; names the pip line (CLI exit code 2)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 from warnings import warn
 
 import numpy as np
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
@@ -26,6 +27,7 @@ from metamedica.predictors.support import Support, read_support
 from metamedica.storage import MANIFEST
 from metamedica.types import TaskKind
 
+Fitted = TypeVar("Fitted", bound="AdaptedEstimator")
 _LEAST = 2
 """Labelled rows that a task needs."""
 _AT_ONCE = 64
@@ -55,7 +57,7 @@ class AdaptedEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     def _support(self, model: FittedModel, frame: pd.DataFrame, y: NDArray[Any]) -> Support:
         """Return the rows as the support of a task."""
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self: Fitted, X: Any, y: Any) -> Fitted:
         """Adapt the model to labelled rows.
 
         Args:
@@ -88,6 +90,7 @@ class AdaptedEstimator(BaseEstimator, ABC):  # type: ignore[misc]
             )
         frame = self._frame(X, reset=True)
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
         check_consistent_length(frame, y)
         return frame, y
 

@@ -23,7 +23,7 @@ from metamedica.functional.targets import standardise_episodes
 from metamedica.gates import Gates, gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
 from metamedica.predictors.method import Method, check_uses_unlabelled
-from metamedica.predictors.model import FittedModel, LearnerSpec
+from metamedica.predictors.model import FittedModel, LearnerSpec, UnfittedError
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.questions import questions
 from metamedica.predictors.shift import EarlierCases
@@ -154,10 +154,14 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             watch: called after each look at the meta-valid tasks as `watch(step, best score so far)`; what it raises ends the training.
 
         Raises:
-            InputError: a device or precision that is not to be had.
+            InputError: no TaskCollection, or a device or precision that is not to be had.
             TaskError: too few tasks or cases to learn from.
             TrainingError: the loss is not finite, or the run was interrupted.
         """
+        if not isinstance(tasks, TaskCollection):
+            raise InputError(
+                f"got a {type(tasks).__name__}; fit learns from a TaskCollection, and metamedica.estimator adapts to one table X, y"
+            )
         modality = tasks.reader()
         name = self.learner or modality.default_learner
         closed_form = issubclass(registry.learner_class(name), ClosedForm)
@@ -272,7 +276,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
     def _fitted(self) -> FittedModel:
         if not hasattr(self, "model_"):
-            raise InputError("this MetaLearner is not fitted yet; call fit(tasks), or MetaLearner.load(name)")
+            raise UnfittedError("this MetaLearner is not fitted yet; call fit(tasks), or MetaLearner.load(name)")
         model: FittedModel = self.model_
         return model
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 from metamedica.errors import InputError
@@ -16,6 +17,7 @@ def names(room: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
+@cache
 def _only_class(room: str, name: str, base: type) -> type:
     if name not in names(room):
         one = {"modalities": "modality"}.get(room, room.removesuffix("s"))
@@ -125,4 +127,9 @@ def build_learner(
         arguments["rich"] = kind_of_case.rich_encoder()
     if "n_tasks" in wanted:
         arguments["n_tasks"] = n_tasks
-    return made(**arguments)
+    return made(**{argument: _listed(value) for argument, value in arguments.items()})
+
+
+def _listed(value: Any) -> Any:
+    """Return a list that came from a JSON file as the tuple that constructors want."""
+    return tuple(_listed(each) for each in value) if isinstance(value, list) else value

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from metamedica import registry
@@ -23,6 +24,10 @@ from metamedica.unlabelled import KeepsCases
 
 KIND = "model"
 _GAIN = "gain."
+
+
+class UnfittedError(InputError, NotFittedError):  # type: ignore[misc]
+    """A meta-learner was asked for what only `fit` teaches; scikit-learn knows it as its `NotFittedError`."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from metamedica.errors import InputError
 from metamedica.predictors.predictor import Predictor
+from metamedica.testing.contents import changed, contents, memory
 
 
 def some(cases: Any, rows: Sequence[int]) -> Any:
@@ -22,18 +23,23 @@ class Asked:
         predictor: on trial.
         cases: that its modality can read.
         tolerance: of numbers that are computed in batches of other sizes.
+
+    `before` is what it held before it was asked anything, `want` what it answers at first, `of_model` the memory of its model.
     """
 
     def __init__(self, predictor: Predictor, cases: Any, tolerance: float) -> None:
         self.predictor = predictor
         self.cases = cases
         self.tolerance = tolerance
+        self.before = contents(predictor)
+        self.of_model = memory(predictor.model)
         self.width = 1.0
         if predictor.kind == "regression":
             ends = predictor.predict_interval(cases)
             width = float(np.median(ends[:, 1] - ends[:, 0]))
             self.expect(np.isfinite(ends).all() and width > 0, "an interval is empty, or its ends are not finite")
             self.width = width
+        self.want = self.numbers()
 
     @property
     def named(self) -> str:
@@ -52,6 +58,11 @@ class Asked:
         self.expect(found.shape == want.shape, f"{why} (in another shape)")
         if not np.allclose(found, want, rtol=0.0, atol=near, equal_nan=True):
             self.expect(False, f"{why} (by up to {np.nanmax(abs(found - want)):.2g})")
+
+    def unchanged(self, why: str) -> None:
+        """Raise `AssertionError` where predictor or model hold something else than at first."""
+        different = changed(self.before, contents(self.predictor))
+        self.expect(not different, f"{why} ({', '.join(different[:3])})")
 
     def refuses(self, ask: Callable[[], object], why: str) -> None:
         """Raise `AssertionError` where a question that makes no sense is answered, or refused by another error than `InputError`."""

@@ -1,6 +1,6 @@
 """What an object holds, all the way down: to tell whether a call has changed it, and whether two objects share memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -26,11 +26,15 @@ def changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[s
     return [path for path in {**before, **after} if before.get(path, _NOWHERE) != after.get(path, _NOWHERE)]
 
 
-def tensors(root: object, *, but: object = None) -> dict[str, Tensor]:
-    """Return the tensors with numbers that can be reached from an object, by path, without those whose memory `but` reaches too."""
-    theirs = {_memory(each) for _, each in _reached(but) if isinstance(each, Tensor)}
+def tensors(root: object, *, but: Collection[int] = ()) -> dict[str, Tensor]:
+    """Return the tensors with numbers that can be reached from an object, by path, but those in the memory `but`."""
     found = {path: each for path, each in _reached(root) if isinstance(each, Tensor) and each.numel()}
-    return {path: each for path, each in found.items() if _memory(each) not in theirs}
+    return {path: each for path, each in found.items() if _memory(each) not in but}
+
+
+def memory(root: object) -> set[int]:
+    """Return the addresses of the memory of all tensors that can be reached from an object."""
+    return {_memory(each) for _, each in _reached(root) if isinstance(each, Tensor)}
 
 
 def shared_memory(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> list[str]:
