@@ -116,7 +116,7 @@ def assess(
         cover=_cover(predictor, law, features, truth, asked),
         abstention=_abstention(predictor, law, truth, asked),
         missing=_missing(predictor, features),
-        notes=_remarks(prepared),
+        notes=(*_remarks(prepared), *_met_before(predictor, prepared)),
         reasons=reasons,
         **made,
     )
@@ -351,4 +351,15 @@ def _remarks(prepared: PreparedCases) -> tuple[str, ...]:
     shown = ", ".join(columns[:6]) + (", ..." if len(columns) > 6 else "")
     return (
         f"{len(prepared.remarks):,} cells or columns of the judged cases were read otherwise than they stand there (columns {shown}).",
+    )
+
+
+def _met_before(predictor: Predictor, prepared: PreparedCases) -> tuple[str, ...]:
+    """Return a sentence where judged cases are equal to labelled ones, which makes every figure too good."""
+    known = set(predictor.support.canonical)
+    same = sum(prepared.canonical[row] in known for row in prepared.row)
+    if not same:
+        return ()
+    return (
+        f"{same} of the judged cases equal one that the predictor was adapted to: the figures are too good; leave those out.",
     )

@@ -41,7 +41,7 @@ def write_assessment(assessment: Assessment, path: str | Path, *, title: str = "
 def verdict(of: Assessment) -> str:
     """Return the sentences on top: what was judged, how well it does, and what stands against trusting it."""
     name, leading = next(iter(of.figures.items()))
-    share = "" if of.positive is None else f" ({of.positive:,} {(of.classes or ('', 'positive'))[1]})"
+    share = "" if of.positive is None else f" ({of.positive:,} of class {(of.classes or ('', 'positive'))[1]!r})"
     lines = [
         f"Adapted to {of.labelled:,} labelled cases and judged on {of.judged:,} others{share}: {NAMES.get(name, name)} {leading.text(2)}.",
         f"{of.trust} {of.shift}",

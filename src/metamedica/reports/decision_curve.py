@@ -14,7 +14,7 @@ from metamedica.reports.estimates import DRAWS, interval_of, resampled
 from metamedica.reports.metrics import Labels, Numbers, check_probabilities
 
 THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(1, 91))
-_LEAST_RUN = 0.02
+_LEAST_RUN = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DecisionCurve:
     gain_high: Numbers
 
     def useful(self) -> list[tuple[float, float]]:
-        """Return the ranges of thresholds (first, last) over which the whole interval of the gain lies above 0; single points are left out."""
+        """Return the ranges of thresholds (first, last), at least 0.05 long, over which the whole interval of the gain lies above 0."""
         runs: list[tuple[float, float]] = []
         above = self.gain_low > 0
         start: float | None = None
@@ -51,7 +51,7 @@ class DecisionCurve:
                 start = threshold if start is None else start
                 last = threshold
             elif start is not None:
-                if last - start >= _LEAST_RUN:
+                if last - start >= _LEAST_RUN - 1e-9:
                     runs.append((start, last))
                 start = None
         return runs
