@@ -64,7 +64,6 @@ def labelled(
     file: Path | None,
     config: Config,
     given: TableOptions,
-    *,
 ) -> Labelled:
     """Return the labelled cases of a table, or of a declaration.
 
