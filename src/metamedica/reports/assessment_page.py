@@ -102,7 +102,7 @@ def _calibration(of: Assessment) -> Section | None:
         return None
     plots = [
         Figure(
-            "After adapting: predicted risk against what came true, 95 % intervals",
+            "After adapting, 95 % intervals",
             _reliability_svg("after adapting", of.reliable),
         )
     ]
@@ -110,7 +110,7 @@ def _calibration(of: Assessment) -> Section | None:
         plots.insert(
             0,
             Figure(
-                "Before adapting: the model as earlier tasks left it",
+                "Before adapting: as earlier tasks left it, 95 % intervals",
                 _reliability_svg("before adapting", of.reliable_before),
             ),
         )
