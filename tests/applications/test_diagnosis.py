@@ -41,9 +41,13 @@ def _diagnosed(model: MetaLearner, new: pd.DataFrame, **more: object) -> Diagnos
     return diagnose(model, new[COLUMNS], new["died"].tolist(), sites=new["site"].tolist(), **settings)  # type: ignore[arg-type]
 
 
-def test_a_site_is_judged_on_the_patients_that_it_was_not_adapted_to(model: MetaLearner) -> None:
+@pytest.fixture(scope="module")
+def done(model: MetaLearner) -> Diagnosis:
+    return _diagnosed(model, _new())
+
+
+def test_a_site_is_judged_on_the_patients_that_it_was_not_adapted_to(done: Diagnosis) -> None:
     new = _new()
-    done = _diagnosed(model, new)
     assert len(done.labelled) == 20
     assert set(done.labelled).isdisjoint(done.judged)
     assert sorted([*done.labelled, *done.judged]) == np.flatnonzero(new["site"] == "N1").tolist()
@@ -79,25 +83,23 @@ def test_a_patient_with_several_stays_is_on_one_side_only(model: MetaLearner) ->
     assert len(done.judged) < 70
 
 
-def test_the_card_is_that_of_the_patient_who_was_named(model: MetaLearner) -> None:
-    new = _new()
-    judged = _diagnosed(model, new).judged
+def test_the_card_is_that_of_the_patient_who_was_named(model: MetaLearner, done: Diagnosis) -> None:
+    new, judged = _new(), done.judged
     named = int(judged[7]) + 1
     card = _diagnosed(model, new, asked=Asked(patient=named)).assessment.patient
     assert card is not None
     assert card.number == named
     assert str(new["age"].iloc[named - 1]) in card.drawing
-    highest = _diagnosed(model, new).assessment
+    highest = done.assessment
     assert highest.patient is not None
     assert highest.patient.number == int(judged[int(np.argmax(highest.answer))]) + 1
-    assert _diagnosed(model, new, asked=Asked(patient=None)).assessment.patient is None
 
 
-def test_a_patient_who_is_not_there_or_taught_the_predictor_is_refused(model: MetaLearner) -> None:
+def test_a_patient_who_is_not_there_or_taught_the_predictor_is_refused(model: MetaLearner, done: Diagnosis) -> None:
     new = _new()
     with pytest.raises(InputError, match="there is no case 999; there are 240"):
         _diagnosed(model, new, asked=Asked(patient=999))
-    taught = int(_diagnosed(model, new).labelled[0]) + 1
+    taught = int(done.labelled[0]) + 1
     with pytest.raises(InputError, match=f"case {taught} is among the labelled cases"):
         _diagnosed(model, new, asked=Asked(patient=taught))
     with pytest.raises(InputError, match="case 200 is not of this site"):

@@ -21,7 +21,7 @@ from metamedica.reports.assessment import Abstention, Asked, Assessment, Cover, 
 from metamedica.reports.calibration_figures import calibration, reliability
 from metamedica.reports.case_card import case_card
 from metamedica.reports.decision_curve import decision_curve
-from metamedica.reports.estimates import Estimate, estimated
+from metamedica.reports.estimates import RANKED_DRAWS, Estimate, estimated, mean_estimated
 from metamedica.reports.fairness import FairnessAudit, fairness_audit
 from metamedica.reports.population import unadapted
 from metamedica.reports.risk_coverage import risk_coverage
@@ -207,7 +207,7 @@ def _figures(law: Law, kind: TaskKind, truth: Numbers, asked: Asked) -> dict[str
             return estimated(
                 lambda at: metrics.regression_figures(truth[at], mean[at], deviation[at])[name],
                 count,
-                draws=400,
+                draws=RANKED_DRAWS,
                 seed=asked.seed,
             )
 
@@ -220,7 +220,7 @@ def _figures(law: Law, kind: TaskKind, truth: Numbers, asked: Asked) -> dict[str
         def of(name: str) -> Estimate:
             return estimated(
                 lambda at: metrics.multiclass_figures(labels[at], probability[at])[name],
-                count, strata=labels, draws=400, seed=asked.seed,
+                count, strata=labels, draws=RANKED_DRAWS, seed=asked.seed,
             )  # fmt: skip
 
         return {name: of(name) for name in ("accuracy", "roc_auc", "log_loss")}
@@ -228,14 +228,18 @@ def _figures(law: Law, kind: TaskKind, truth: Numbers, asked: Asked) -> dict[str
     called = risk >= asked.threshold
 
     def share(of_class: int, right: NDArray[np.bool_]) -> Estimate:
-        return estimated(
-            lambda at: float(right[at][labels[at] == of_class].mean()), count, strata=labels, seed=asked.seed
-        )
+        return mean_estimated(right[labels == of_class].astype(np.float64), seed=asked.seed)
 
     return {
-        "roc_auc": estimated(lambda at: metrics.roc_auc(labels[at], risk[at]), count, strata=labels, seed=asked.seed),
+        "roc_auc": estimated(
+            lambda at: metrics.roc_auc(labels[at], risk[at]), count, strata=labels, draws=RANKED_DRAWS, seed=asked.seed
+        ),
         "average_precision": estimated(
-            lambda at: metrics.average_precision(labels[at], risk[at]), count, strata=labels, seed=asked.seed
+            lambda at: metrics.average_precision(labels[at], risk[at]),
+            count,
+            strata=labels,
+            draws=RANKED_DRAWS,
+            seed=asked.seed,
         ),
         "sensitivity": share(1, called),
         "specificity": share(0, ~called),
@@ -312,11 +316,11 @@ def _cover(predictor: Predictor, law: Law, features: Features, truth: Numbers, a
     if isinstance(law, Categorical):
         sets = predictor.set_of(features, asked.coverage)
         held = sets[np.arange(len(truth)), truth.astype(np.int64)]
-        share = estimated(lambda at: float(held[at].mean()), len(truth), seed=asked.seed)
+        share = mean_estimated(held.astype(np.float64), seed=asked.seed)
         return Cover(asked.coverage, share, float(sets.sum(1).mean()), reach)
     low, high = predictor.interval_of(law, features, asked.coverage).T
     inside = (truth >= low) & (truth <= high)
-    share = estimated(lambda at: float(inside[at].mean()), len(truth), seed=asked.seed)
+    share = mean_estimated(inside.astype(np.float64), seed=asked.seed)
     return Cover(asked.coverage, share, float((high - low).mean()), reach, low, high)
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from metamedica.errors import TaskError
 
 DRAWS = 1000
+RANKED_DRAWS = 400
+"""Of figures that are computed sample by sample."""
 _LEAST_DEFINED = 0.9
 _LEVELS = (0.025, 0.975)
 
@@ -106,3 +108,11 @@ def estimated(
     low, high = interval_of(np.array([of(each) for each in resampled(count, strata=strata, draws=draws, seed=seed)]))
     ends = "" if np.isfinite(low) else "the figure is not defined in more than a tenth of the bootstrap samples"
     return Estimate(value, low, high, ends)
+
+
+def mean_estimated(values: NDArray[np.float64], *, draws: int = DRAWS, seed: int = 0) -> Estimate:
+    """Return the mean of a number a case with its interval; NaN without a case."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0:
+        return Estimate.missing("there is no case")
+    return Estimate(float(values.mean()), *interval_of(values[resampled(len(values), draws=draws, seed=seed)].mean(1)))
