@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.errors import InputError
 from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.model import FittedModel, LearnerSpec
-from metamedica.predictors.predictor import Predictor
 from metamedica.types import TaskKind
 
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")

@@ -16,7 +16,7 @@ from metamedica.types import CaseBatch, LabelledBatch, Law, TaskKind
 
 Calibration = Literal["none", "temperature", "beta", "isotonic", "auto"]
 CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
-LEAST: dict[Calibration, int] = {"temperature": 10, "beta": 50, "isotonic": 500}
+LEAST: dict[Calibration, int] = {"temperature": 10, "beta": 50, "isotonic": 2000}
 """Labelled cases from which `auto` takes a map; below all of them it takes none."""
 LEAST_OF_A_CLASS = 3
 _FitMap: TypeAlias = Callable[[Law, Tensor, Tensor], Map]

@@ -1,0 +1,118 @@
+"""A predictor's sets, intervals and questions to a person come from its own labelled cases, each hidden in turn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from made_up_hospitals import COLUMNS, hospital, hospitals
+from metamedica.data.collection import TaskCollection
+from metamedica.errors import TaskError
+from metamedica.meta_learner import MetaLearner
+from metamedica.predictors.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def model() -> MetaLearner:
+    tasks = TaskCollection.from_table(
+        hospitals(), modality="tables", case=COLUMNS, target="died", task="site", kind="binary", positive="yes"
+    )
+    return MetaLearner("hierarchical_bayes", settings={"trees": 5}, seed=0).fit(tasks)
+
+
+def _adapted(model: MetaLearner, frame: pd.DataFrame, n: int, **more: object) -> Predictor:
+    return model.adapt(frame[COLUMNS].iloc[:n], frame["died"].iloc[:n].tolist(), **more)  # type: ignore[arg-type]
+
+
+def test_sets_of_many_new_hospitals_hold_the_true_class_as_often_as_they_say(model: MetaLearner) -> None:
+    covered, sizes = [], []
+    for seed in range(40):
+        new = hospital("new", 0.5, 120, seed=100 + seed)
+        predictor = _adapted(model, new, 20)
+        inside = predictor.predict_set(new[COLUMNS].iloc[20:], coverage=0.8)
+        truth = (new["died"].iloc[20:] == "yes").to_numpy().astype(int)
+        covered.append(inside[np.arange(100), truth].mean())
+        sizes.append(inside.sum(1).mean())
+    assert 0.78 < np.mean(covered) < 0.88
+    assert 1 <= np.mean(sizes) < 1.4
+
+
+def test_beyond_what_the_labels_vouch_for_a_set_holds_every_class(model: MetaLearner) -> None:
+    new = hospital("new", 0.5, 40, seed=7)
+    predictor = _adapted(model, new, 8)
+    assert predictor.certainty.reach() == pytest.approx(8 / 9)
+    assert predictor.predict_set(new[COLUMNS], coverage=0.95).all()
+    assert not predictor.predict_set(new[COLUMNS], coverage=0.5).all()
+
+
+def test_asking_about_a_larger_share_asks_about_the_same_cases_and_more(model: MetaLearner) -> None:
+    new = hospital("new", 0.4, 300, seed=3)
+    predictor = _adapted(model, new, 40)
+    rest = new[COLUMNS].iloc[40:]
+    shares = (0.0, 0.1, 0.3, 0.6, 1.0)
+    asked = [predictor.asks(rest, share=share) for share in shares]
+    assert not asked[0].any()
+    assert asked[-1].all()
+    for fewer, more in zip(asked, asked[1:], strict=False):
+        assert (fewer <= more).all()
+    assert asked[2].mean() == pytest.approx(0.3, abs=0.15)
+    wrong = predictor.predict(rest) != new["died"].iloc[40:].to_numpy()
+    assert wrong[~asked[3]].mean() < wrong.mean()
+
+
+def test_sureness_is_the_probability_of_the_answer(model: MetaLearner) -> None:
+    new = hospital("new", 0.4, 50, seed=3)
+    predictor = _adapted(model, new, 20)
+    np.testing.assert_allclose(predictor.sureness(new[COLUMNS]), predictor.predict_proba(new[COLUMNS]).max(1))
+
+
+def test_cases_from_elsewhere_weigh_the_labelled_ones_that_are_like_them() -> None:
+    tasks = TaskCollection.from_table(
+        hospitals(), modality="tables", case=COLUMNS, target="died", task="site", kind="binary", positive="yes"
+    )
+    model = MetaLearner("importance_weighting", guard=False, seed=0).fit(tasks)
+    new = hospital("new", 0.5, 400, seed=5)
+    old = new[new["age"] > new["age"].iloc[:60].median()][COLUMNS].iloc[:150]
+    plain = _adapted(model, new, 60)
+    told = _adapted(model, new, 60, unlabelled=old)
+    widths = [each.predict_set(old, coverage=0.9).sum(1).mean() for each in (plain, told)]
+    assert widths[0] != widths[1]
+    weight, own = told.certainty._weights(told.model.prepare(old).features)
+    assert weight is not None and own is not None
+    ages = new["age"].iloc[:60].to_numpy()
+    assert np.corrcoef(weight[0].numpy(), ages)[0, 1] > 0.5
+    assert own.mean() > weight.mean()
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0])
+def test_an_impossible_coverage_is_refused_everywhere(model: MetaLearner, coverage: float) -> None:
+    new = hospital("new", 0.5, 40, seed=7)
+    predictor = _adapted(model, new, 20)
+    for ask in (
+        predictor.predict_set,
+        predictor.predict_interval,
+        lambda cases, c: predictor.predict_table(cases, coverage=c),
+    ):
+        with pytest.raises(TaskError, match=f"got coverage {coverage}; give a number between 0 and 1"):
+            ask(new[COLUMNS], coverage)
+
+
+def test_an_impossible_share_and_too_few_labels_are_refused(model: MetaLearner) -> None:
+    new = hospital("new", 0.5, 40, seed=7)
+    with pytest.raises(TaskError, match=r"got a share of 1.5 to ask a person about; give a number from 0 to 1"):
+        _adapted(model, new, 20).asks(new[COLUMNS], share=1.5)
+    one_class = new[new["died"] == "yes"]
+    with pytest.raises(TaskError, match="too few to tell which answers are unsure"):
+        _adapted(model, one_class, 3, kind="binary").asks(new[COLUMNS])
+
+
+def test_a_calibrated_predictor_is_saved_and_loaded_to_the_same_numbers(model: MetaLearner, tmp_path: object) -> None:
+    new = hospital("new", 0.5, 80, seed=9)
+    support = _adapted(model, new, 60).support
+    predictor = Predictor(model.model_, support, calibration="temperature")
+    plain = Predictor(model.model_, support)
+    assert not np.allclose(predictor.predict_proba(new[COLUMNS]), plain.predict_proba(new[COLUMNS]))
+    predictor.save(f"{tmp_path}/saved")
+    loaded = Predictor.load(f"{tmp_path}/saved")
+    assert loaded.calibration == "temperature"
+    np.testing.assert_array_equal(loaded.predict_proba(new[COLUMNS]), predictor.predict_proba(new[COLUMNS]))
+    assert (predictor.predict_set(new[COLUMNS]) == plain.predict_set(new[COLUMNS])).all()
