@@ -19,7 +19,7 @@ from metamedica.reports.assessing import assess, told_targets
 from metamedica.reports.assessment import Asked, Assessment
 from metamedica.reports.estimates import Estimate
 from metamedica.reports.robustness import default_methods, robustness
-from metamedica.reports.sites import SiteRow, told_apart
+from metamedica.reports.site_rows import SiteRow, told_apart
 from metamedica.types import Progress, TaskKind
 
 SHOTS = 20

@@ -25,7 +25,7 @@ from metamedica.reports.estimates import RANKED_DRAWS, Estimate, estimated, mean
 from metamedica.reports.fairness import FairnessAudit, fairness_audit
 from metamedica.reports.population import unadapted
 from metamedica.reports.risk_coverage import risk_coverage
-from metamedica.reports.sites import told_apart
+from metamedica.reports.site_rows import told_apart
 from metamedica.reports.subgroups import sensitive_columns
 from metamedica.types import Features, Law, PreparedCases, TaskKind
 

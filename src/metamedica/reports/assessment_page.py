@@ -13,7 +13,7 @@ from metamedica.reports.estimates import Estimate
 from metamedica.reports.fairness import FIGURES as FAIR
 from metamedica.reports.fairness import ColumnAudit
 from metamedica.reports.html import Card, Figure, Section, Table, table_of, write_page
-from metamedica.reports.sites import worst
+from metamedica.reports.site_rows import worst
 from metamedica.reports.tripod import checklist
 
 NOT_A_DEVICE = "This report describes research software; it is not a medical device and must not decide about a patient on its own."
