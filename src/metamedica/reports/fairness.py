@@ -159,7 +159,7 @@ def _audited(
         ]
         for at, name in enumerate(judged):
             figures[name] = {
-                figure: Estimate(float(frame.loc[at, figure]), *interval_of(samples[at][figure])) for figure in FIGURES
+                figure: Estimate(float(frame[figure].iloc[at]), *interval_of(samples[at][figure])) for figure in FIGURES
             }
         if len(judged) > 1:
             parity = Estimate(both["parity"], *interval_of(_widest(samples, "selection_rate")))
