@@ -86,7 +86,7 @@ def test_a_predictor_is_judged_and_has_its_page(run: Run, place: Path, tmp_path:
         "not a medical device",
         "By age (cut at 60, as declared)",
         "60 and above",
-        "Case 3 of those judged",
+        "Case 3.",
         "TRIPOD+AI",
     ):
         assert said in page, said

@@ -12,7 +12,7 @@ from metamedica.reports.calibration_figures import Reliability
 from metamedica.reports.estimates import Estimate
 from metamedica.reports.fairness import FIGURES as FAIR
 from metamedica.reports.fairness import ColumnAudit
-from metamedica.reports.html import Card, Figure, Section, Table, table_of, write_page
+from metamedica.reports.html import Card, Figure, Section, Table, write_page
 from metamedica.reports.site_rows import worst
 from metamedica.reports.tripod import checklist
 
@@ -21,9 +21,13 @@ NAMES: Mapping[str, str] = {
     "roc_auc": "ROC-AUC", "average_precision": "average precision", "sensitivity": "sensitivity", "specificity": "specificity",
     "accuracy": "accuracy", "log_loss": "log loss (nats)", "r2": "R²", "spearman": "Spearman", "rmse": "RMSE", "slope": "calibration slope",
     "intercept": "calibration intercept", "in_the_large": "mean risk minus observed share", "ece": "ECE", "brier": "Brier",
+    "coverage": "90 % interval covers",
 }  # fmt: skip
 _MOST_REASONS = 12
 _MOST_POINTS = 400
+_OF_ROWS = ("tables", "any_table")
+_ROBUST = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
+_CALIBRATED = {"binary": "ece", "multiclass": "log_loss", "regression": "coverage"}
 _SITE_FIGURE = {"binary": "ROC-AUC", "multiclass": "accuracy", "regression": "Spearman"}
 
 
@@ -173,8 +177,10 @@ def _values(of: Assessment) -> Section | None:
     return Section("Predicted against measured", figures=[Figure(caption, svg)])
 
 
-def _fairness(of: Assessment) -> Section:
+def _fairness(of: Assessment) -> Section | None:
     heading = "Does it serve all alike?"
+    if of.fairness is None and of.modality not in _OF_ROWS:
+        return None
     if of.fairness is None:
         return Section(
             heading, prose=[f"Not told apart: {of.reasons.get('fairness', 'no sensitive column was named')}."]
@@ -231,13 +237,13 @@ def _patient(of: Assessment) -> Section | None:
     card = of.patient
     if card is None:
         return None
-    prose = [f"Case {card.number} of those judged{f': {card.chosen}' if card.chosen else ''}.", card.sentence]
+    prose = [f"Case {card.number}{f', {card.chosen}' if card.chosen else ''}.", card.sentence]
     plots = []
     if card.reasons:
-        shown = dict(card.reasons[:_MOST_REASONS])
-        rest = sum(value for _, value in card.reasons[_MOST_REASONS:])
-        if len(card.reasons) > _MOST_REASONS:
-            shown[f"the {len(card.reasons) - _MOST_REASONS} others together"] = rest
+        most = _MOST_REASONS if len(card.reasons) > _MOST_REASONS + 1 else _MOST_REASONS + 1
+        shown = dict(card.reasons[:most])
+        if len(card.reasons) > most:
+            shown[f"the {len(card.reasons) - most} others together"] = sum(value for _, value in card.reasons[most:])
         caption = f"{card.what}: {card.output:.2f}, from {card.base:.2f} without any part of the case"
         plots.append(Figure(caption, figures.signed_bars(shown, label=card.what)))
     near = [[name, f"{similarity:.2f}"] for name, similarity in card.nearest]
@@ -289,14 +295,23 @@ def _trust(of: Assessment) -> Section:
 def _robust(of: Assessment) -> Section | None:
     if of.robust is None:
         return None
-    table = of.robust.summary()
-    table["share"] = [f"{share:.0%}" for share in table["share"]]
-    leading = NAMES.get(str(of.robust.rows.columns[5]), str(of.robust.rows.columns[5]))
+    tables = []
+    for figure in (_ROBUST[of.robust.kind], _CALIBRATED[of.robust.kind]):
+        table = of.robust.summary(figure)
+        rows = [
+            [harm, f"{share:.0%}", method, f"{clean:.3f}", f"{spoilt:.3f}", Estimate(loss, low, high).text()]
+            for harm, share, method, clean, spoilt, loss, low, high in table.drop(columns="tasks").itertuples(
+                index=False, name=None
+            )
+        ]
+        header = ["what is spoilt", "share", "method", "clean", "spoilt", "worse by (95 % interval)"]
+        tables.append(Table(header, rows, NAMES.get(figure, figure), frozenset({1, 3, 4, 5})))
+    draws = int(of.robust.rows["draw"].nunique())
     prose = [
-        f"{leading} on clean and on spoilt data; `loss` is how much worse, with its 95 % interval.",
+        f"The method as the product offers it beside the plain local one, on the same {draws} draws of labelled cases.",
         *of.robust.notes,
     ]
-    return Section("When the data are poor", prose=prose, tables=[table_of(table)])
+    return Section("When the data are poor", prose=prose, tables=tables)
 
 
 def _checklist(of: Assessment) -> Section:
