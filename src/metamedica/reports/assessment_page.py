@@ -270,9 +270,10 @@ def _abstention(of: Assessment) -> Section:
             f"Told to ask about {left.share:.0%}, it asks about {left.asked:.0%} of the judged cases, as its own labelled cases tell it, and "
             f"the error of the others is {left.answered_error:.3f}."
         )
+    kept = np.linspace(0, of.judged - 1, min(of.judged, _MOST_POINTS)).round().astype(int)
     lines = {
-        "as sure as it says": figures.Curve(curve.coverage.tolist(), curve.risk.tolist()),
-        "best possible": figures.Curve(curve.coverage.tolist(), curve.best.tolist()),
+        "as sure as it says": figures.Curve(curve.coverage[kept].tolist(), curve.risk[kept].tolist()),
+        "best possible": figures.Curve(curve.coverage[kept].tolist(), curve.best[kept].tolist()),
     }
     svg = figures.shares(lines, labels=("share of cases that is answered", left.error_is))
     return Section(

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from metamedica.errors import TaskError
-from metamedica.reports.estimates import DRAWS, RANKED_DRAWS, Estimate, interval_of, resampled
+from metamedica.reports.estimates import DRAWS, RANKED_DRAWS, Estimate, affordable, interval_of, resampled
 from metamedica.reports.metrics import (
     Labels,
     Numbers,
@@ -132,7 +132,7 @@ def calibration(labels: Labels, probability: Numbers, *, draws: int = DRAWS, see
         TaskError: probabilities that are none, or no case. One class or constant predictions are told by the figures they concern.
     """
     check_probabilities(labels, probability)
-    samples = resampled(len(labels), draws=draws, seed=seed)
+    samples = resampled(len(labels), draws=affordable(len(labels), draws), seed=seed)
     y, score = labels[samples], _log_odds(probability)[samples]
 
     def told(figure: Callable[[Labels, Numbers], float], values: Numbers) -> Estimate:

@@ -7,7 +7,7 @@ from typing import Any
 from metamedica import registry
 from metamedica.functional.leaning import WeighsItself
 from metamedica.meta_learner import MetaLearner
-from metamedica.modalities.tables.schema import Schema
+from metamedica.reports.subgroups import declared_sensitive
 from metamedica.types import META_SPLITS
 
 
@@ -93,9 +93,15 @@ def card(model: MetaLearner, about: About) -> str:
 def _said(model: MetaLearner) -> list[str]:
     """Return what a predictor of the model answers beside its prediction, as far as it can."""
     fitted = model.model_
-    schema = getattr(fitted.modality, "schema", None)
-    sensitive = schema.sensitive if isinstance(schema, Schema) else []
+    sensitive = declared_sensitive(fitted.modality)
     compared = len(fitted.cases.values.mean)
+    subgroups = ["Subgroups: no column is declared sensitive; `metamedica report --sensitive` names some."]
+    if sensitive:
+        subgroups = [
+            f"Subgroups: `metamedica report` tells results apart by {', '.join(sensitive)}, declared sensitive."
+        ]
+    if fitted.modality.distinct:  # no columns, nobody's
+        subgroups = []
     shift = (
         f"Shift: whether a new task's values, what it misses and its labels look unlike those of {compared:,} earlier tasks (`predictor.shift`)."
         if compared > 1
@@ -109,9 +115,7 @@ def _said(model: MetaLearner) -> list[str]:
         "Abstention: how sure each answer is, and about which cases to ask a person (`sureness`, `asks`).",
         "Explanation: what each part of a case contributes, and the labelled cases most like it (`explain`).",
         shift,
-        f"Subgroups: `metamedica report` tells results apart by {', '.join(sensitive)}, declared sensitive."
-        if sensitive
-        else "Subgroups: no column is declared sensitive; `metamedica report --sensitive` names some.",
+        *subgroups,
         "`metamedica report` judges a predictor on labelled cases and fills in the TRIPOD+AI checklist.",
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamedica.errors import InputError
-from metamedica.reports.estimates import DRAWS, interval_of, resampled
+from metamedica.reports.estimates import DRAWS, affordable, interval_of, resampled
 from metamedica.reports.metrics import Labels, Numbers, check_probabilities
 
 THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(1, 91))
@@ -107,7 +107,7 @@ def decision_curve(
     acted = probability[:, None] >= at
     worth = np.where(labels[:, None] == 1, 1.0, -price)  # of acting on this case at this threshold
     each = acted * worth  # [cases, thresholds]
-    weights = _weights(len(labels), draws, seed)
+    weights = _weights(len(labels), affordable(len(labels), draws), seed)
     model, everybody = each.mean(0), worth.mean(0)
     sampled, all_sampled = weights @ each, weights @ worth
     gains = sampled - np.maximum(all_sampled, 0)

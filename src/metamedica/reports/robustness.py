@@ -169,7 +169,8 @@ def robustness(
         asked = {harm: shares for harm, shares in asked.items() if harm == "label noise"}
         if left:
             notes.append(
-                f"Of {collection.modality} only labels are spoilt: their cases have no columns to leave out ({', '.join(left)})."
+                f"Of {collection.modality} only labels are spoilt: columns are left out and cells spoilt of the modality tables alone "
+                f"({', '.join(left)})."
             )
     spoils: list[tuple[str, float]] = [(CLEAN, 0.0)]
     spoils += [(harm, share) for harm, shares in asked.items() for share in shares]
