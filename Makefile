@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-fed-heart bench-golden bench-many-diseases bench-molecules bench-scaling bench-unlabelled readme model model-any-table model-heart clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-fed-heart bench-golden bench-many-diseases bench-molecules bench-scaling bench-trust bench-unlabelled readme model model-any-table model-heart clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -68,6 +68,9 @@ bench-molecules: $(STAMP)  ## speed, memory and accuracy on molecules; ARGS=--qu
 
 bench-scaling: $(STAMP)  ## meta-training on two processes, and the error of rounded steps; ARGS=--quick for two minutes
 	$(PY) -m benchmarks.scaling $(ARGS)
+
+bench-trust: $(STAMP)  ## do no harm, calibration, sets, abstention, warnings, reasons (an hour, resumes; needs METAMEDICA_DATA); ARGS=--quick
+	$(PY) -m benchmarks.trust $(ARGS)
 
 bench-unlabelled: $(STAMP)  ## a new site with cases that nobody has labelled: domain adaptation (a quarter of an hour); ARGS=--quick
 	$(PY) -m benchmarks.unlabelled $(ARGS)

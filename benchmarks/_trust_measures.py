@@ -1,6 +1,6 @@
 """What `make bench-trust` measures of one task at one support size: the law of every method on a fixed query, and what hidden labels tell of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch.distributions import Categorical, Normal
 from metamedica.data.collection import IntArray, Task, TaskCollection
 from metamedica.data.draws import group_codes
 from metamedica.data.episodes import gather, labelled
+from metamedica.errors import TaskError
 from metamedica.functional import conformal
-from metamedica.predictors.guard import AdaptedMixture
+from metamedica.predictors.guard import AdaptedMixture, Evidence
 from metamedica.predictors.held_out import HeldOut, held_out
 from metamedica.predictors.method import Method
 from metamedica.reports import metrics
@@ -42,6 +43,7 @@ class Contest:
         candidates: names of what its mixture chooses between.
         pooled: the candidate without adaptation (tables) or the plain one from scratch (molecules) that nobody may be worse than.
         local: the plain method from scratch.
+        foretold: what the predictor says of its gain, from its evidence; None: from hidden labels.
     """
 
     methods: Mapping[str, Method]
@@ -49,6 +51,7 @@ class Contest:
     candidates: Sequence[str]
     pooled: str
     local: str
+    foretold: Callable[[Evidence], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Draws:
     query: list[IntArray]
 
 
-def drawn(task: Task, size: int, sizes: Sequence[int], *, draws: int, most_query: int, seed: int = 0) -> Draws | None:
+def drawn(
+    task: Task, size: int, sizes: Sequence[int], *, draws: int, most_query: int, of_a_class: int = 0, seed: int = 0
+) -> Draws | None:
     """Return the draws of a task; None where it is too small for this size. No group (patient) stands on both sides.
 
     Args:
@@ -69,12 +74,13 @@ def drawn(task: Task, size: int, sizes: Sequence[int], *, draws: int, most_query
         sizes: those that share a query.
         draws: supports.
         most_query: of a larger query only so many, by chance.
+        of_a_class: cases of each class that a support begins with; 0: as they come.
         seed: with the task's name, decides the draws.
     """
     if len(task) < size + LEAST_QUERY:
         return None
     largest = max(each for each in sizes if len(task) >= each + LEAST_QUERY)
-    orders = [order_of(task, draw=draw, seed=seed) for draw in range(draws)]
+    orders = [_begun(order_of(task, draw=draw, seed=seed), task, of_a_class) for draw in range(draws)]
     codes = group_codes(task)
     queries = [
         order[largest:] if codes is None else order[largest:][~np.isin(codes[order[largest:]], codes[order[:largest]])]
@@ -84,6 +90,14 @@ def drawn(task: Task, size: int, sizes: Sequence[int], *, draws: int, most_query
     if length < LEAST_QUERY:
         return None
     return Draws(task, [order[:size] for order in orders], [query[:length] for query in queries])
+
+
+def _begun(order: IntArray, task: Task, of_a_class: int) -> IntArray:
+    """Return the order with the first so many of each class at its start."""
+    if not of_a_class or task.kind == "regression":
+        return order
+    first = np.concatenate([np.flatnonzero(task.targets[order] == each)[:of_a_class] for each in (0, 1)])
+    return np.concatenate([order[np.sort(first)], np.delete(order, first)])
 
 
 def laws(method: Method, tasks: TaskCollection, draws: Draws) -> tuple[Law, Any]:
@@ -127,7 +141,11 @@ def measured(contest: Contest, tasks: TaskCollection, draws: Draws, alone: TaskC
     if size == SIZE:
         support = labelled(tasks, [draws.task] * len(draws.support), draws.support)
         hidden = held_out(contest.methods[contest.default], support)
-        _expected(contest, draws, alone, support, hidden, rows)
+        if contest.foretold is not None and isinstance(default, AdaptedMixture):
+            for row, gain in zip(rows, contest.foretold(default.weighed.evidence).tolist(), strict=True):
+                row["expected_gain"] = gain
+        else:
+            _expected(contest, draws, alone, support, hidden, rows)
         _at_size(contest, tasks, alone, draws, found, hidden, targets, rows)
     return rows
 
@@ -178,7 +196,7 @@ def _at_size(
         row |= {name: values[at] for name, values in noisy.items()}
         if isinstance(law, Categorical):
             probability, labels = law.probs[at, :, 1].double().numpy(), targets[at].astype(np.int64)
-            row["slope"] = calibration_slope(labels, probability)
+            row["slope"] = _slope(labels, probability)
             row["ece_floor"] = float(
                 np.mean(
                     [
@@ -193,7 +211,7 @@ def _at_size(
 
 
 def _largest(hidden: HeldOut, law: Law) -> Tensor:
-    scores = conformal.nonconformity(hidden.law, hidden.targets)
+    scores = conformal.nonconformity(hidden.levelled, hidden.targets)
     if isinstance(law, Categorical):  # a case that cannot be hidden counts as the least fitting one
         scores = scores.masked_fill(~hidden.known, float("inf"))
         return conformal.threshold(scores, hidden.mask, COVERAGE)
@@ -228,6 +246,14 @@ def _sets(law: Law, largest: Tensor, at: int, targets: NDArray[Any]) -> dict[str
         "coverage": float((np.abs(targets - law.mean[at].double().numpy()) <= half).mean()),
         "size": float(2 * half.mean()),
     }
+
+
+def _slope(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> float:
+    """Return the calibration slope; NaN where it has no finite value (a query of one class, or told apart without error)."""
+    try:
+        return calibration_slope(labels, probability)
+    except TaskError:
+        return float("nan")
 
 
 def _abstaining(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, float]:

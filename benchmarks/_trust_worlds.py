@@ -11,11 +11,14 @@ from benchmarks._trust_measures import Contest
 from benchmarks.clinical import fitted
 from metamedica import registry
 from metamedica.data.collection import TaskCollection
+from metamedica.predictors.expected_gain import foretold
 from metamedica.predictors.method import LearnerMethod
 
 TABLES_DEFAULT = "hierarchical_bayes"
-POOLED = ("pooled_linear", "pooled_trees", "recalibrated")
+TABLES = (TABLES_DEFAULT, "pooled_linear", "pooled_trees", "recalibrated", "linear")
+"""The default weighs by itself what leans on earlier tasks more, less or not at all; the others are what it weighs, as methods of their own."""
 FROM_SCRATCH = ("multi_kernel_gp", "tanimoto_gp")
+MOLECULES = (LEARNED, *FROM_SCRATCH)
 MOST_TARGETS = 45
 """Of the held-out targets of chembl691, drawn by name; each is asked 50 times at 4 sizes."""
 
@@ -48,7 +51,12 @@ class TrustFamily:
         kind: "tables" or "molecules".
         learner: behind the default; its code is part of the version.
         most_query: query cases a draw.
+        default: name of what the product answers with.
+        candidates: names of what it chooses between.
+        pooled: the one that it may not be worse than.
+        local: the plain method from scratch.
         worlds: fits what is judged, a world at a time.
+        of_a_class: cases of each class that a support begins with.
     """
 
     name: str
@@ -57,13 +65,18 @@ class TrustFamily:
     kind: str
     learner: str
     most_query: int
+    default: str
+    candidates: tuple[str, ...]
+    pooled: str
+    local: str
     worlds: Callable[[], Iterator[TrustWorld]]
+    of_a_class: int = 0
 
 
 def _clinical(name: str) -> Iterator[TrustWorld]:
     for world in CLINICAL[name].build():
-        methods = {method: fitted(method, world) for method in (TABLES_DEFAULT, *POOLED, "linear")}
-        contest = Contest(methods, TABLES_DEFAULT, tuple(methods), "pooled_linear", "linear")
+        methods = {method: fitted(method, world) for method in TABLES}
+        contest = Contest(methods, TABLES_DEFAULT, TABLES, "pooled_linear", "linear")
         yield TrustWorld(contest, world.tasks, world.alone, world.names)
 
 
@@ -81,13 +94,18 @@ def _molecules(setting: str, most: int | None) -> Iterator[TrustWorld]:
             **{name: LearnerMethod(registry.build_learner(name, reader), usual_scale=scale) for name in FROM_SCRATCH},
         }
         names = sorted(world.names)[:: max(1, len(world.names) // most)][:most] if most else world.names
-        contest = Contest(methods, DEFAULT, (LEARNED, *FROM_SCRATCH), "tanimoto_gp", FROM_SCRATCH[0])
+        gate, gain = model.gates[asked.kind], model.gains.get(asked.kind)
+        told = None if gain is None else partial(foretold, gate=gate, fitted=gain)
+        contest = Contest(methods, DEFAULT, MOLECULES, "tanimoto_gp", FROM_SCRATCH[0], told)
         yield TrustWorld(contest, judged, judged, list(names))
 
 
 def _molecular(setting: str, title: str, *, most: int | None = None) -> TrustFamily:
     found = SETTINGS[setting]
-    return TrustFamily(setting, title, found.data, "molecules", LEARNED, 300, partial(_molecules, setting, most))
+    return TrustFamily(
+        setting, title, found.data, "molecules", LEARNED, 300, DEFAULT, MOLECULES, "tanimoto_gp", FROM_SCRATCH[0],
+        partial(_molecules, setting, most), of_a_class=2,
+    )  # fmt: skip
 
 
 FAMILIES: dict[str, TrustFamily] = {

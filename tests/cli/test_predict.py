@@ -187,3 +187,65 @@ def test_a_file_that_stands_there_is_kept(refused: Run, predictor: Path, library
         "the input itself" in refused("predict", library, "--predictor", predictor, "--out", library, "--overwrite").err
     )
     assert "unknown format" in refused("predict", library, "--predictor", predictor, "--out", tmp_path / "r.xlsx").err
+
+
+@pytest.fixture
+def few(library: Path, tmp_path: Path) -> Path:
+    """Three cases of the library, with a column that has the name of the explanations'."""
+    pd.read_csv(library).head(3).assign(explanation="mine").to_csv(tmp_path / "few.csv", index=False)
+    return tmp_path / "few.csv"
+
+
+def test_every_written_case_is_explained_in_the_table_and_in_a_file_of_json(
+    run: Run, predictor: Path, few: Path, tmp_path: Path
+) -> None:
+    out, why = tmp_path / "r.csv", tmp_path / "why.json"
+    done = run("predict", few, "--predictor", predictor, "--out", out, "--explain", why, "--top", 2, "--json")
+    assert done.code == 0, done
+    assert json.loads(done.out)["explained"] == 2
+    table, told = pd.read_csv(out), json.loads(why.read_text())
+    assert table["explanation"].str.startswith("Expected value in").all()
+    assert (table["explanation (input)"] == "mine").all()
+    assert [each["place"] for each in told] == [f"row {row}" for row in table["row"]]
+    for each, predicted in zip(told, table["prediction"], strict=True):
+        total = each["base"] + sum(part["contribution"] for part in each["parts"])
+        assert total == pytest.approx(each["output"], abs=1e-8)
+        assert each["output"] == pytest.approx(predicted, rel=1e-4)
+        assert each["nearest"]
+
+
+def test_explained_cases_make_a_page_with_each_case_drawn(run: Run, calls: Path, few: Path, tmp_path: Path) -> None:
+    why = tmp_path / "why.html"
+    assert run("predict", few, "--predictor", calls, "--out", tmp_path / "r.csv", "--explain", why).code == 0
+    page = why.read_text()
+    assert page.count("<svg") == 6
+    assert "Log-odds of" in page
+    assert "hit" in page
+    assert "not a medical device" in page
+
+
+def test_a_case_without_prediction_has_no_explanation(run: Run, predictor: Path, few: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(few)
+    frame.loc[1, "smiles"] = "not a molecule"
+    frame.to_csv(few, index=False)
+    out = tmp_path / "r.csv"
+    done = run(
+        "predict", few, "--predictor", predictor, "--out", out, "--explain", tmp_path / "w.json", "--skip-invalid"
+    )
+    assert done.code == 0, done
+    assert pd.read_csv(out)["explanation"].isna().sum() == 1
+    assert len(json.loads((tmp_path / "w.json").read_text())) == 2
+
+
+def test_explanations_of_more_cases_than_a_page_holds_or_of_another_format_are_refused(
+    refused: Run, predictor: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metamedica.cli.predict._MOST_ON_A_PAGE", 2)
+    outcome = refused(
+        "predict", few, "--predictor", predictor, "--out", tmp_path / "r.csv", "--explain", tmp_path / "w.html"
+    )
+    assert "--explain got 3 cases and a .html file takes at most 2; add --top 2" in outcome.err
+    outcome = refused(
+        "predict", few, "--predictor", predictor, "--out", tmp_path / "r.csv", "--explain", tmp_path / "w.txt"
+    )
+    assert "--explain w.txt has an unknown format" in outcome.err

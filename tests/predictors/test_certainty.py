@@ -1,5 +1,7 @@
 """A predictor's sets, intervals and questions to a person come from its own labelled cases, each hidden in turn."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,7 +54,7 @@ def test_asking_about_a_larger_share_asks_about_the_same_cases_and_more(model: M
     asked = [predictor.asks(rest, share=share) for share in shares]
     assert not asked[0].any()
     assert asked[-1].all()
-    for fewer, more in zip(asked, asked[1:], strict=False):
+    for fewer, more in itertools.pairwise(asked):
         assert (fewer <= more).all()
     assert asked[2].mean() == pytest.approx(0.3, abs=0.15)
     wrong = predictor.predict(rest) != new["died"].iloc[40:].to_numpy()
@@ -77,7 +79,8 @@ def test_cases_from_elsewhere_weigh_the_labelled_ones_that_are_like_them() -> No
     widths = [each.predict_set(old, coverage=0.9).sum(1).mean() for each in (plain, told)]
     assert widths[0] != widths[1]
     weight, own = told.certainty._weights(told.model.prepare(old).features)
-    assert weight is not None and own is not None
+    assert weight is not None
+    assert own is not None
     ages = new["age"].iloc[:60].to_numpy()
     assert np.corrcoef(weight[0].numpy(), ages)[0, 1] > 0.5
     assert own.mean() > weight.mean()

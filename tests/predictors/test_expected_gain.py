@@ -46,7 +46,8 @@ def test_too_few_episodes_foretell_nothing() -> None:
 def test_hidden_labels_give_students_interval_and_fewer_than_three_give_none() -> None:
     values = torch.tensor([0.1, -0.2, 0.4, 0.05, 0.3], dtype=torch.float64)
     found = gain_of_hidden(values)
-    assert found is not None and found.source == "hidden labels"
+    assert found is not None
+    assert found.source == "hidden labels"
     low, high = ttest_1samp(values.numpy(), 0).confidence_interval(0.9)
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     assert gain_of_hidden(values[:2]) is None

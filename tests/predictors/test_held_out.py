@@ -90,3 +90,16 @@ def test_a_support_of_no_case_or_of_one_tells_nothing() -> None:
         found = held_out(LearnerMethod(Linear(VectorRaw(3))), empty)
         assert not found.known.any()
         assert found.log_likelihood().tolist() == [0.0]
+
+
+def test_hiding_one_of_few_positives_lowers_the_others_and_levelling_gives_it_back() -> None:
+    random = torch.Generator().manual_seed(0)
+    label = torch.tensor([[1] * 3 + [0] * 17])
+    support = vector_batch(torch.randn(1, 20, 3, generator=random), label, n_classes=2)
+    found = held_out(LearnerMethod(Linear(VectorRaw(3))), support)
+    assert found.added is not None
+    assert isinstance(found.levelled, Categorical)
+    assert isinstance(found.law, Categorical)
+    assert (found.added[0, :3, 1] < 0).all()
+    assert (found.levelled.probs[0, :3, 1] > found.law.probs[0, :3, 1]).all()
+    assert found.added[0, 3:, 1].abs().mean() < found.added[0, :3, 1].abs().mean() / 3

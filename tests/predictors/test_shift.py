@@ -74,7 +74,8 @@ def test_labels_that_are_unlike_those_of_earlier_tasks_are_told_beside(model: Me
     shift = _adapted(model, few, 60).shift
     usual = _adapted(model, new, 60).shift
     assert not shift.unlike
-    assert shift.labels is not None and usual.labels is not None
+    assert shift.labels is not None
+    assert usual.labels is not None
     assert shift.labels < 0.05 < usual.labels
 
 
@@ -95,5 +96,6 @@ def test_two_patients_of_a_task_are_not_remembered() -> None:
 
 def test_where_tasks_cannot_be_compared_it_says_so() -> None:
     shift = MetaLearner.load("any-table").adapt(_site("new", 40, seed=5)[COLUMNS], [0, 1] * 20).shift
-    assert not shift.told and not shift.unlike
+    assert not shift.told
+    assert not shift.unlike
     assert "cannot be told" in shift.verdict

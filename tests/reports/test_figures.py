@@ -253,3 +253,19 @@ def test_shares_are_lines_without_points_between_0_and_1() -> None:
     drawn = figures.shares({"a": Curve([0.5, 1.0], [0.0, 0.4])}, labels=("share", "error"))
     assert "<circle" not in drawn
     assert drawn.count("<polyline") == 1
+
+
+def test_a_waterfall_ends_where_its_steps_sum_to_and_puts_the_small_ones_together() -> None:
+    steps = [("age <x>", 1.5), ("sex", -0.5), *((f"c{i}", 0.01) for i in range(10))]
+    drawn = figures.waterfall(steps, start=0.25, label="log-odds", most=4)
+    assert "without: 0.25" in drawn
+    assert "with all: 1.35" in drawn
+    assert drawn.count("<rect") == 5
+    assert "8 more" in drawn
+    assert "age &lt;x&gt;" in drawn
+    assert drawn.count('class="dot s0"') == 1
+    ElementTree.fromstring(drawn)
+
+
+def test_a_waterfall_without_a_step_is_still_a_picture() -> None:
+    ElementTree.fromstring(figures.waterfall([], start=0.0, label="value"))

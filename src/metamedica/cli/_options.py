@@ -296,22 +296,24 @@ def check_bundle(out: Path, kind: str, *, overwrite: bool) -> None:
         raise FileFormatError(f"{out} already holds a {kind}; choose another --out, or add --overwrite to replace it")
 
 
-def check_file(out: Path, suffixes: tuple[str, ...], *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
-    """Refuse a file that must not be written, before the work begins.
+def check_file(
+    out: Path, suffixes: tuple[str, ...], *, overwrite: bool, inputs: tuple[Path, ...] = (), option: str = "--out"
+) -> None:
+    """Refuse a file that must not be written, before the work begins; `option` names it.
 
     Raises:
         FileFormatError: an unknown suffix, a folder, an input of this command, or a file there and `overwrite` is false.
     """
     if not out.name.lower().endswith(suffixes):
         raise FileFormatError(
-            f"--out {out.name} has an unknown format; give a name that ends with {' or '.join(suffixes)}"
+            f"{option} {out.name} has an unknown format; give a name that ends with {' or '.join(suffixes)}"
         )
     if out.is_dir():
         raise FileFormatError(f"{out} is a folder; give the name of a file")
     if any(out.resolve() == each.resolve() for each in inputs):
-        raise FileFormatError(f"{out} is the input itself; choose another --out")
+        raise FileFormatError(f"{out} is the input itself; choose another {option}")
     if out.exists() and not overwrite:
-        raise FileFormatError(f"{out} is there already; choose another --out, or add --overwrite to replace it")
+        raise FileFormatError(f"{out} is there already; choose another {option}, or add --overwrite to replace it")
     _check_parent(out)
 
 

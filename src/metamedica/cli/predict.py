@@ -19,6 +19,10 @@ _SHOWN = 10
 _NAMED = 3
 _OUT = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 _RANKING = "Ranking"
+_REASONS = "Reasons"
+_EXPLAINED = (".html", ".json")
+_MOST_EXPLAINED = 1000
+_MOST_ON_A_PAGE = 200
 
 
 def command(
@@ -60,6 +64,15 @@ def command(
     top: Annotated[
         int | None, typer.Option("--top", metavar="N", min=1, help="Write only so many rows.", rich_help_panel=_RANKING)
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            "--explain",
+            metavar="FILE",
+            help="Say why, for each case that is written: .html (a page) or .json; and a column in the table.",
+            rich_help_panel=_REASONS,
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -80,6 +93,10 @@ def command(
         nearest_labelled  the most similar measured case
         similarity        to it, 0 to 1: far from all of them, it is a guess
 
+    With --explain it also has:
+
+        explanation       the parts of the case that raise or lower the number
+
     Best is the highest value (--low-is-better: the lowest), or the highest
     probability of the positive label; of several labels, the most certain.
     """
@@ -89,6 +106,8 @@ def command(
     if low_is_better and not sort:
         raise InputError("--low-is-better came with --keep-order; name one of them")
     options.check_file(out, _OUT, overwrite=overwrite, inputs=(file,))
+    if explain is not None:
+        options.check_file(explain, _EXPLAINED, overwrite=overwrite, inputs=(file, out), option="--explain")
 
     from metamedica.data.tables import write_table
     from metamedica.predictors.predictor import Predictor
@@ -108,14 +127,21 @@ def command(
             by.rename("merit").sort_values(ascending=low_is_better, kind="stable", na_position="last").index
         ]
     written = table if top is None else table.head(top)
+    explained = 0
+    if explain is not None:
+        written, explained = _explained(session, loaded, library, frame, written, explain)
     write_table(written, out)
     _show(session, loaded, table, coverage)
     session.remarks(remarks)
     session.left_out(left_out)
     session.say(f"Wrote {out}: {len(written):,} of {len(library.cases):,} cases{', best first' if sort else ''}.")
+    if explain is not None:
+        session.say(f"Wrote {explain}: why, for {explained:,} case{'' if explained == 1 else 's'}.")
     session.result(
         {
             "out": str(out),
+            "explain": None if explain is None else str(explain),
+            "explained": explained,
             "kind": loaded.kind,
             "unit": loaded.unit,
             "classes": loaded.classes,
@@ -131,6 +157,48 @@ def command(
             ],
         }
     )
+
+
+def _explained(
+    session: Session,
+    predictor: "Predictor",
+    library: Library,
+    frame: "pd.DataFrame",
+    written: "pd.DataFrame",
+    path: Path,
+) -> "tuple[pd.DataFrame, int]":
+    """Write why for each case of `written` that has a prediction; return the table with a column of sentences, and the number of cases.
+
+    Raises:
+        InputError: more cases than a person reads.
+    """
+    import json
+
+    from metamedica.reports.explained import write_explanations
+    from metamedica.storage import replace_file
+
+    good = [at for at in written.index if not frame["problem"].iloc[at]]
+    most = _MOST_ON_A_PAGE if path.suffix == ".html" else _MOST_EXPLAINED
+    if len(good) > most:
+        raise InputError(
+            f"--explain got {len(good):,} cases and a {path.suffix} file takes at most {most:,}; add --top {most}"
+        )
+    explanations = []
+    with session.progress("explaining cases") as progress:
+        for done, at in enumerate(good, start=1):
+            explanations += predictor.explain(library.cases[at : at + 1])
+            if progress is not None:
+                progress(done, len(good), "explaining cases")
+    places = [library.place(at) for at in good]
+    if path.suffix == ".html":
+        headings = [f"{place}: {frame['prediction'].iloc[at]}" for place, at in zip(places, good, strict=True)]
+        write_explanations(path, explanations, predictor.model.modality, headings=headings)
+    else:
+        told = [{"place": place, **each.as_dict()} for place, each in zip(places, explanations, strict=True)]
+        replace_file(path, (json.dumps(told, ensure_ascii=False, indent=1) + "\n").encode())
+    written = written.rename(columns={"explanation": "explanation (input)"})
+    sentences = dict(zip(good, (each.sentence for each in explanations), strict=True))
+    return written.assign(explanation=[sentences.get(at, "") for at in written.index]), len(good)
 
 
 def _told_of_rows(predictor: "Predictor", library: Library, frame: "pd.DataFrame") -> list[str]:

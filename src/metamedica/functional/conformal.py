@@ -2,9 +2,9 @@
 
 The score of a case is 1 - p(target) for classes (Sadinle, Lei and Wasserman 2019) and |target - mean| / standard deviation for numbers (Lei et al.
 2018); with the scores of n labelled cases, each by the method adapted to the others, the threshold of coverage c is the ceil(c (n + 1))-th smallest
-(jackknife; Barber et al. 2021). Where the method changes little by one case, sets of all targets whose score is not above it hold the true one with
-probability c or a little more. With cases that come from elsewhere the scores are weighted by how much denser such cases lie there (Tibshirani et
-al. 2019).
+(the jackknife of Barber et al. 2021). Where the method changes little by one case, sets of all targets whose score is not above it hold the true
+one with probability c or a little more. With cases that come from elsewhere the scores are weighted by how much denser such cases lie there
+(Tibshirani et al. 2019).
 """
 
 import torch

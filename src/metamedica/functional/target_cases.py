@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.pooling import (
     FitScore,
@@ -20,6 +21,7 @@ from metamedica.functional.pooling import (
     noise_of,
     pools,
 )
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.recalibration import (
     calibrated,
     calibration_buffers,
@@ -79,7 +81,7 @@ class MovedState:
     found: Float[Tensor, "tasks 2"]
 
 
-class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
+class MovedScore(Learner[MovedState], ClosedForm, Unlabelled, Additive, HasPopulation):
     """A pooled score that the cases of a task change, labelled or not, and that its labels set right (a + exp(l) s, as `recalibrated`).
 
     How far the cases may change it is one of several settings, the first of which is not at all: another is taken where earlier tasks, played as new
@@ -146,6 +148,14 @@ class MovedScore(Learner[MovedState], ClosedForm, Unlabelled):
         taught = self.taught.of(state.kind)
         score = state.score(self.raw.flat(query.features))
         return score_law(calibrated(score, taught["level"], state.found), taught["noise"], state.kind)
+
+    def additive(self, state: MovedState) -> LinearIn | None:
+        """Return the score of each task at its intercept and slope, where it is linear in the columns; else None."""
+        if not isinstance(state.score, TaskScore):
+            return None
+        level = self.taught.of(state.kind)["level"]
+        linear = LinearIn.of(state.score.weight, state.score.intercept, like=state.found)
+        return linear.recalibrated(level, state.found)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the source, choose the setting, and learn the prior of intercept and slope, for each kind that there are tasks of.

@@ -13,6 +13,7 @@ from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.gaussian_process import fit_cell_prior
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit, usual_square_of
 from metamedica.functional.pooling import Pool, best_model, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.rehearsal import rehearsals
 from metamedica.functional.task_posterior import (
     TaskPosterior,
@@ -50,7 +51,7 @@ class AdditiveState:
     log_weight: Float[Tensor, "tasks cells"]
 
 
-class AdditiveTransfer(Learner[AdditiveState], ClosedForm):
+class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation):
     """Score m(x) + alpha(x): m is the pooled linear model and alpha a Gaussian process with mean 0, the task's own correction.
 
     alpha has the covariance size^2 (1 + k(x, x')) / 2 with k the raw similarity or the inner product of the columns; kernel and size are

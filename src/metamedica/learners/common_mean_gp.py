@@ -21,6 +21,7 @@ from metamedica.functional.gaussian_process import (
     predict_from_covariance,
     signed_targets,
 )
+from metamedica.functional.population import HasPopulation, without_labels
 from metamedica.functional.process_learner import ProcessLearner
 from metamedica.types import (
     Between,
@@ -57,7 +58,7 @@ class CommonMeanState:
     posterior: Posterior
 
 
-class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
+class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
     """Gaussian process y = b + a (m(x) + c) + g(x) + e: m is common to all tasks, c is the level of this very case in earlier tasks (0
     for a new one), g is the task's own, with the raw encoder's kernels.
 
@@ -163,9 +164,17 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm):
             TaskError: classes, and a support of one class only.
         """
         self.check_kind(support.kind)
+        return self._conditioned(support, signed_targets(support, self.noise.dtype))
+
+    def population(self, support: LabelledBatch) -> CommonMeanState:
+        """Return the prior: the common mean and the level of each case in earlier tasks, at the leanings that earlier tasks teach."""
+        nothing = without_labels(support)
+        return self._conditioned(nothing, self.noise.new_zeros(*nothing.mask.shape, 1))
+
+    def _conditioned(self, support: LabelledBatch, targets: Float[Tensor, "tasks n 1"]) -> CommonMeanState:
         kind = KINDS.index(support.kind)
         signal, _ = self._signal(support.features, support.features, support.kind)
-        targets = signed_targets(support, signal.dtype)
+        targets = targets.to(signal.dtype)
         leaning, scale, noise = self.cells.to(signal.dtype)[..., None, None].unbind(1)
         eye = torch.eye(signal.shape[-1], dtype=signal.dtype, device=signal.device)
         covariance = scale * signal[:, None] + OFFSET_VARIANCE + noise * self.noise[kind] * eye

@@ -23,6 +23,7 @@ from metamedica.functional.hierarchy import (
 from metamedica.functional.leaning import Leaning, WeighsItself
 from metamedica.functional.pooled_models import Growth
 from metamedica.functional.pooling import pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.stacked_score import STACK_START, fit_stack, stack_buffers, stack_of
 from metamedica.functional.task_posterior import (
     TaskPosterior,
@@ -99,7 +100,7 @@ class HierarchicalState:
     """Support cases."""
 
 
-class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself):
+class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, HasPopulation):
     """The score (log-odds, or mean) of task t is a_t + b_t m(x) + w_t . x; its parameters are normal with a prior learned from earlier tasks.
 
     m is common to all tasks: linear models of several penalties and boosted trees, weighted by what they say of tasks that they have not seen

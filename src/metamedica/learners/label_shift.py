@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.classes import HALF
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import Pool, best_model, best_score, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.prevalence import odds_in_score, unlabelled_shift
 from metamedica.functional.recalibration import (
     CalibrationPrior,
@@ -34,7 +36,7 @@ class ShiftedState:
     found: Float[Tensor, "tasks 2"]
 
 
-class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
+class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled, Additive, HasPopulation):
     """Log-odds  s(x) + a + (exp(l) - 1) (s(x) - level):  s is the pooled linear model, a the shift of the task's log-odds of class 1.
 
     The cases without label make a normal law of the shift (`functional/prevalence`), starting from one about 0 whose width earlier tasks
@@ -100,6 +102,14 @@ class LabelShift(Learner[ShiftedState], ClosedForm, Unlabelled):
         """Return the law of each query case at its task's shift and slope."""
         taught = self.taught.of("binary")
         return binary_law(calibrated(self._score(query.features, taught), taught["level"], state.found))
+
+    def additive(self, state: ShiftedState) -> LinearIn | None:
+        """Return the pooled model at each task's shift and slope; None before anything was learned."""
+        taught = self.taught.of("binary")
+        if not len(taught["weight"]):
+            return None
+        pooled = LinearIn.of(taught["weight"], taught["intercept"], like=state.found)
+        return pooled.recalibrated(taught["level"], state.found)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the pooled model, the law of shift and slope, and what a case without label counts for.

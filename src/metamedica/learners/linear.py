@@ -2,13 +2,14 @@
 
 from typing import ClassVar
 
+from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.classes import membership
 from metamedica.functional.logistic import SIGNALS, LogisticFit, fit_logistic, logistic_law
 from metamedica.functional.ridge import RELATIVE_PENALTIES, RidgeFit, fit_ridge, ridge_law
 from metamedica.types import CaseBatch, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
 
-class Linear(Learner[RidgeFit | LogisticFit]):
+class Linear(Learner[RidgeFit | LogisticFit], Additive):
     """Ridge regression, or L2-regularised softmax regression (binary: two classes), solved in the dual per task.
 
     The penalty is chosen per task by leave-one-out: exact for ridge, approximate (one Newton step) for classes. Learns nothing
@@ -49,3 +50,14 @@ class Linear(Learner[RidgeFit | LogisticFit]):
         """Return the predictive law of each query case."""
         flat = self.raw.flat(query.features)
         return ridge_law(state, flat) if isinstance(state, RidgeFit) else logistic_law(state, flat)
+
+    def additive(self, state: RidgeFit | LogisticFit) -> LinearIn | None:
+        """Return the linear model of each task; None for more than two classes, whose log-odds against all others are no sum."""
+        if isinstance(state, RidgeFit):
+            weight, offset = state.weight.double(), state.offset.double()
+        elif state.bias.shape[1] == 2:
+            weight = state.weight[..., 1].double() - state.weight[..., 0].double()
+            offset = state.bias[:, 1].double() - state.bias[:, 0].double()
+        else:
+            return None
+        return LinearIn(weight, offset - (state.centre.double() * weight).sum(-1))

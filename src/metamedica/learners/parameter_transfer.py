@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.linear_prior import Hold, LinearPrior, best_rehearsed, fit_linear_prior, pulled_to, with_one
 from metamedica.functional.pooled_models import SIGNALS
 from metamedica.functional.pooling import pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.task_posterior import score_law, task_posterior
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
@@ -28,7 +30,7 @@ class TransferredState:
     noise: Float[Tensor, " tasks"]
 
 
-class ParameterTransfer(Learner[TransferredState], ClosedForm):
+class ParameterTransfer(Learner[TransferredState], ClosedForm, Additive, HasPopulation):
     """The weights t of a task minimise  pull |t - s|^2 + (1 - pull) L(t),  with s the pooled model and L the support's loss.
 
     L is the sum over the support of the negative log-likelihood (half the squared residual, for regression), so that more labels count
@@ -86,6 +88,10 @@ class ParameterTransfer(Learner[TransferredState], ClosedForm):
         """Return the law of each query case at its task's weights."""
         score = (with_one(self.raw.flat(query.features)) @ state.weight[..., None])[..., 0]
         return score_law(score, state.noise, state.kind)
+
+    def additive(self, state: TransferredState) -> LinearIn:
+        """Return the linear model of each task."""
+        return LinearIn.of(state.weight[:, :-1], state.weight[:, -1], like=state.weight)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the source and choose the pull, for each kind that there are tasks of.

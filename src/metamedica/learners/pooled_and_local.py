@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.linear_prior import Hold, LinearPrior, best_rehearsed, fit_linear_prior
 from metamedica.functional.pooled_models import SIGNALS
 from metamedica.functional.pooling import pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.task_posterior import (
     TaskPosterior,
     averaged_law,
@@ -31,7 +33,7 @@ class PooledAndLocalState:
     posterior: TaskPosterior
 
 
-class PooledAndLocal(Learner[PooledAndLocalState], ClosedForm):
+class PooledAndLocal(Learner[PooledAndLocalState], ClosedForm, Additive, HasPopulation):
     """Laplace's posterior of the pooled linear model's weights is the prior of a task's; a case of the support counts for several.
 
     At a weight of 1 that is one model fitted to all data, as sequential Bayes says. The weight has the best query likelihood where earlier
@@ -100,6 +102,15 @@ class PooledAndLocal(Learner[PooledAndLocalState], ClosedForm):
             torch.zeros_like(mean[:, :1]),
             kind=state.kind,
         )
+
+    def additive(self, state: PooledAndLocalState) -> LinearIn | None:
+        """Return the posterior mean of the weights for regression; None for classes, whose averaged log-odds are no sum."""
+        if state.kind != "regression":
+            return None
+        taught, mode = self.taught.of(state.kind), state.posterior.mode.double()
+        if len(taught["mean"]):
+            mode = taught["mean"].double() + mode @ taught["factor"].double().mT
+        return LinearIn.of(mode[:, :-1], mode[:, -1], like=mode)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the pooled posterior and the weight of a case, for each kind that there are tasks of.

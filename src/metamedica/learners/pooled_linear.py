@@ -6,9 +6,11 @@ from typing import ClassVar
 
 import torch
 
+from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import best_model, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.task_posterior import score_law
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
 
@@ -20,7 +22,7 @@ class PooledState:
     kind: TaskKind
 
 
-class PooledLinear(Learner[PooledState], ClosedForm):
+class PooledLinear(Learner[PooledState], ClosedForm, Additive, HasPopulation):
     """Logistic or ridge regression on the pool of all earlier tasks' cases, without any adaptation: the labels of the support are not read.
 
     The penalty has the best likelihood on tasks left out (on cases left out, where there is one task only); a regression's
@@ -56,6 +58,13 @@ class PooledLinear(Learner[PooledState], ClosedForm):
         taught = self.taught.of(state.kind)
         score = LinearScore(taught["weight"], taught["intercept"])(self.raw.flat(query.features))
         return score_law(score, taught["noise"], state.kind)
+
+    def additive(self, state: PooledState) -> LinearIn | None:
+        """Return the pooled model, as one task's; None before anything was learned."""
+        taught = self.taught.of(state.kind)
+        if not len(taught["weight"]):
+            return None
+        return LinearIn.of(taught["weight"], taught["intercept"], like=taught["weight"][None])
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the model of each kind that there are tasks of.

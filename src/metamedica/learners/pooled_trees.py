@@ -9,6 +9,7 @@ import torch
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.pooled_models import NO_TREES, BoostedScore, Growth, boosted_buffers, boosted_fit
 from metamedica.functional.pooling import best_model, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.task_posterior import score_law
 from metamedica.functional.trees import TreeArrays
 from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner, Paper, RawEncoder, TaskKind
@@ -24,7 +25,7 @@ class PooledTreesState:
     kind: TaskKind
 
 
-class PooledTrees(Learner[PooledTreesState], ClosedForm):
+class PooledTrees(Learner[PooledTreesState], ClosedForm, HasPopulation):
     """Gradient boosting by scikit-learn on the pool of all earlier tasks' cases; the labels of the support are not read.
 
     Number and size of the trees have the best likelihood on tasks left out (on cases left out, where there is one task only); a

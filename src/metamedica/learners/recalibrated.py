@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metamedica.functional.additive import Additive, LinearIn
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit
 from metamedica.functional.pooling import best_model, pools
+from metamedica.functional.population import HasPopulation
 from metamedica.functional.recalibration import (
     calibrated,
     calibration_buffers,
@@ -30,7 +32,7 @@ class RecalibratedState:
     found: Float[Tensor, "tasks 2"]
 
 
-class Recalibrated(Learner[RecalibratedState], ClosedForm):
+class Recalibrated(Learner[RecalibratedState], ClosedForm, Additive, HasPopulation):
     """Score a + b m(x): m is the pooled linear model, and (a, log b) of a task is its maximum a posteriori given the support.
 
     The prior of (a, log b) is normal and learned from the earlier tasks, each scored by models that have not seen it; with few tasks it stays
@@ -74,6 +76,14 @@ class Recalibrated(Learner[RecalibratedState], ClosedForm):
         return score_law(
             calibrated(self._score(query.features, taught), taught["level"], state.found), taught["noise"], state.kind
         )
+
+    def additive(self, state: RecalibratedState) -> LinearIn | None:
+        """Return the pooled model at each task's intercept and slope; None before anything was learned."""
+        taught = self.taught.of(state.kind)
+        if not len(taught["weight"]):
+            return None
+        pooled = LinearIn.of(taught["weight"], taught["intercept"], like=state.found)
+        return pooled.recalibrated(taught["level"], state.found)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the pooled model and the prior of intercept and slope, for each kind that there are tasks of.

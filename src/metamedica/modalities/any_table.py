@@ -9,7 +9,9 @@ from torch import Tensor
 
 from metamedica.errors import InputError
 from metamedica.modalities.tables.modality import Tables
+from metamedica.modalities.tables.parts import owners, row_parts
 from metamedica.modalities.tables.schema import Schema
+from metamedica.parts import CaseParts, NamesParts
 from metamedica.types import Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 BLOCK = "cells"
@@ -35,7 +37,7 @@ class CellsEncoder(RawEncoder):
     flat = forward
 
 
-class AnyTable(Modality):
+class AnyTable(Modality, NamesParts):
     """Rows of any table. Their types, scales and levels are inferred from the cases of the task, and one block `cells` (float32) holds all that
     `tables` makes of them, side by side: numbers, levels, and what is missing.
 
@@ -51,6 +53,7 @@ class AnyTable(Modality):
     default_learner: ClassVar[str] = "prior_fitted_network"
     leaning: ClassVar[float] = 0.0
     distinct: ClassVar[bool] = False
+    same_parts: ClassVar[bool] = True
     comparable: ClassVar[bool] = False
     recipe: ClassVar[Mapping[str, str]] = {
         BLOCK: "the blocks `numbers`, `levels`, `missing` and `own` of the modality `tables`, side by side, by the schema of the predictor"
@@ -116,6 +119,16 @@ class AnyTable(Modality):
     def draw(self, canonical: str, *, width: int = 220, height: int = 160) -> str:
         """Return the row as an HTML list of columns and cells."""
         return self._tables.draw(canonical, width=width, height=height)
+
+    def parts(self, canonical: Sequence[str], features: Features, background: Features) -> list[CaseParts]:
+        """Return the columns of each row; one that is away is replaced by that of each background row."""
+        found = owners(self.schema)
+        blocks = [found[name] for name in (*self._tables.block_columns(), "own") if name in found]
+        return row_parts(self.schema, {BLOCK: torch.cat(blocks)}, canonical, features, background)
+
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
+        """Return the row as an HTML list, the columns that contribute most first, shaded by what they contribute."""
+        return self._tables.draw_parts(canonical, contributions, width=width, height=height)
 
     def read_file(self, path: str) -> tuple[list[str], list[str]] | None:
         """Return None: tables have no format beside the usual ones."""

@@ -13,7 +13,7 @@ from metamedica.errors import TaskError
 from metamedica.functional import conformal
 from metamedica.functional.density_ratio import log_density_ratio
 from metamedica.predictors.held_out import HeldOut, held_out
-from metamedica.predictors.method import Method
+from metamedica.predictors.method import Adapted, Method
 from metamedica.predictors.support import Support
 from metamedica.types import Features, Law, RawEncoder
 
@@ -28,25 +28,28 @@ class Certainty:
 
     Args:
         method: the learner or guard, as it was adapted.
+        adapted: what the method has learned from the support.
         support: of one task.
         raw: the modality's raw encoder.
     """
 
-    def __init__(self, method: Method, support: Support, raw: RawEncoder) -> None:
+    def __init__(self, method: Method, adapted: Adapted, support: Support, raw: RawEncoder) -> None:
         self._method = method
+        self._adapted = adapted
         self._support = support
         self._raw = raw
 
     @cached_property
     def held_out(self) -> HeldOut:
         """The law of every labelled case by the method adapted to the others."""
-        return held_out(self._method, self._support.batch, unlabelled=self._support.unlabelled)
+        support = self._support
+        return held_out(self._method, support.batch, whole=self._adapted, unlabelled=support.unlabelled)
 
     @cached_property
     def _scores(self) -> Float[Tensor, "1 cases"]:
         """Nonconformity of every labelled case; without bound where hiding it left too little to learn from."""
         found = self.held_out
-        return conformal.nonconformity(found.law, found.targets).masked_fill(~found.known, float("inf"))
+        return conformal.nonconformity(found.levelled, found.targets).masked_fill(~found.known, float("inf"))
 
     def _weights(self, features: Features) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """Return how much denser cases without label lie at each labelled case and at each one asked about; None without such cases."""

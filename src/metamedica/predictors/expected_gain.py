@@ -71,6 +71,11 @@ def fitted_gain(observed: Sequence[Observed], gate: Tensor) -> Float[Tensor, " 8
     return torch.cat([found, spread[None]]).to(torch.float32)
 
 
+def foretold(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8"]) -> Float[Tensor, " tasks"]:
+    """Return the expected gain of each task. Arguments as those of `gain_by_evidence`."""
+    return _columns(evidence, gate) @ fitted[:-1].double()
+
+
 def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8"]) -> ExpectedGain:
     """Return the expected gain of the first task.
 
@@ -79,7 +84,7 @@ def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8
         gate: of the guard.
         fitted: what `fitted_gain` found.
     """
-    mean = float(_columns(evidence, gate)[0] @ fitted[:-1].double())
+    mean = float(foretold(evidence, gate, fitted)[0])
     width = 1.645 * float(fitted[-1])
     return ExpectedGain(mean, mean - width, mean + width, "earlier tasks")
 

@@ -22,6 +22,7 @@ from metamedica.predictors import saving
 from metamedica.predictors.calibration import AdaptedCalibrated, Calibration, check_calibration, chosen, fit_map
 from metamedica.predictors.certainty import Certainty
 from metamedica.predictors.expected_gain import ExpectedGain, gain_by_evidence, gain_of_hidden
+from metamedica.predictors.explanation import Explanation, explain
 from metamedica.predictors.guard import AdaptedMixture, cohesion
 from metamedica.predictors.held_out import held_out
 from metamedica.predictors.method import Adapted, AdaptedLearner
@@ -29,6 +30,7 @@ from metamedica.predictors.model import FittedModel
 from metamedica.predictors.shift import Shift
 from metamedica.predictors.support import Support, as_cases
 from metamedica.predictors.table import answer_table
+from metamedica.predictors.task_explanation import TaskExplanation, explain_task
 from metamedica.predictors.trust import NOTHING, Trust
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import CaseBatch, Features, Law, PreparedCases, Progress, TaskKind
@@ -58,7 +60,7 @@ class Predictor:
         self.calibration = check_calibration(calibration)
         method = model.method(support.kind, unit=support.unit, guard=guard and support.compares)
         self._adapted = method.adapt(support.batch, support.unlabelled)
-        self.certainty = Certainty(method, support, model.raw)
+        self.certainty = Certainty(method, self._adapted, support, model.raw)
         how = chosen(self.calibration, support.kind, support.batch.targets.shape[1])
         change = None if how == "none" else fit_map(how, self.certainty.held_out)
         self._answers: Adapted = self._adapted if change is None else AdaptedCalibrated(self._adapted, change)
@@ -293,6 +295,21 @@ class Predictor:
         if prepared.problems and not skip_invalid:
             prepared = self._prepare(cases)
         return answer_table(self, cases, prepared, coverage=coverage, problems=skip_invalid)
+
+    def explain(
+        self, cases: Any, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
+    ) -> list[Explanation]:
+        """Return, for each case, what each of its parts (atom, column) contributes to its answer, and the nearest labelled cases.
+
+        Args, errors: those of `predictors/explanation.explain`; the answer is the log-odds of a class, or the expected value in the task's unit.
+        """
+        return explain(self, self._answers, self._prepare(cases), label=label, coalitions=coalitions, seed=seed)
+
+    def explain_task(
+        self, *, label: object | None = None, coalitions: int | None = None, seed: int = 0
+    ) -> TaskExplanation:
+        """Return what the task's labels changed against what earlier tasks say alone; see `predictors/task_explanation.explain_task`."""
+        return explain_task(self, self._answers, self._adapted, label=label, coalitions=coalitions, seed=seed)
 
     def card(self) -> str:
         """Return a short Markdown card: what it is, how far it may be trusted, and that it holds the labelled cases."""

@@ -365,3 +365,42 @@ def bars(shares: Mapping[str, float]) -> str:
         )
         parts.append(f'<text class="value" x="{left + width + 6}" y="{middle}">{share:.0%}</text>')
     return _svg("".join(parts), f"Shares of {', '.join(shares)}")
+
+
+def waterfall(steps: Sequence[tuple[str, float]], *, start: float, label: str, most: int = 10) -> str:
+    """Return how a number comes about: from `start`, one bar a step, raising (second colour) or lowering it (first), to the sum, under which it ends.
+
+    Args:
+        steps: name and size, the most important first; beyond `most` they are put together.
+        start: where the first bar begins.
+        label: of the number.
+        most: bars.
+    """
+    shown = list(steps[:most])
+    rest = [size for _, size in steps[most:]]
+    if rest:
+        shown.append((f"{len(rest)} more", float(np.sum(rest))))
+    ends = start + np.cumsum([0.0, *(size for _, size in shown)])
+    low, high = _range(ends)
+    room = max((high - low) * 0.1, 1e-6)
+    left, height = 190, (HEIGHT - _TOP - _BOTTOM) / max(len(shown), 1)
+
+    def across(value: float | int) -> float:
+        return round(left + (value - low + room) / (high - low + 2 * room) * (WIDTH - left - 60), 2)
+
+    parts = []
+    for at, name in ((start, "without"), (float(ends[-1]), "with all")):
+        parts.append(
+            f'<line class="diagonal" x1="{across(at)}" x2="{across(at)}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
+            f'<text x="{across(at)}" y="{HEIGHT - _BOTTOM + (14 if name == "without" else 28)}" text-anchor="middle">{name}: {at:.3g}</text>'
+        )
+    for i, (name, size) in enumerate(shown):
+        top = round(_TOP + i * height, 2)
+        first, last = sorted((across(ends[i]), across(ends[i + 1])))
+        middle, short = round(top + height / 2 + 4, 2), name if len(name) <= 28 else name[:27] + "…"
+        parts.append(
+            f'<text class="label" x="{left - 8}" y="{middle}" text-anchor="end">{escape(short)}<title>{escape(name)}</title></text>'
+            f'<rect class="dot s{int(size > 0)}" x="{first}" y="{round(top + height * 0.18, 2)}" width="{max(round(last - first, 2), 1)}" '
+            f'height="{round(height * 0.64, 2)}" rx="2"/><text class="value" x="{last + 5}" y="{middle}">{size:+.2g}</text>'
+        )
+    return _svg("".join(parts), f"{label} and what each part contributes to it")

@@ -10,6 +10,7 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 from rdkit.rdBase import BlockLogs
 
 from metamedica.errors import CaseError
+from metamedica.modalities.molecules.environments import generators, group_names, groups_of, part_codes
 from metamedica.modalities.molecules.featurise import (
     DESCRIPTORS,
     FINGERPRINT_SIZE,
@@ -20,7 +21,7 @@ from metamedica.modalities.molecules.featurise import (
 from metamedica.modalities.molecules.graphs import graph_rows
 from metamedica.modalities.molecules.standardise import Standardiser
 
-Job = Literal["prepare", "counts", "more", "scaffold", "graph", "block"]
+Job = Literal["prepare", "counts", "more", "scaffold", "graph", "parts", "block"]
 
 
 class Answer(NamedTuple):
@@ -46,6 +47,7 @@ class Workbench:
     def __init__(self, max_heavy_atoms: int) -> None:
         self._standardiser = Standardiser(max_heavy_atoms)
         self._featuriser = Featuriser()
+        self._makers: dict[str, Any] = {}
 
     def run(self, job: Job, texts: Sequence[str]) -> Answer:
         """Do one job.
@@ -53,10 +55,12 @@ class Workbench:
         `prepare`: SMILES -> canonical SMILES, arrays `counts` (uint8 `[n, 2048]`) and `descriptors` (float32).
         `counts`: SMILES -> the counts alone. `more`: SMILES -> an array of each of `MORE_FINGERPRINTS` (uint8 `[n, 1024]`).
         `scaffold`: SMILES -> Bemis-Murcko scaffold. `graph`: SMILES -> arrays `atoms` and `bonds`, padded to the largest.
+        `parts`: SMILES -> names of the groups of atoms, one a line, and array `codes` (`environments.part_codes`), padded.
         `block`: MDL mol block -> SMILES.
         """
         arrays: dict[str, NDArray[Any]] = {}
         graphs: list[tuple[list[int], list[int]]] = [([], []) for _ in texts]
+        codes: list[list[int]] = [[] for _ in texts]
         standard, counts, descriptors = (
             self._standardiser.molecule,
             self._featuriser.counts,
@@ -89,15 +93,25 @@ class Workbench:
             graphs[place] = graph_rows(standard(text))
             return ""
 
+        def parts(place: int, text: str) -> str:
+            molecule = standard(text)
+            groups = groups_of(molecule)
+            self._makers = self._makers or generators()
+            codes[place] = part_codes(molecule, groups, self._makers)
+            return "\n".join(group_names(molecule, groups))
+
         one: Callable[[int, str], str] = {
             "prepare": prepare,
             "counts": count,
             "more": more,
             "scaffold": lambda place, text: scaffold(standard(text)),
             "graph": graph,
+            "parts": parts,
             "block": lambda place, text: _smiles_of_block(text),
         }[job]
         found, reasons = self._each(one, texts)
+        if job == "parts":
+            arrays = {"codes": _padded(codes)}
         if job == "graph":
             arrays = {
                 "atoms": _padded([atoms for atoms, _ in graphs]),

@@ -24,7 +24,9 @@ from metamedica.modalities.molecules.featurise import (
 )
 from metamedica.modalities.molecules.graphs import ATOM_CODES, BOND_CODES
 from metamedica.modalities.molecules.jobs import Job
+from metamedica.modalities.molecules.parts import Molecule, atom_weights, molecule_parts, read_codes
 from metamedica.modalities.molecules.standardise import objection
+from metamedica.parts import CaseParts, NamesParts
 from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 SHOWN = 60
@@ -44,7 +46,7 @@ class Fingerprints(NamedTuple):
     problems: list[CaseProblem]
 
 
-class Molecules(Modality, Measures):
+class Molecules(Modality, Measures, NamesParts):
     """Molecules as SMILES: largest organic fragment, neutral form; count fingerprints, descriptors, graphs.
 
     Args:
@@ -55,6 +57,7 @@ class Molecules(Modality, Measures):
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("multi_kernel_gp",)
     recipe: ClassVar[Mapping[str, str]] = RECIPE
+    same_parts: ClassVar[bool] = False
     rich_blocks: ClassVar[tuple[str, ...]] = tuple(MORE_FINGERPRINTS)
 
     def __init__(self, limits: crew.Limits | None = None) -> None:
@@ -255,6 +258,37 @@ class Molecules(Modality, Measures):
         if not crew.is_safe(canonical):
             list(self._usable("counts", [canonical], 1, None))
         return drawing.svg(canonical, width=width, height=height)
+
+    def parts(self, canonical: Sequence[str], features: Features, background: Features) -> list[CaseParts]:
+        """Return the atoms of each molecule (above 40, groups of them) and its whole-molecule properties; see `molecules/parts.py`.
+
+        Raises:
+            CaseError: a text is not a usable molecule.
+        """
+        each = self._molecules(canonical)
+        rows = ({name: block[at : at + 1] for name, block in features.items()} for at in range(len(each)))
+        return [molecule_parts(molecule, row, background) for molecule, row in zip(each, rows, strict=True)]
+
+    def _molecules(self, canonical: Sequence[str]) -> list[Molecule]:
+        found: dict[int, Molecule] = {}
+        for places, answer in self._usable("parts", canonical, None, None):
+            for at, place in enumerate(places):
+                found[place] = read_codes(answer.arrays["codes"][at], answer.texts[at].split("\n"))
+        return [found[place] for place in range(len(canonical))]
+
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
+        """Return the structural formula as an SVG fragment, each atom shaded by what it (or its share of its group) contributes.
+
+        Raises:
+            CaseError: the text is not a usable molecule.
+            InputError: as many contributions as atoms or groups were wanted, with one more for the whole-molecule properties or without.
+        """
+        (molecule,) = self._molecules([canonical])
+        if len(contributions) - len(molecule.names) not in (0, 1):
+            raise InputError(
+                f"got {len(contributions)} contributions for a molecule of {len(molecule.names)} parts; give one a part"
+            )
+        return drawing.weighted_svg(canonical, atom_weights(molecule, contributions), width=width, height=height)
 
     def read_file(self, path: str) -> tuple[list[str], list[str]] | None:
         """Return (SMILES, names) of a `.smi`, `.sdf`, `.mol` file, plain or `.gz`; None for other suffixes.

@@ -18,7 +18,9 @@ from metamedica.measured import Measured, Measures
 from metamedica.modalities.tables.columns import Read, Remark, plain_values, read_columns, scaled
 from metamedica.modalities.tables.encoding import RowEncoder
 from metamedica.modalities.tables.inference import inferred
+from metamedica.modalities.tables.parts import drawn_parts, owners, row_parts
 from metamedica.modalities.tables.schema import Column, ColumnType, Schema
+from metamedica.parts import CaseParts, NamesParts
 from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 _NUMBERS: tuple[ColumnType, ...] = ("numeric", "ordinal", "boolean")
@@ -29,7 +31,7 @@ _FEWEST_OF_A_CLASS = 5
 _LEAST_MEASURED = 0.5
 
 
-class Tables(Modality, Measures):
+class Tables(Modality, Measures, NamesParts):
     """Rows of a table: typed columns, missing values kept as information, nothing imputed.
 
     A case is a mapping from column to cell, its JSON text, or a row of a data frame; two rows with equal cells are two cases. Blocks:
@@ -49,6 +51,7 @@ class Tables(Modality, Measures):
     default_learner: ClassVar[str] = "hierarchical_bayes"
     leaning: ClassVar[float] = 3.0  # one pooled model is hard to beat at a new site (Johnson et al. 2018)
     distinct: ClassVar[bool] = False
+    same_parts: ClassVar[bool] = True
     recipe: ClassVar[Mapping[str, str]] = {
         "numbers": "numbers, ordinals and booleans in the order of the schema, scaled by its `typical` numbers, 0 where missing",
         "levels": "1 at the level of each category, in the order of the schema",
@@ -268,6 +271,14 @@ class Tables(Modality, Measures):
         )
         more = f"<dt>and {len(row) - _MOST_DRAWN} more</dt><dd></dd>" if len(row) > _MOST_DRAWN else ""
         return f'<dl class="row" style="max-width:{width}px">{lines}{more}</dl>'
+
+    def parts(self, canonical: Sequence[str], features: Features, background: Features) -> list[CaseParts]:
+        """Return the columns of each row, the task's own among them; one that is away is replaced by that of each background row."""
+        return row_parts(self.schema, owners(self.schema), canonical, features, background)
+
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
+        """Return the row as an HTML list, the columns that contribute most first, shaded by what they contribute."""
+        return drawn_parts(self.schema, canonical, contributions, width=width)
 
     def read_file(self, path: str) -> tuple[list[str], list[str]] | None:
         """Return None: tables have no format beside the usual ones."""
