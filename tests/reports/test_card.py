@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tests.made_up_hospitals import COLUMNS, hospitals
 
 from metamedica.data.collection import TaskCollection
 from metamedica.meta_learner import MetaLearner
@@ -76,6 +77,30 @@ def test_limits_of_the_maker_stand_beside_those_of_every_model(model: MetaLearne
     assert "- Not for anything." in limits
     assert "- Research use only; not a medical device." in limits
     assert "contains the labelled cases it was given" in limits
+
+
+def test_the_card_says_what_predictors_answer_and_what_they_cannot(model: MetaLearner) -> None:
+    said = _section(card(model, ABOUT), "What its predictors say")
+    for word in (
+        "Calibration: probabilities are those of the method",
+        "at most n / (n + 1)",
+        "Abstention",
+        "Explanation",
+    ):
+        assert word in said
+    compared = len(model.model_.cases.values.mean)
+    assert (f"look unlike those of {compared} earlier tasks" in said) == (compared > 1)
+    assert "sensitive" not in said
+
+
+def test_the_card_names_the_columns_that_are_declared_sensitive() -> None:
+    tables = TaskCollection.from_table(
+        hospitals().assign(sex="m"), modality="tables", case=[*COLUMNS, "sex"], kind="binary", target="died", task="site", positive="yes",
+        schema={"sex": {"type": "categorical", "levels": ["f", "m"], "sensitive": True}}, cache=False,
+    )  # fmt: skip
+    text = card(MetaLearner("hierarchical_bayes", settings={"trees": 2}, guard=False).fit(tables), ABOUT)
+    assert "tells results apart by sex, declared sensitive" in _section(text, "What its predictors say")
+    assert "means and spreads of their columns and labels" in text
 
 
 def test_the_card_of_a_saved_model_is_the_same_after_loading(model: MetaLearner, tmp_path: Any) -> None:

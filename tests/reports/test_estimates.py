@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metamedica.errors import TaskError
-from metamedica.reports.estimates import Estimate, estimated, interval_of, resampled
+from metamedica.reports.estimates import Estimate, affordable, estimated, interval_of, mean_estimated, resampled
 
 
 def test_the_interval_of_a_mean_is_that_of_its_bootstrap_samples() -> None:
@@ -39,3 +39,17 @@ def test_a_figure_that_is_not_defined_has_a_reason_and_one_that_often_is_not_has
     assert "bootstrap" in found.reason
     assert np.isnan(interval_of(np.zeros(0))).all()
     assert Estimate(0.5, 0.25, 0.75).text(2) == "0.50 (0.25 to 0.75)"
+
+
+def test_many_cases_are_drawn_from_fewer_times_and_few_as_often_as_asked() -> None:
+    assert affordable(500) == 1000
+    assert affordable(1_000_000) == 100
+    assert affordable(1_000_000, 20) == 20
+
+
+def test_the_mean_has_the_interval_of_the_slow_way_and_no_case_has_none() -> None:
+    values = np.random.default_rng(2).normal(size=40)
+    slow = estimated(lambda at: float(values[at].mean()), 40, draws=300, seed=1)
+    fast = mean_estimated(values, draws=300, seed=1)
+    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high))
+    assert mean_estimated(np.zeros(0)).reason == "there is no case"

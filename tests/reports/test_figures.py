@@ -207,6 +207,54 @@ def test_a_longer_bar_is_a_larger_share(shares: dict[str, float]) -> None:
     assert [width for _, width in ranked] == sorted(widths)
 
 
+def test_a_decision_curve_is_cut_off_far_below_nothing_and_keeps_every_other_point() -> None:
+    x = [0.1, 0.2, 0.3]
+    lines = {
+        "model": Curve(x, [0.3, 0.2, 0.1], [0.2, 0.1, 0.0], [0.4, 0.3, 0.2]),
+        "everybody": Curve(x, [0.3, 0.1, -9.0]),
+    }
+    drawn = figures.decision_curves(lines, label="risk <b>")
+    assert "risk &lt;b&gt;" in drawn
+    counts = [line.count(",") for line in re.findall(r'<polyline[^>]*points="([^"]*)"', drawn)]
+    assert sorted(counts) == [2, 3]
+    assert drawn.count("<polygon") == 1
+
+
+def test_bars_speak_for_to_the_right_and_against_to_the_left_as_long_as_they_are_large() -> None:
+    drawn = figures.signed_bars({"age <1>": 2.0, "sex": -1.0, "none": 0.0}, label="log-odds")
+    bars = [
+        (float(x), float(width), series)
+        for series, x, width in re.findall(r'<rect class="dot (s\d)" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn)
+    ]
+    middle = bars[0][0]
+    assert bars[0][1] == pytest.approx(2 * bars[1][1], abs=0.02)
+    assert bars[1][0] + bars[1][1] == pytest.approx(middle, abs=0.02)
+    assert [series for _, _, series in bars] == ["s1", "s0", "s1"]
+    assert "age &lt;1&gt;" in drawn
+    assert "<1>" not in drawn
+
+
+def test_an_interval_is_drawn_for_every_case_and_told_apart_where_it_misses() -> None:
+    curve = Curve([], [1.0, 2.0, 3.0], [0.5, 1.5, 2.5], [1.5, 2.5, 3.5])
+    drawn = figures.intervals([1.1, 2.0, 9.0], curve, label="pKi")
+    assert drawn.count('class="whisker s0"') == 2
+    assert drawn.count('class="whisker s1"') == 1
+    assert "measured pKi" in drawn
+
+
+def test_reliability_shows_intervals_where_there_are_some() -> None:
+    plain = figures.reliability({"a": Curve([0.1, 0.9], [0.2, 0.8])})
+    assert "whisker" not in plain
+    both = figures.reliability({"a": Curve([0.1, 0.9], [0.2, 0.8], [0.1, 0.7], [0.3, 0.9])})
+    assert both.count("whisker") == 2
+
+
+def test_shares_are_lines_without_points_between_0_and_1() -> None:
+    drawn = figures.shares({"a": Curve([0.5, 1.0], [0.0, 0.4])}, labels=("share", "error"))
+    assert "<circle" not in drawn
+    assert drawn.count("<polyline") == 1
+
+
 def test_a_waterfall_ends_where_its_steps_sum_to_and_puts_the_small_ones_together() -> None:
     steps = [("age <x>", 1.5), ("sex", -0.5), *((f"c{i}", 0.01) for i in range(10))]
     drawn = figures.waterfall(steps, start=0.25, label="log-odds", most=4)

@@ -21,11 +21,11 @@ from metamedica.reports.assessment import Abstention, Asked, Assessment, Cover, 
 from metamedica.reports.calibration_figures import calibration, reliability
 from metamedica.reports.case_card import case_card
 from metamedica.reports.decision_curve import decision_curve
-from metamedica.reports.estimates import Estimate, estimated
+from metamedica.reports.estimates import RANKED_DRAWS, Estimate, estimated, mean_estimated
 from metamedica.reports.fairness import FairnessAudit, fairness_audit
 from metamedica.reports.population import unadapted
 from metamedica.reports.risk_coverage import risk_coverage
-from metamedica.reports.sites import told_apart
+from metamedica.reports.site_rows import told_apart
 from metamedica.reports.subgroups import sensitive_columns
 from metamedica.types import Features, Law, PreparedCases, TaskKind
 
@@ -116,7 +116,7 @@ def assess(
         cover=_cover(predictor, law, features, truth, asked),
         abstention=_abstention(predictor, law, truth, asked),
         missing=_missing(predictor, features),
-        notes=_remarks(prepared),
+        notes=(*_remarks(prepared), *_met_before(predictor, prepared)),
         reasons=reasons,
         **made,
     )
@@ -207,7 +207,7 @@ def _figures(law: Law, kind: TaskKind, truth: Numbers, asked: Asked) -> dict[str
             return estimated(
                 lambda at: metrics.regression_figures(truth[at], mean[at], deviation[at])[name],
                 count,
-                draws=400,
+                draws=RANKED_DRAWS,
                 seed=asked.seed,
             )
 
@@ -220,7 +220,7 @@ def _figures(law: Law, kind: TaskKind, truth: Numbers, asked: Asked) -> dict[str
         def of(name: str) -> Estimate:
             return estimated(
                 lambda at: metrics.multiclass_figures(labels[at], probability[at])[name],
-                count, strata=labels, draws=400, seed=asked.seed,
+                count, strata=labels, draws=RANKED_DRAWS, seed=asked.seed,
             )  # fmt: skip
 
         return {name: of(name) for name in ("accuracy", "roc_auc", "log_loss")}
@@ -228,14 +228,18 @@ def _figures(law: Law, kind: TaskKind, truth: Numbers, asked: Asked) -> dict[str
     called = risk >= asked.threshold
 
     def share(of_class: int, right: NDArray[np.bool_]) -> Estimate:
-        return estimated(
-            lambda at: float(right[at][labels[at] == of_class].mean()), count, strata=labels, seed=asked.seed
-        )
+        return mean_estimated(right[labels == of_class].astype(np.float64), seed=asked.seed)
 
     return {
-        "roc_auc": estimated(lambda at: metrics.roc_auc(labels[at], risk[at]), count, strata=labels, seed=asked.seed),
+        "roc_auc": estimated(
+            lambda at: metrics.roc_auc(labels[at], risk[at]), count, strata=labels, draws=RANKED_DRAWS, seed=asked.seed
+        ),
         "average_precision": estimated(
-            lambda at: metrics.average_precision(labels[at], risk[at]), count, strata=labels, seed=asked.seed
+            lambda at: metrics.average_precision(labels[at], risk[at]),
+            count,
+            strata=labels,
+            draws=RANKED_DRAWS,
+            seed=asked.seed,
         ),
         "sensitivity": share(1, called),
         "specificity": share(0, ~called),
@@ -312,11 +316,11 @@ def _cover(predictor: Predictor, law: Law, features: Features, truth: Numbers, a
     if isinstance(law, Categorical):
         sets = predictor.set_of(features, asked.coverage)
         held = sets[np.arange(len(truth)), truth.astype(np.int64)]
-        share = estimated(lambda at: float(held[at].mean()), len(truth), seed=asked.seed)
+        share = mean_estimated(held.astype(np.float64), seed=asked.seed)
         return Cover(asked.coverage, share, float(sets.sum(1).mean()), reach)
     low, high = predictor.interval_of(law, features, asked.coverage).T
     inside = (truth >= low) & (truth <= high)
-    share = estimated(lambda at: float(inside[at].mean()), len(truth), seed=asked.seed)
+    share = mean_estimated(inside.astype(np.float64), seed=asked.seed)
     return Cover(asked.coverage, share, float((high - low).mean()), reach, low, high)
 
 
@@ -351,4 +355,15 @@ def _remarks(prepared: PreparedCases) -> tuple[str, ...]:
     shown = ", ".join(columns[:6]) + (", ..." if len(columns) > 6 else "")
     return (
         f"{len(prepared.remarks):,} cells or columns of the judged cases were read otherwise than they stand there (columns {shown}).",
+    )
+
+
+def _met_before(predictor: Predictor, prepared: PreparedCases) -> tuple[str, ...]:
+    """Return a sentence where judged cases are equal to labelled ones, which makes every figure too good."""
+    known = set(predictor.support.canonical)
+    same = sum(prepared.canonical[row] in known for row in prepared.row)
+    if not same:
+        return ()
+    return (
+        f"{same} of the judged cases equal one that the predictor was adapted to: the figures are too good; leave those out.",
     )

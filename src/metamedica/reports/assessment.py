@@ -14,7 +14,7 @@ from metamedica.reports.estimates import Estimate
 from metamedica.reports.fairness import THRESHOLD, FairnessAudit
 from metamedica.reports.risk_coverage import RiskCoverage
 from metamedica.reports.robustness import Robustness
-from metamedica.reports.sites import SiteRow
+from metamedica.reports.site_rows import SiteRow
 from metamedica.types import TaskKind
 
 Numbers = NDArray[np.float64]

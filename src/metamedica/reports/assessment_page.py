@@ -12,8 +12,8 @@ from metamedica.reports.calibration_figures import Reliability
 from metamedica.reports.estimates import Estimate
 from metamedica.reports.fairness import FIGURES as FAIR
 from metamedica.reports.fairness import ColumnAudit
-from metamedica.reports.html import Card, Figure, Section, Table, table_of, write_page
-from metamedica.reports.sites import worst
+from metamedica.reports.html import Card, Figure, Section, Table, write_page
+from metamedica.reports.site_rows import worst
 from metamedica.reports.tripod import checklist
 
 NOT_A_DEVICE = "This report describes research software; it is not a medical device and must not decide about a patient on its own."
@@ -21,9 +21,13 @@ NAMES: Mapping[str, str] = {
     "roc_auc": "ROC-AUC", "average_precision": "average precision", "sensitivity": "sensitivity", "specificity": "specificity",
     "accuracy": "accuracy", "log_loss": "log loss (nats)", "r2": "R²", "spearman": "Spearman", "rmse": "RMSE", "slope": "calibration slope",
     "intercept": "calibration intercept", "in_the_large": "mean risk minus observed share", "ece": "ECE", "brier": "Brier",
+    "coverage": "90 % interval covers",
 }  # fmt: skip
 _MOST_REASONS = 12
 _MOST_POINTS = 400
+_OF_ROWS = ("tables", "any_table")
+_ROBUST = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
+_CALIBRATED = {"binary": "ece", "multiclass": "log_loss", "regression": "coverage"}
 _SITE_FIGURE = {"binary": "ROC-AUC", "multiclass": "accuracy", "regression": "Spearman"}
 
 
@@ -41,7 +45,7 @@ def write_assessment(assessment: Assessment, path: str | Path, *, title: str = "
 def verdict(of: Assessment) -> str:
     """Return the sentences on top: what was judged, how well it does, and what stands against trusting it."""
     name, leading = next(iter(of.figures.items()))
-    share = "" if of.positive is None else f" ({of.positive:,} {(of.classes or ('', 'positive'))[1]})"
+    share = "" if of.positive is None else f" ({of.positive:,} of class {(of.classes or ('', 'positive'))[1]!r})"
     lines = [
         f"Adapted to {of.labelled:,} labelled cases and judged on {of.judged:,} others{share}: {NAMES.get(name, name)} {leading.text(2)}.",
         f"{of.trust} {of.shift}",
@@ -102,7 +106,7 @@ def _calibration(of: Assessment) -> Section | None:
         return None
     plots = [
         Figure(
-            "After adapting: predicted risk against what came true, 95 % intervals",
+            "After adapting, 95 % intervals",
             _reliability_svg("after adapting", of.reliable),
         )
     ]
@@ -110,7 +114,7 @@ def _calibration(of: Assessment) -> Section | None:
         plots.insert(
             0,
             Figure(
-                "Before adapting: the model as earlier tasks left it",
+                "Before adapting: as earlier tasks left it, 95 % intervals",
                 _reliability_svg("before adapting", of.reliable_before),
             ),
         )
@@ -173,8 +177,10 @@ def _values(of: Assessment) -> Section | None:
     return Section("Predicted against measured", figures=[Figure(caption, svg)])
 
 
-def _fairness(of: Assessment) -> Section:
+def _fairness(of: Assessment) -> Section | None:
     heading = "Does it serve all alike?"
+    if of.fairness is None and of.modality not in _OF_ROWS:
+        return None
     if of.fairness is None:
         return Section(
             heading, prose=[f"Not told apart: {of.reasons.get('fairness', 'no sensitive column was named')}."]
@@ -231,13 +237,13 @@ def _patient(of: Assessment) -> Section | None:
     card = of.patient
     if card is None:
         return None
-    prose = [f"Case {card.number} of those judged{f': {card.chosen}' if card.chosen else ''}.", card.sentence]
+    prose = [f"Case {card.number}{f', {card.chosen}' if card.chosen else ''}.", card.sentence]
     plots = []
     if card.reasons:
-        shown = dict(card.reasons[:_MOST_REASONS])
-        rest = sum(value for _, value in card.reasons[_MOST_REASONS:])
-        if len(card.reasons) > _MOST_REASONS:
-            shown[f"the {len(card.reasons) - _MOST_REASONS} others together"] = rest
+        most = _MOST_REASONS if len(card.reasons) > _MOST_REASONS + 1 else _MOST_REASONS + 1
+        shown = dict(card.reasons[:most])
+        if len(card.reasons) > most:
+            shown[f"the {len(card.reasons) - most} others together"] = sum(value for _, value in card.reasons[most:])
         caption = f"{card.what}: {card.output:.2f}, from {card.base:.2f} without any part of the case"
         plots.append(Figure(caption, figures.signed_bars(shown, label=card.what)))
     near = [[name, f"{similarity:.2f}"] for name, similarity in card.nearest]
@@ -264,9 +270,10 @@ def _abstention(of: Assessment) -> Section:
             f"Told to ask about {left.share:.0%}, it asks about {left.asked:.0%} of the judged cases, as its own labelled cases tell it, and "
             f"the error of the others is {left.answered_error:.3f}."
         )
+    kept = np.linspace(0, of.judged - 1, min(of.judged, _MOST_POINTS)).round().astype(int)
     lines = {
-        "as sure as it says": figures.Curve(curve.coverage.tolist(), curve.risk.tolist()),
-        "best possible": figures.Curve(curve.coverage.tolist(), curve.best.tolist()),
+        "as sure as it says": figures.Curve(curve.coverage[kept].tolist(), curve.risk[kept].tolist()),
+        "best possible": figures.Curve(curve.coverage[kept].tolist(), curve.best[kept].tolist()),
     }
     svg = figures.shares(lines, labels=("share of cases that is answered", left.error_is))
     return Section(
@@ -289,14 +296,23 @@ def _trust(of: Assessment) -> Section:
 def _robust(of: Assessment) -> Section | None:
     if of.robust is None:
         return None
-    table = of.robust.summary()
-    table["share"] = [f"{share:.0%}" for share in table["share"]]
-    leading = NAMES.get(str(of.robust.rows.columns[5]), str(of.robust.rows.columns[5]))
+    tables = []
+    for figure in (_ROBUST[of.robust.kind], _CALIBRATED[of.robust.kind]):
+        table = of.robust.summary(figure)
+        rows = [
+            [harm, f"{share:.0%}", method, f"{clean:.3f}", f"{spoilt:.3f}", Estimate(loss, low, high).text()]
+            for harm, share, method, clean, spoilt, loss, low, high in table.drop(columns="tasks").itertuples(
+                index=False, name=None
+            )
+        ]
+        header = ["what is spoilt", "share", "method", "clean", "spoilt", "worse by (95 % interval)"]
+        tables.append(Table(header, rows, NAMES.get(figure, figure), frozenset({1, 3, 4, 5})))
+    draws = int(of.robust.rows["draw"].nunique())
     prose = [
-        f"{leading} on clean and on spoilt data; `loss` is how much worse, with its 95 % interval.",
+        f"The method as the product offers it beside the plain local one, on the same {draws} draws of labelled cases.",
         *of.robust.notes,
     ]
-    return Section("When the data are poor", prose=prose, tables=[table_of(table)])
+    return Section("When the data are poor", prose=prose, tables=tables)
 
 
 def _checklist(of: Assessment) -> Section:

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from metamedica.errors import TaskError
-from metamedica.reports.estimates import DRAWS, Estimate, interval_of, resampled
+from metamedica.reports.estimates import DRAWS, RANKED_DRAWS, Estimate, affordable, interval_of, resampled
 from metamedica.reports.metrics import (
     Labels,
     Numbers,
@@ -132,7 +132,7 @@ def calibration(labels: Labels, probability: Numbers, *, draws: int = DRAWS, see
         TaskError: probabilities that are none, or no case. One class or constant predictions are told by the figures they concern.
     """
     check_probabilities(labels, probability)
-    samples = resampled(len(labels), draws=draws, seed=seed)
+    samples = resampled(len(labels), draws=affordable(len(labels), draws), seed=seed)
     y, score = labels[samples], _log_odds(probability)[samples]
 
     def told(figure: Callable[[Labels, Numbers], float], values: Numbers) -> Estimate:
@@ -141,16 +141,21 @@ def calibration(labels: Labels, probability: Numbers, *, draws: int = DRAWS, see
         except TaskError as error:
             return Estimate.missing(str(error))
 
-    def of(figure: Callable[[Labels, Numbers], float]) -> Estimate:
-        return told(figure, np.array([figure(labels[at], probability[at]) for at in samples]))
-
     return Calibration(
         told(calibration_slope, _lines(y, score)[:, 1]),
         told(calibration_intercept, _levels(y, score)),
         told(in_the_large, probability[samples].mean(1) - y.mean(1)),
-        of(expected_calibration_error),
-        of(brier),
-        of(log_loss_of),
+        told(
+            expected_calibration_error,
+            np.array([expected_calibration_error(labels[at], probability[at]) for at in samples[:RANKED_DRAWS]]),
+        ),
+        told(brier, ((probability - labels) ** 2)[samples].mean(1)),
+        told(
+            log_loss_of,
+            np.array([log_loss_of(labels[at : at + 1], probability[at : at + 1]) for at in range(len(labels))])[
+                samples
+            ].mean(1),
+        ),
     )
 
 

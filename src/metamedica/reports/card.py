@@ -7,6 +7,7 @@ from typing import Any
 from metamedica import registry
 from metamedica.functional.leaning import WeighsItself
 from metamedica.meta_learner import MetaLearner
+from metamedica.reports.subgroups import declared_sensitive
 from metamedica.types import META_SPLITS
 
 
@@ -48,6 +49,7 @@ def card(model: MetaLearner, about: About) -> str:
     elif model.guard and model.model_.guards(model.model_.learner):
         guarded = f"guarded by {', '.join(says['from_scratch'])}"
     hashes = " and 64-bit hashes of their cases" if len(model.model_.earlier.known) else ""
+    spreads = ", means and spreads of their columns and labels" if len(model.model_.cases.values.mean) else ""
     kept = " and features of cases, as said below" if model.model_.personal() else ", no case in readable form"
     lines = [
         f"# {about.name}",
@@ -73,15 +75,49 @@ def card(model: MetaLearner, about: About) -> str:
         "",
         *(about.figures or ["None were measured."]),
         "",
+        "## What its predictors say",
+        "",
+        *(f"- {line}" for line in _said(model)),
+        "",
         "## Intended use and limits",
         "",
         "- Adapting to a new task from a handful of labelled cases; `predictor.trust` says how far it leans on earlier tasks.",
         "- Research use only; not a medical device.",
         *(f"- {limit}" for limit in about.limits),
-        f"- The model holds weights, mean feature vectors of its earlier tasks{hashes}{kept}.",
+        f"- The model holds weights, mean feature vectors of its earlier tasks{spreads}{hashes}{kept}.",
         "- A predictor adapted from it contains the labelled cases it was given: keep it as you keep them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _said(model: MetaLearner) -> list[str]:
+    """Return what a predictor of the model answers beside its prediction, as far as it can."""
+    fitted = model.model_
+    sensitive = declared_sensitive(fitted.modality)
+    compared = len(fitted.cases.values.mean)
+    subgroups = ["Subgroups: no column is declared sensitive; `metamedica report --sensitive` names some."]
+    if sensitive:
+        subgroups = [
+            f"Subgroups: `metamedica report` tells results apart by {', '.join(sensitive)}, declared sensitive."
+        ]
+    if fitted.modality.distinct:  # no columns, nobody's
+        subgroups = []
+    shift = (
+        f"Shift: whether a new task's values, what it misses and its labels look unlike those of {compared:,} earlier tasks (`predictor.shift`)."
+        if compared > 1
+        else "Shift: cannot be told; too few earlier tasks can be compared with a new one."
+    )
+    return [
+        "Calibration: probabilities are those of the method; `Predictor(calibration=...)` sets them right by the task's own labelled cases, each "
+        "hidden in turn (temperature, beta or isotonic, by their number).",
+        "Conformal sets and intervals: hold the share of true answers that is asked for, by the labelled cases, each hidden in turn; n of them vouch "
+        "for at most n / (n + 1) (`predict_set`, `predict_interval`).",
+        "Abstention: how sure each answer is, and about which cases to ask a person (`sureness`, `asks`).",
+        "Explanation: what each part of a case contributes, and the labelled cases most like it (`explain`).",
+        shift,
+        *subgroups,
+        "`metamedica report` judges a predictor on labelled cases and fills in the TRIPOD+AI checklist.",
+    ]
 
 
 def _versions(record: Mapping[str, Any]) -> str:

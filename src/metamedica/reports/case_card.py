@@ -11,6 +11,7 @@ from metamedica.errors import InputError
 from metamedica.predictors.predictor import Predictor
 
 
+@runtime_checkable
 class _Part(Protocol):
     """A part of a case: what it is called, what stands there, what it contributes, and its place among the parts."""
 
@@ -23,6 +24,7 @@ class _Part(Protocol):
     def told(self) -> str: ...
 
 
+@runtime_checkable
 class _Near(Protocol):
     """A labelled case that is like it."""
 
@@ -32,6 +34,7 @@ class _Near(Protocol):
     def told(self) -> str: ...
 
 
+@runtime_checkable
 class _Explanation(Protocol):
     """What `Predictor.explain` says of one case: `base` plus all contributions is `output`."""
 

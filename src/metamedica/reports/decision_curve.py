@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamedica.errors import InputError
-from metamedica.reports.estimates import DRAWS, interval_of, resampled
+from metamedica.reports.estimates import DRAWS, affordable, interval_of, resampled
 from metamedica.reports.metrics import Labels, Numbers, check_probabilities
 
 THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(1, 91))
-_LEAST_RUN = 0.02
+_LEAST_RUN = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DecisionCurve:
     gain_high: Numbers
 
     def useful(self) -> list[tuple[float, float]]:
-        """Return the ranges of thresholds (first, last) over which the whole interval of the gain lies above 0; single points are left out."""
+        """Return the ranges of thresholds (first, last), at least 0.05 long, over which the whole interval of the gain lies above 0."""
         runs: list[tuple[float, float]] = []
         above = self.gain_low > 0
         start: float | None = None
@@ -51,7 +51,7 @@ class DecisionCurve:
                 start = threshold if start is None else start
                 last = threshold
             elif start is not None:
-                if last - start >= _LEAST_RUN:
+                if last - start >= _LEAST_RUN - 1e-9:
                     runs.append((start, last))
                 start = None
         return runs
@@ -107,7 +107,7 @@ def decision_curve(
     acted = probability[:, None] >= at
     worth = np.where(labels[:, None] == 1, 1.0, -price)  # of acting on this case at this threshold
     each = acted * worth  # [cases, thresholds]
-    weights = _weights(len(labels), draws, seed)
+    weights = _weights(len(labels), affordable(len(labels), draws), seed)
     model, everybody = each.mean(0), worth.mean(0)
     sampled, all_sampled = weights @ each, weights @ worth
     gains = sampled - np.maximum(all_sampled, 0)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from metamedica.errors import TaskError
 
 DRAWS = 1000
+RANKED_DRAWS = 400
+"""Of figures that are computed sample by sample."""
+_MOST_NUMBERS = 10_000_000
 _LEAST_DEFINED = 0.9
 _LEVELS = (0.025, 0.975)
 
@@ -45,6 +48,11 @@ class Estimate:
         if not np.isfinite([self.low, self.high]).all():
             return f"{self.value:.{digits}f}"
         return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def affordable(count: int, draws: int = DRAWS) -> int:
+    """Return how many bootstrap samples of so many cases are drawn: fewer, at least 100, where they would fill the memory."""
+    return max(100, min(draws, _MOST_NUMBERS // max(count, 1))) if draws > 100 else draws
 
 
 def resampled(
@@ -103,6 +111,16 @@ def estimated(
         except TaskError:  # a sample may be of one class, or separable: counted by `interval_of`
             return float("nan")
 
+    draws = affordable(count, draws)
     low, high = interval_of(np.array([of(each) for each in resampled(count, strata=strata, draws=draws, seed=seed)]))
     ends = "" if np.isfinite(low) else "the figure is not defined in more than a tenth of the bootstrap samples"
     return Estimate(value, low, high, ends)
+
+
+def mean_estimated(values: NDArray[np.float64], *, draws: int = DRAWS, seed: int = 0) -> Estimate:
+    """Return the mean of a number a case with its interval; NaN without a case."""
+    values = np.asarray(values, dtype=np.float64)
+    draws = affordable(len(values), draws)
+    if len(values) == 0:
+        return Estimate.missing("there is no case")
+    return Estimate(float(values.mean()), *interval_of(values[resampled(len(values), draws=draws, seed=seed)].mean(1)))

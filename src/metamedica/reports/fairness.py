@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metamedica.errors import InputError, MissingExtraError
-from metamedica.reports.estimates import DRAWS, Estimate, interval_of
+from metamedica.reports.estimates import DRAWS, Estimate, affordable, interval_of
 from metamedica.reports.metrics import Labels, Numbers, check_probabilities, roc_auc
 from metamedica.reports.subgroups import Division, divided
 
@@ -159,7 +159,7 @@ def _audited(
         ]
         for at, name in enumerate(judged):
             figures[name] = {
-                figure: Estimate(float(frame.loc[at, figure]), *interval_of(samples[at][figure])) for figure in FIGURES
+                figure: Estimate(float(frame[figure].iloc[at]), *interval_of(samples[at][figure])) for figure in FIGURES
             }
         if len(judged) > 1:
             parity = Estimate(both["parity"], *interval_of(_widest(samples, "selection_rate")))
@@ -224,6 +224,7 @@ def _sampled(
 ) -> dict[str, NDArray[np.float64]]:
     """Return every figure of bootstrap samples of one subgroup, `[draws]` each; figures of one class or of ranks are drawn within the classes."""
     random = np.random.default_rng(seed)
+    draws = affordable(len(labels), draws)
     free = random.integers(0, len(labels), size=(draws, len(labels)))
     ones, zeros = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     positive = probability[ones[random.integers(0, len(ones), size=(draws, len(ones)))]]
@@ -244,5 +245,6 @@ def _ranked(positive: Numbers, negative: Numbers) -> float:
 
 
 def _widest(samples: Sequence[Mapping[str, NDArray[np.float64]]], figure: str) -> NDArray[np.float64]:
-    every = np.stack([each[figure] for each in samples])
+    fewest = min(len(each[figure]) for each in samples)
+    every = np.stack([each[figure][:fewest] for each in samples])
     return np.asarray(every.max(0) - every.min(0))

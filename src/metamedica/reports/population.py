@@ -1,6 +1,7 @@
 """What a model answers before it has seen a labelled case of the task: the population's answer, beside which adaptation is judged."""
 
 import torch
+from torch.distributions import Categorical
 
 from metamedica.errors import TaskError
 from metamedica.predictors.predictor import Predictor
@@ -35,9 +36,10 @@ def unadapted(predictor: Predictor, features: Features) -> Law:
         law = method(empty, CaseBatch(ready, torch.ones(1, size, dtype=torch.bool)))
     except TaskError:
         raise TaskError(f"{learner} has no answer before the first labelled cases") from None
+    assert isinstance(law, Categorical)
     probability = law.probs[0]
     if not bool(torch.isfinite(probability).all()):
         raise TaskError(f"{learner} has no answer before the first labelled cases")
     if size > 1 and float((probability.amax(0) - probability.amin(0)).max()) < 1e-6:
         raise TaskError(f"{learner} says the same of every case before the first labelled ones")
-    return torch.distributions.Categorical(probs=probability, validate_args=False)
+    return Categorical(probs=probability, validate_args=False)

@@ -75,9 +75,10 @@ class Robustness:
         sign = 1.0 if figure in LOWER_IS_BETTER else -1.0
         clean = self._wide(CLEAN, 0.0, figure)
         found = []
-        for (harm, share), part in self.rows[self.rows["harm"] != CLEAN].groupby(["harm", "share"], sort=False):
+        tried = self.rows.loc[self.rows["harm"] != CLEAN, ["harm", "share"]].drop_duplicates()
+        for harm, share in zip(tried["harm"], tried["share"], strict=True):
             spoilt = self._wide(str(harm), float(share), figure)
-            for method in part["method"].unique():
+            for method in spoilt.columns:
                 loss = sign * (spoilt[method] - clean[method])
                 low, high = _two_level(loss)
                 found.append(
@@ -168,9 +169,10 @@ def robustness(
         asked = {harm: shares for harm, shares in asked.items() if harm == "label noise"}
         if left:
             notes.append(
-                f"Of {collection.modality} only labels are spoilt: their cases have no columns to leave out ({', '.join(left)})."
+                f"Of {collection.modality} only labels are spoilt: columns are left out and cells spoilt of the modality tables alone "
+                f"({', '.join(left)})."
             )
-    spoils: list[tuple[Harm | Literal["none"], float]] = [(CLEAN, 0.0)]
+    spoils: list[tuple[str, float]] = [(CLEAN, 0.0)]
     spoils += [(harm, share) for harm, shares in asked.items() for share in shares]
     protocol, rows = Sites((shots,)), []
     for number, task in enumerate(tasks):
@@ -268,7 +270,7 @@ def spoilt_cells(cases: pd.DataFrame, harm: str, share: float, random: np.random
     if harm == "missing columns":
         count = min(max(1, round(share * cases.shape[1])), cases.shape[1] - 1)
         for column in random.permutation(cases.shape[1])[:count]:
-            spoilt.isetitem(int(column), pd.Series([None] * len(cases), index=cases.index, dtype=object))
+            spoilt.isetitem(int(column), np.full(len(cases), None, dtype=object))
         return spoilt
     for place, name in enumerate(cases.columns):
         hit = random.random(len(cases)) < share
@@ -282,7 +284,7 @@ def spoilt_cells(cases: pd.DataFrame, harm: str, share: float, random: np.random
             new if there and chosen else old
             for new, there, chosen, old in zip(changed, numbers, hit, cases[name], strict=True)
         ]
-        spoilt.isetitem(place, pd.Series(cells, index=cases.index, dtype=object))
+        spoilt.isetitem(place, np.array(cells, dtype=object))
     return spoilt
 
 

@@ -44,11 +44,16 @@ def sensitive_columns(modality: Modality, named: Sequence[str] | None = None) ->
     """
     if named:
         return list(named)
-    schema = getattr(modality, "schema", None)
-    declared = schema.sensitive if isinstance(schema, Schema) else []
+    declared = declared_sensitive(modality)
     if not declared:
         raise InputError(f"no sensitive column is declared, so fairness cannot be audited; {DECLARE}")
     return declared
+
+
+def declared_sensitive(modality: Modality) -> list[str]:
+    """Return the columns that the modality's schema declares sensitive; none where it has no schema."""
+    told = modality.settings().get("schema")
+    return Schema.of(told).sensitive if told else []
 
 
 def divided(

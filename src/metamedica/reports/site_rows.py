@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamedica.reports import metrics
-from metamedica.reports.calibration_figures import in_the_large
-from metamedica.reports.estimates import Estimate, estimated
+from metamedica.reports.estimates import RANKED_DRAWS, Estimate, estimated, mean_estimated
 from metamedica.reports.fairness import LEAST_CASES, LEAST_OF_A_CLASS
 from metamedica.types import TaskKind
 
@@ -66,14 +65,18 @@ def site_row(
     if reason:
         return SiteRow(name, len(truth), positives, Estimate.missing(reason), Estimate.missing(reason), reason)
     if kind == "binary":
-        figure = estimated(lambda at: metrics.roc_auc(labels[at], answer[at]), len(truth), strata=labels, seed=seed)
-        large = estimated(lambda at: in_the_large(labels[at], answer[at]), len(truth), seed=seed)
+        figure = estimated(
+            lambda at: metrics.roc_auc(labels[at], answer[at]), len(truth), strata=labels, draws=RANKED_DRAWS, seed=seed
+        )
+        large = mean_estimated(answer - truth, seed=seed)
     elif kind == "regression":
-        figure = estimated(lambda at: metrics.spearman(truth[at], answer[at]), len(truth), draws=400, seed=seed)
-        large = estimated(lambda at: float((answer[at] - truth[at]).mean()), len(truth), seed=seed)
+        figure = estimated(
+            lambda at: metrics.spearman(truth[at], answer[at]), len(truth), draws=RANKED_DRAWS, seed=seed
+        )
+        large = mean_estimated(answer - truth, seed=seed)
     else:
         hit = np.zeros(len(truth), dtype=bool) if right is None else right
-        figure = estimated(lambda at: float(hit[at].mean()), len(truth), seed=seed)
+        figure = mean_estimated(hit.astype(np.float64), seed=seed)
         large = Estimate.missing("of two classes only")
     return SiteRow(name, len(truth), positives, figure, large)
 
