@@ -73,10 +73,17 @@ def _trust(at: pd.DataFrame, family: TrustFamily) -> dict[str, Any]:
     each = by_task if len(by_task) >= _FEW_TASKS else told[["expected_gain", "gain"]]
     values = each.to_numpy(dtype=float)
     return {
-        "spearman": _short(spearmanr(values[:, 0], values[:, 1]).statistic),
-        "interval": _drawn(values, lambda some: spearmanr(some[:, 0], some[:, 1]).statistic),
+        "spearman": _short(_ranked_alike(values)),
+        "interval": _drawn(values, _ranked_alike),
         "ranked": "tasks" if len(by_task) >= _FEW_TASKS else "supports",
     }
+
+
+def _ranked_alike(values: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation of two columns; NaN where one is the same throughout."""
+    if np.ptp(values[:, 0]) == 0 or np.ptp(values[:, 1]) == 0:
+        return float("nan")
+    return float(spearmanr(values[:, 0], values[:, 1]).statistic)
 
 
 def _sets(at: pd.DataFrame) -> dict[str, Any]:

@@ -108,21 +108,17 @@ def _molecular(setting: str, title: str, *, most: int | None = None) -> TrustFam
     )  # fmt: skip
 
 
+def _tables(name: str) -> TrustFamily:
+    found = CLINICAL[name]
+    return TrustFamily(
+        name, found.title, (found.data,), "tables", TABLES_DEFAULT, 1500, TABLES_DEFAULT, TABLES, "pooled_linear", "linear", partial(_clinical, name)
+    )  # fmt: skip
+
+
 FAMILIES: dict[str, TrustFamily] = {
     each.name: each
     for each in (
-        *(
-            TrustFamily(
-                name,
-                CLINICAL[name].title,
-                (CLINICAL[name].data,),
-                "tables",
-                TABLES_DEFAULT,
-                1500,
-                partial(_clinical, name),
-            )
-            for name in ("heart", "impact", "eicu-region")
-        ),
+        *(_tables(name) for name in ("heart", "impact", "eicu-region")),
         _molecular("chembl691-unseen", f"chembl691, {MOST_TARGETS} held-out targets, active or not", most=MOST_TARGETS),
         _molecular(
             "chembl691-unseen-regression", f"chembl691, {MOST_TARGETS} held-out targets, pXC50", most=MOST_TARGETS
