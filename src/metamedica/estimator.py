@@ -172,7 +172,8 @@ class AdaptedClassifier(ClassifierMixin, AdaptedEstimator):  # type: ignore[misc
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label `[rows]`; raises as `predict_proba`."""
         chosen = self.predict_proba(X).argmax(1)
-        return self.classes_[chosen]
+        labels: NDArray[Any] = self.classes_[chosen]
+        return labels
 
 
 class AdaptedRegressor(RegressorMixin, AdaptedEstimator):  # type: ignore[misc]

@@ -4,6 +4,7 @@ Each check is quiet where the predictor has no such method.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,8 @@ def check_sets(asked: Asked) -> None:
         asked.expect((outer | ~inner).all(), f"the set of coverage {coverage} does not hold a smaller one")
         inner = outer
     for coverage in (0.0, 1.0, float("nan")):
-        asked.refuses(
-            lambda coverage=coverage: predict_set(asked.cases, coverage),
-            f"predict_set answers for a coverage of {coverage}",
-        )
+        ask = partial(predict_set, asked.cases, coverage)
+        asked.refuses(ask, f"predict_set answers for a coverage of {coverage}")
 
 
 def check_abstention(asked: Asked) -> None:

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,8 @@ def check_intervals(asked: Asked) -> None:
             asked.expect(nested.all(), f"the interval of coverage {coverage} does not hold a narrower one")
         inner = outer
     for coverage in (0.0, 1.0, -0.5, 1.5, float("nan")):
-        asked.refuses(
-            lambda coverage=coverage: predictor.predict_interval(asked.cases, coverage),
-            f"predict_interval answers for a coverage of {coverage}",
-        )
+        ask = partial(predictor.predict_interval, asked.cases, coverage)
+        asked.refuses(ask, f"predict_interval answers for a coverage of {coverage}")
 
 
 def check_purity(asked: Asked) -> None:
@@ -210,7 +209,7 @@ def check_predictors_are_apart(asked: Asked) -> None:
     asked.same(asked.numbers(), want, "asking another predictor changes the answers of this one", exact=True)
     _check_shares_nothing(asked, twin)
     for each in tensors(twin, but=asked.of_model).values():
-        each.untyped_storage().fill_(255)
+        torch.tensor([], dtype=torch.uint8).set_(each.untyped_storage()).fill_(255)
     asked.unchanged("writing to another predictor changes this one")
     asked.same(asked.numbers(), want, "writing to another predictor changes the answers of this one", exact=True)
 
