@@ -14,6 +14,7 @@ from metamedica.data.single_tables import single_tables
 from metamedica.data.whole_tasks import whole_task
 from metamedica.modalities.tables import Tables
 from metamedica.predictors.shift import EarlierCases, Shift
+from metamedica.predictors.support import unread_cells
 from metamedica.reports.judging import order_of
 from metamedica.reports.metrics import roc_auc
 from metamedica.types import CaseBatch, LabelledBatch
@@ -85,7 +86,7 @@ def _shift(earlier: EarlierCases, reader: Tables, frame: pd.DataFrame) -> Shift 
     n = len(prepared.canonical)
     empty = LabelledBatch(CaseBatch({}, torch.zeros(1, 0).bool()), torch.zeros(1, 0, dtype=torch.int64), "binary", 2)
     rows = {block: values[:n] for block, values in prepared.features.items()}
-    return earlier.shift(rows, empty, modality=reader, unit=None)
+    return earlier.shift(rows, empty, modality=reader, unit=None, unread=unread_cells(prepared))
 
 
 def _permuted(frame: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:

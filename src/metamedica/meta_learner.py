@@ -22,6 +22,7 @@ from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.functional.targets import standardise_episodes
 from metamedica.gates import Gates, gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
+from metamedica.predictors.calibration import Calibration
 from metamedica.predictors.method import Method, check_uses_unlabelled
 from metamedica.predictors.model import FittedModel, LearnerSpec, UnfittedError
 from metamedica.predictors.predictor import Predictor
@@ -289,6 +290,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         kind: TaskKind | None = None,
         unit: str | None = None,
         positive: str | None = None,
+        calibration: Calibration = "none",
     ) -> Predictor:
         """Return a predictor for the task that these cases come from; the model stays as it was.
 
@@ -300,6 +302,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
             unit: of regression targets; where earlier tasks had this unit, their usual spread steadies the scale of a small support.
             positive: the label that counts as class 1 of a binary task, where it is not clear.
+            calibration: a map that sets probabilities right by the labelled cases, each hidden in turn: "temperature", "beta", "isotonic", or "auto"
+                by their number (`predictors/calibration`). Methods that learn from tasks are calibrated as they are.
 
         Raises:
             InputError: no case came, or unlabelled ones for a learner that does not use such.
@@ -324,7 +328,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         if model is not fitted and support.kind == "binary":
             _check_own(model.modality, fitted.modality, cases, support.batch.targets[0].tolist())
         try:
-            return Predictor(model, support, guard=self.guard)
+            return Predictor(model, support, guard=self.guard, calibration=calibration)
         except TaskError as error:
             if support.only_class is None:
                 raise

@@ -1,8 +1,8 @@
 """The nouns of the house and the shapes they carry. Ground floor: imports nothing of ours but the errors.
 
-A *case* is one raw example (a SMILES string, a table row). A *task* is one question with labelled cases. An *episode* is one
-draw from a task: a *support* set to adapt on and a *query* set to be judged on. A *learner* is a method: two pure functions of a
-batch of tasks, `adapt` and `predict`. All batches have the tasks on the leading axis and masks for ragged sizes.
+A *case* is one raw example (a SMILES string, a table row). A *task* is one question with labelled cases. An *episode* is one draw from a task: a
+*support* set to adapt on and a *query* set to be judged on. A *learner* is a method: two pure functions of a batch of tasks. All batches have the
+tasks on the leading axis and masks for ragged sizes.
 """
 
 from abc import ABC, abstractmethod
@@ -244,11 +244,12 @@ class Learner(nn.Module, ABC, Generic[State]):
 
 @dataclass(frozen=True)
 class CaseProblem:
-    """A raw case that cannot be used: its position in the input, its text (shortened) and the reason."""
+    """A raw case that cannot be used: its position in the input, its text (shortened), the reason, and how many cells it is about."""
 
     position: int
     text: str
     reason: str
+    cells: int = 0
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,14 @@ def command(
     kind: options.KindOption = None,
     unit: options.Unit = None,
     positive: options.Positive = None,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            "--calibration",
+            metavar="MAP",
+            help="Set probabilities right by the measured cases, each hidden in turn: none, temperature, beta, isotonic, or auto (by their number).",
+        ),
+    ] = "none",
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
     overwrite: options.Overwrite = False,
@@ -103,6 +111,7 @@ def command(
         kind=kind if columns is None or unlabelled is not None or _tells_no_kind(columns, measured) else columns.kind,
         unit=unit,
         positive=measured.positive,
+        calibration=check_calibration(calibration),
     )
     predictor.save(out)
     count, others, kind = len(measured.targets or []), predictor.support.unlabelled, predictor.kind
@@ -121,6 +130,9 @@ def command(
     session.remarks(remarks)
     session.say()
     session.say(trust.verdict)
+    if predictor.expected_gain is not None:
+        session.say(predictor.expected_gain.verdict)
+    (session.note if predictor.shift.unlike else session.say)(predictor.shift.verdict)
     session.table(
         "What it is made of", ["method", "weight"], [(name, weight) for name, weight in trust.candidates.items()]
     )

@@ -10,6 +10,8 @@ from torch import Tensor
 _PRIOR_TASKS = 3.0
 """Earlier tasks that what columns usually do is worth when the spread of one column between tasks is judged."""
 _LEAST = 1e-3
+_MOST = 0.95
+"""Of a p-value that is combined: one next to 1 would outweigh a tiny one."""
 
 
 class Spread(NamedTuple):
@@ -84,7 +86,7 @@ def combined(p_values: Float[Tensor, "*batch columns"]) -> Float[Tensor, "*batch
     """Return one p-value of many, that holds however they depend on each other when it is small: Cauchy's combination (Liu and Xie 2020)."""
     if p_values.shape[-1] == 0:
         return torch.ones(p_values.shape[:-1], dtype=torch.float64)
-    tame = p_values.double().clamp(1e-300, 1 - 1e-12)
+    tame = p_values.double().clamp(1e-300, _MOST)
     # tan(pi (1/2 - p)) is 1 / (pi p) for the tiny p that a double cannot take from 1/2
     each = torch.where(tame < 1e-10, 1 / (torch.pi * tame), torch.tan(torch.pi * (0.5 - tame)))
     statistic = each.mean(-1)

@@ -1,8 +1,8 @@
 """How much better a predictor is expected to be than the best method from scratch, with an interval: from earlier tasks, or from hidden labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,24 @@ class ExpectedGain:
     low: float
     high: float
     source: Literal["earlier tasks", "hidden labels"]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for a person."""
+        by = (
+            "by how earlier tasks with such labels fared"
+            if self.source == "earlier tasks"
+            else "by its own labels, each hidden in turn"
+        )
+        side = "gain" if self.mean >= 0 else "loss"
+        return (
+            f"Expected {side} over the best method from scratch: {abs(self.mean):.2g} nats a case in log-likelihood, {by} "
+            f"(90 % interval {self.low:+.2g} to {self.high:+.2g})."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON value."""
+        return {**asdict(self), "verdict": self.verdict}
 
 
 def _columns(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks 7"]:

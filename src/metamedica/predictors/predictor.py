@@ -81,8 +81,9 @@ class Predictor:
     @cached_property
     def shift(self) -> Shift:
         """Whether the task looks unlike all earlier ones: its values, what it has measured, its labels."""
+        support = self.support
         return self.model.cases.shift(
-            self.support.rows, self.support.batch, modality=self.model.modality, unit=self.unit
+            support.rows, support.batch, modality=self.model.modality, unit=self.unit, unread=support.unread
         )
 
     @cached_property
@@ -373,7 +374,7 @@ class Predictor:
             "unlabelled_cases": 0 if self.support.unlabelled is None else self.support.unlabelled.n_cases,
             "learner": asdict(self.model.spec)["learner"],
             "trust": self.trust.as_dict(),
-            "expected_gain": None if self.expected_gain is None else asdict(self.expected_gain),
+            "expected_gain": None if self.expected_gain is None else self.expected_gain.as_dict(),
             "shift": self.shift.as_dict(),
             "calibration": self.calibration,
         }

@@ -27,6 +27,7 @@ def parts(predictor: "Predictor") -> tuple[dict[str, dict[str, Tensor]], dict[st
         "classes": list(support.classes) if support.classes is not None else None,
         "unit": support.unit,
         "kind": support.kind,
+        "unread": support.unread,
         "guard": predictor.guard,
         "calibration": predictor.calibration,
         "trust": predictor.trust.as_dict(),
@@ -60,7 +61,14 @@ def read_parts(
         if unlabelled:
             size = next(iter(unlabelled.values())).shape[:2]
             others = CaseBatch(unlabelled, torch.ones(size, dtype=torch.bool))
-        support = Support(list(saved["canonical"]), batch, classes, saved["unit"], unlabelled=others)
+        support = Support(
+            list(saved["canonical"]),
+            batch,
+            classes,
+            saved["unit"],
+            unlabelled=others,
+            unread=dict(saved.get("unread", {})),
+        )
         calibration = check_calibration(saved.get("calibration", "none"))
         return support, {"guard": bool(saved["guard"]), "calibration": calibration}
     except (KeyError, TypeError, InputError) as error:

@@ -1,12 +1,13 @@
 """Does the new task look unlike everything seen? Its values, what it misses and its labels, against how earlier tasks differ among themselves."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
+from scipy.stats import binom
 from torch import Tensor
 
 from metamedica.functional.surprise import combined, mean_p_values, spread_of
@@ -15,6 +16,8 @@ from metamedica.types import Features, LabelledBatch, Modality, TaskKind
 
 ALARM = 0.01
 """Below this p-value, and below those of earlier tasks that the others were asked about, a task counts as unlike all of them."""
+UNREAD = 0.05
+"""Share of the cells of a column that a task like the earlier ones may have outside what is declared."""
 _USUAL = 0.05
 """Share of the earlier tasks that may be as unlike the others as a task that counts as unlike."""
 _FEWEST_CASES = 10
@@ -29,8 +32,8 @@ class ShiftedPart:
 
     Args:
         name: of the column.
-        what: "values" or "missing".
-        here: mean over the new task's cases (share of them, for a level or for what is missing), on the scale that learners see.
+        what: "values", "missing" or "unread" (cells that came and are not as declared: beyond the range, a level never seen).
+        here: mean over the new task's cases (share of them, for a level or for what is missing or unread), on the scale that learners see.
         earlier: mean over earlier tasks of theirs.
         p_value: two-sided, of this column alone.
     """
@@ -48,9 +51,10 @@ class Shift:
 
     Args:
         unlike: whether values or what is missing differ from earlier tasks by more than those among themselves.
-        p_value: of values and missingness together; 1 where nothing can be told.
+        p_value: of values, what is missing and what is unread together; 1 where nothing can be told.
         values: p-value of the values of the cases.
         missing: p-value of what is missing.
+        unread: p-value of the cells that came and are not as declared, of which earlier tasks had few.
         labels: p-value of the share of class 1, or of the targets' mean where earlier tasks have the same unit; None where there are none to compare.
         parts: the columns that differ most, most first.
         told: false where nothing can be told: fewer than two earlier tasks are known, or cases of different tasks cannot be compared.
@@ -60,6 +64,7 @@ class Shift:
     p_value: float
     values: float
     missing: float
+    unread: float
     labels: float | None
     parts: tuple[ShiftedPart, ...] = ()
     told: bool = True
@@ -76,7 +81,7 @@ class Shift:
         )
         if not self.unlike:
             return f"Its cases look like those of earlier tasks (p = {self.p_value:.2g}).{labels}"
-        named = ", ".join(f"{part.name}{' (missing)' if part.what == 'missing' else ''}" for part in self.parts[:3])
+        named = ", ".join(f"{part.name}{'' if part.what == 'values' else f' ({part.what})'}" for part in self.parts[:3])
         return (
             f"Its cases look unlike those of all earlier tasks (p = {self.p_value:.1g}), most in {named}: check the columns' meaning and units; "
             f"what earlier tasks taught may not hold here.{labels}"
@@ -87,7 +92,7 @@ class Shift:
         return {**asdict(self), "verdict": self.verdict}
 
 
-NOTHING_TOLD = Shift(False, 1.0, 1.0, 1.0, None, told=False)
+NOTHING_TOLD = Shift(False, 1.0, 1.0, 1.0, 1.0, None, told=False)
 
 
 class Moments(NamedTuple):
@@ -217,7 +222,15 @@ class EarlierCases:
         ]
         return float(combined(torch.stack(each)))
 
-    def shift(self, features: Features, support: LabelledBatch, *, modality: Modality, unit: str | None) -> Shift:
+    def shift(
+        self,
+        features: Features,
+        support: LabelledBatch,
+        *,
+        modality: Modality,
+        unit: str | None,
+        unread: Mapping[str, int] | None = None,
+    ) -> Shift:
         """Return how unlike earlier tasks a new one is.
 
         Args:
@@ -225,10 +238,11 @@ class EarlierCases:
             support: its labelled cases, a batch of one task.
             modality: of the cases.
             unit: of its targets.
+            unread: column -> cells that came and are not as declared.
         """
         labels = self._labels(support, unit)
         if not isinstance(modality, Measures) or len(self.values.mean) < _FEWEST_TASKS:
-            return Shift(False, 1.0, 1.0, 1.0, labels, told=False)
+            return replace(NOTHING_TOLD, labels=labels)
         measured = modality.measured(features)
         known = [measured.names.index(name) for name in self.names]
         measured = Measured(
@@ -236,18 +250,23 @@ class EarlierCases:
         )
         here, lacks = _moments(measured.values, measured.there), _missing(measured, self.sources)
         values, missing = self.values.p_values(here), self.missing.p_values(lacks)
-        both = torch.stack([combined(values), combined(missing)])
-        p_value = float(combined(both))
+        n = len(measured.values)
+        strange = {name: float(binom.sf((unread or {}).get(name, 0) - 1, n, UNREAD)) for name in self.sources}
+        three = torch.stack([combined(values), combined(missing), combined(torch.tensor(list(strange.values())))])
+        p_value = float(combined(three))
         parts = [
             *self._parts(self.names, "values", here, self.values, values),
             *self._parts(self.sources, "missing", lacks, self.missing, missing),
+            *(
+                ShiftedPart(name, "unread", (unread or {}).get(name, 0) / max(n, 1), UNREAD, found)
+                for name, found in strange.items()
+            ),
         ]
         parts.sort(key=lambda part: part.p_value)
         return Shift(
             p_value < ALARM and p_value < self._usual,
             p_value,
-            float(both[0]),
-            float(both[1]),
+            *(float(each) for each in three),
             labels,
             tuple(parts[:_SHOWN]),
         )

@@ -1,6 +1,7 @@
 """A user's labelled cases -> a checked support of one task."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -36,6 +37,7 @@ class Support:
         unit: of the targets; None where not given.
         remarks: what was read otherwise than it stands in the cases, and how.
         unlabelled: further cases of the task, without label, a batch of one task; None: there are none.
+        unread: column -> cells of all these cases that came and are not as declared, so that they count as missing.
     """
 
     canonical: list[str]
@@ -44,6 +46,7 @@ class Support:
     unit: str | None
     remarks: list[str] = field(default_factory=list)
     unlabelled: CaseBatch | None = None
+    unread: dict[str, int] = field(default_factory=dict)
 
     @property
     def kind(self) -> TaskKind:
@@ -211,7 +214,17 @@ def read_support(
         None if classes is None else len(classes),
     )
     told = [f"{case_number(remark)}column {remark.text!r}: {remark.reason}" for remark in prepared.remarks]
-    return Support([prepared.canonical[row] for row in merged], batch, classes, unit, told)
+    return Support(
+        [prepared.canonical[row] for row in merged], batch, classes, unit, told, unread=unread_cells(prepared)
+    )
+
+
+def unread_cells(prepared: PreparedCases) -> dict[str, int]:
+    """Return how many cells of each column are not as declared."""
+    found: Counter[str] = Counter()
+    for remark in prepared.remarks:
+        found[remark.text] += remark.cells
+    return {column: count for column, count in found.items() if count}
 
 
 def _readable(reader: Reader, cases: Any, which: str) -> PreparedCases:
@@ -296,7 +309,8 @@ def read_support_with(
         )
         support = Support([], nothing, _known_classes([], known, positive), unit)
     told = [f"unlabelled {case_number(each)}column {each.text!r}: {each.reason}" for each in prepared.remarks]
-    return replace(support, unlabelled=batch, remarks=[*support.remarks, *told])
+    unread = Counter(support.unread) + Counter(unread_cells(prepared))
+    return replace(support, unlabelled=batch, remarks=[*support.remarks, *told], unread=dict(unread))
 
 
 def as_cases(cases: Any) -> Any:

@@ -25,12 +25,14 @@ class Remark:
         column: its name.
         reason: what is wrong with it and how it was read.
         unusable: whether the case cannot be used because of it.
+        cells: that came and were read as missing, or as a level that was never seen.
     """
 
     row: int | None
     column: str
     reason: str
     unusable: bool = False
+    cells: int = 0
 
 
 @dataclass
@@ -135,9 +137,10 @@ def _levels(name: str, column: Column, texts: cells.Texts, remarks: list[Remark]
 
 def _remarks(rows: NDArray[np.int64], name: str, reason: str, *, most: int = _MOST_TOLD) -> list[Remark]:
     """Return a remark a row, and one for the rest where they are more than `most`."""
-    told = [Remark(int(row), name, reason) for row in rows[:most]]
+    told = [Remark(int(row), name, reason, cells=1) for row in rows[:most]]
     rest = len(rows) - len(told)
-    return [*told, Remark(None, name, f"{rest:,} more cell{'' if rest == 1 else 's'} {reason}")] if rest else told
+    more = f"{rest:,} more cell{'' if rest == 1 else 's'} {reason}"
+    return [*told, Remark(None, name, more, cells=rest)] if rest else told
 
 
 def _hint(text: str) -> str:

@@ -334,7 +334,7 @@ def _problems(remarks: list[Remark]) -> list[CaseProblem]:
 
 
 def _told(remark: Remark) -> CaseProblem:
-    return CaseProblem(-1 if remark.row is None else remark.row, remark.column, remark.reason)
+    return CaseProblem(-1 if remark.row is None else remark.row, remark.column, remark.reason, remark.cells)
 
 
 def _frame(cases: Any) -> pd.DataFrame:
