@@ -296,7 +296,8 @@ def _trust(of: Assessment) -> Section:
     if lacking:
         told = [[name, f"{share:.0%}"] for share, name in lacking]
         tables.append(Table(["column", "missing among the judged cases"], told, "", frozenset({1})))
-    return Section("What it leans on", prose=[of.trust], note=of.shift if of.unlike else "", tables=tables)
+    prose = [each for each in (of.trust, of.gain, *of.changes) if each]
+    return Section("What it leans on", prose=prose, note=of.shift if of.unlike else "", tables=tables)
 
 
 def _robust(of: Assessment) -> Section | None:
