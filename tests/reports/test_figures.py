@@ -220,20 +220,6 @@ def test_a_decision_curve_is_cut_off_far_below_nothing_and_keeps_every_other_poi
     assert drawn.count("<polygon") == 1
 
 
-def test_bars_speak_for_to_the_right_and_against_to_the_left_as_long_as_they_are_large() -> None:
-    drawn = figures.signed_bars({"age <1>": 2.0, "sex": -1.0, "none": 0.0}, label="log-odds")
-    bars = [
-        (float(x), float(width), series)
-        for series, x, width in re.findall(r'<rect class="dot (s\d)" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn)
-    ]
-    middle = bars[0][0]
-    assert bars[0][1] == pytest.approx(2 * bars[1][1], abs=0.02)
-    assert bars[1][0] + bars[1][1] == pytest.approx(middle, abs=0.02)
-    assert [series for _, _, series in bars] == ["s1", "s0", "s1"]
-    assert "age &lt;1&gt;" in drawn
-    assert "<1>" not in drawn
-
-
 def test_an_interval_is_drawn_for_every_case_and_told_apart_where_it_misses() -> None:
     curve = Curve([], [1.0, 2.0, 3.0], [0.5, 1.5, 2.5], [1.5, 2.5, 3.5])
     drawn = figures.intervals([1.1, 2.0, 9.0], curve, label="pKi")

@@ -116,6 +116,8 @@ def assess(
         cover=_cover(predictor, law, features, truth, asked),
         abstention=_abstention(predictor, law, truth, asked),
         missing=_missing(predictor, features),
+        gain=_gain(predictor),
+        changes=_changes(predictor, reasons),
         notes=(*_remarks(prepared), *_met_before(predictor, prepared)),
         reasons=reasons,
         **made,
@@ -337,6 +339,29 @@ def _abstention(predictor: Predictor, law: Law, truth: Numbers, asked: Asked) ->
         return Abstention(curve, what, asked.share, reason=str(problem))
     left = float(error[~asks].mean()) if (~asks).any() else float("nan")
     return Abstention(curve, what, asked.share, float(asks.mean()), left)
+
+
+def _gain(predictor: Predictor) -> str:
+    gain = predictor.expected_gain
+    if gain is None or not np.isfinite([gain.mean, gain.low, gain.high]).all():
+        return ""
+    source = (
+        "as earlier tasks with such evidence fared"
+        if gain.source == "earlier tasks"
+        else "by its labelled cases, each hidden in turn"
+    )
+    return (
+        f"Leaning on earlier tasks is expected to add {gain.mean:+.3f} nats of log-likelihood a case over the best method from scratch "
+        f"(90 % interval {gain.low:+.3f} to {gain.high:+.3f}), {source}."
+    )
+
+
+def _changes(predictor: Predictor, reasons: dict[str, str]) -> tuple[str, ...]:
+    try:
+        return predictor.explain_task().sentences
+    except (InputError, TaskError) as error:
+        reasons["changes"] = str(error)
+        return ()
 
 
 def _missing(predictor: Predictor, features: Features) -> dict[str, float]:

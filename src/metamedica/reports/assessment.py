@@ -98,6 +98,8 @@ class Assessment:
         unlike: whether it does.
         trust: verdict on how far the answer leans on earlier tasks.
         candidates: what it is made of -> weight.
+        gain: what leaning on earlier tasks is expected to add, in words; empty where there is nothing to say.
+        changes: what the labelled cases changed against the model unadapted, sentences.
         record: how the model was made.
         robust: what spoilt data do to the method.
         notes: what a reader must know of how this was judged.
@@ -135,6 +137,8 @@ class Assessment:
     patient: CaseCard | None = None
     missing: Mapping[str, float] = field(default_factory=dict)
     robust: Robustness | None = None
+    gain: str = ""
+    changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from metamedica.reports import figures
 from metamedica.reports.assessment import Assessment
 from metamedica.reports.calibration_figures import Reliability
 from metamedica.reports.estimates import Estimate
+from metamedica.reports.explained import FOOTER
 from metamedica.reports.fairness import FIGURES as FAIR
 from metamedica.reports.fairness import ColumnAudit
 from metamedica.reports.html import Card, Figure, Section, Table, write_page
@@ -23,7 +24,6 @@ NAMES: Mapping[str, str] = {
     "intercept": "calibration intercept", "in_the_large": "mean risk minus observed share", "ece": "ECE", "brier": "Brier",
     "coverage": "90 % interval covers",
 }  # fmt: skip
-_MOST_REASONS = 12
 _MOST_POINTS = 400
 _OF_ROWS = ("tables", "any_table")
 _ROBUST = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
@@ -237,17 +237,23 @@ def _patient(of: Assessment) -> Section | None:
     card = of.patient
     if card is None:
         return None
-    prose = [f"Case {card.number}{f', {card.chosen}' if card.chosen else ''}.", card.sentence]
-    plots = []
-    if card.reasons:
-        most = _MOST_REASONS if len(card.reasons) > _MOST_REASONS + 1 else _MOST_REASONS + 1
-        shown = dict(card.reasons[:most])
-        if len(card.reasons) > most:
-            shown[f"the {len(card.reasons) - most} others together"] = sum(value for _, value in card.reasons[most:])
-        caption = f"{card.what}: {card.output:.2f}, from {card.base:.2f} without any part of the case"
-        plots.append(Figure(caption, figures.signed_bars(shown, label=card.what)))
-    near = [[name, f"{similarity:.2f}"] for name, similarity in card.nearest]
-    tables = [Table(["most similar labelled cases", "similarity"], near, "", frozenset({1}))] if near else []
+    told = card.explanation
+    prose = [
+        f"Case {card.number}{f', {card.chosen}' if card.chosen else ''}.",
+        card.reason if told is None else told.sentence,
+    ]
+    plots, tables = [], []
+    if told is not None:
+        steps = [(part.told, part.contribution) for part in told.parts]
+        how = "exact" if told.exact else "estimated from a sample of coalitions"
+        plots.append(
+            Figure(
+                f"{told.what}: what each part contributes ({how})",
+                figures.waterfall(steps, start=told.base, label=told.what),
+            )
+        )
+        near = [[each.told, f"{each.similarity:.2f}"] for each in told.nearest]
+        tables = [Table(["most similar labelled cases", "similarity"], near, FOOTER, frozenset({1}))]
     note = "These are one person's data: keep this page as you keep the record." if of.modality != "molecules" else ""
     heading = "One patient" if of.modality != "molecules" else "One case"
     return Section(
@@ -290,7 +296,8 @@ def _trust(of: Assessment) -> Section:
     if lacking:
         told = [[name, f"{share:.0%}"] for share, name in lacking]
         tables.append(Table(["column", "missing among the judged cases"], told, "", frozenset({1})))
-    return Section("What it leans on", prose=[of.trust], note=of.shift if of.unlike else "", tables=tables)
+    prose = [each for each in (of.trust, of.gain, *of.changes) if each]
+    return Section("What it leans on", prose=prose, note=of.shift if of.unlike else "", tables=tables)
 
 
 def _robust(of: Assessment) -> Section | None:

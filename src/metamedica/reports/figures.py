@@ -271,30 +271,6 @@ def intervals(measured: Sequence[float | int], curve: Curve, *, label: str) -> s
     return _svg("".join(parts), f"Predicted against measured {label}") + _legend(["inside its interval", "outside"])
 
 
-def signed_bars(values: Mapping[str, float], *, label: str) -> str:
-    """Return one horizontal bar a name, to the right where it speaks for and to the left where it speaks against, in the given order."""
-    row, left = 26, 236
-    height = 2 * _TOP + row * max(len(values), 1) + 30
-    longest = max([*(abs(value) for value in values.values()), 1e-12])
-    middle, half = left + (WIDTH - left - 8) / 2, (WIDTH - left - 8) / 2 - 46
-    parts = [f'<line class="grid" x1="{middle}" x2="{middle}" y1="{_TOP}" y2="{height - 34}"/>']
-    for i, (name, value) in enumerate(values.items()):
-        top, width = _TOP + row * i, round(half * abs(value) / longest, 2)
-        x, series = (middle, "s1") if value >= 0 else (round(middle - width, 2), "s0")
-        shown = name if len(name) <= 34 else f"{name[:33]}…"
-        parts.append(f'<text class="label" x="{left - 10}" y="{top + 17}" text-anchor="end">{escape(shown)}</text>')
-        parts.append(
-            f'<rect class="dot {series}" x="{x}" y="{top + 4}" width="{width}" height="{row - 8}" rx="3"><title>{escape(name)}</title></rect>'
-        )
-        at, anchor = (middle + width + 5, "start") if value >= 0 else (middle - width - 5, "end")
-        parts.append(
-            f'<text class="value" x="{round(at, 2)}" y="{top + 17}" text-anchor="{anchor}">{value:+.2f}</text>'
-        )
-    parts.append(f'<text class="label" x="{middle}" y="{height - 10}" text-anchor="middle">{escape(label)}</text>')
-    drawn = _svg("".join(parts), f"What each part contributes to {label}")
-    return drawn.replace(f'viewBox="0 0 {WIDTH} {HEIGHT}"', f'viewBox="0 0 {WIDTH} {height}"', 1)
-
-
 def strips(groups: Mapping[str, Sequence[float | int]], *, label: str) -> str:
     """Return one column of points a group with its mean as a bar: draws side by side."""
     low, high = _range(v for group in groups.values() for v in group)
