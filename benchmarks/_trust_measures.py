@@ -15,6 +15,7 @@ from metamedica.data.draws import group_codes
 from metamedica.data.episodes import gather, labelled
 from metamedica.errors import TaskError
 from metamedica.functional import conformal
+from metamedica.predictors.expected_gain import gain_of_hidden
 from metamedica.predictors.guard import AdaptedMixture, Evidence
 from metamedica.predictors.held_out import HeldOut, held_out
 from metamedica.predictors.method import Method
@@ -160,10 +161,18 @@ def _expected(
 ) -> None:
     """Add what the hidden labels say of the gain over the local method."""
     plain = held_out(contest.methods[contest.local], labelled(alone, [draws.task] * len(draws.support), draws.support))
-    both = hidden.known & plain.known
-    gain = (hidden.law.log_prob(support.targets) - plain.law.log_prob(support.targets)).masked_fill(~both, 0)
     for at, row in enumerate(rows):
-        row["expected_gain"] = float(gain[at].sum() / both[at].sum().clamp(min=1))
+        told = gain_of_hidden(_one(hidden, at), _one(plain, at))
+        row["expected_gain"] = float("nan") if told is None else told.mean
+
+
+def _one(found: HeldOut, at: int) -> HeldOut:
+    law: Law = (
+        Categorical(logits=found.law.logits[at : at + 1], validate_args=False)
+        if isinstance(found.law, Categorical)
+        else Normal(found.law.mean[at : at + 1], found.law.stddev[at : at + 1], validate_args=False)
+    )
+    return HeldOut(law, *(each[at : at + 1] for each in (found.targets, found.known, found.mask)))
 
 
 def _figures(law: Law, at: int, targets: NDArray[Any]) -> dict[str, float]:

@@ -1,8 +1,7 @@
 """The nouns of the house and the shapes they carry. Ground floor: imports nothing of ours but the errors.
 
-A *case* is one raw example (a SMILES string, a table row). A *task* is one question with labelled cases. An *episode* is one draw from a task: a
-*support* set to adapt on and a *query* set to be judged on. A *learner* is a method: two pure functions of a batch of tasks. All batches have the
-tasks on the leading axis and masks for ragged sizes.
+A *case* is one raw example (a SMILES string, a table row), a *task* one question with labelled cases, an *episode* one draw from it: a *support* to
+adapt on and a *query* to be judged on. A *learner* is two pure functions of a batch of tasks: leading axis tasks, masks for ragged sizes.
 """
 
 from abc import ABC, abstractmethod

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ttest_1samp
+from torch.distributions import Categorical
 
 from metamedica.predictors.expected_gain import fitted_gain, gain_by_evidence, gain_of_hidden
 from metamedica.predictors.guard import Evidence, Observed, starting_gate
+from metamedica.predictors.held_out import HeldOut
 
 
 def _observed(tasks: int, *, seed: int = 0) -> Observed:
@@ -43,11 +44,30 @@ def test_too_few_episodes_foretell_nothing() -> None:
     assert fitted_gain([_observed(6)], starting_gate(1)) is None
 
 
-def test_hidden_labels_give_students_interval_and_fewer_than_three_give_none() -> None:
-    values = torch.tensor([0.1, -0.2, 0.4, 0.05, 0.3], dtype=torch.float64)
-    found = gain_of_hidden(values)
+def _hidden(score: torch.Tensor, label: torch.Tensor) -> HeldOut:
+    there = torch.ones(label.shape, dtype=torch.bool)
+    law = Categorical(logits=torch.stack([torch.zeros_like(score), score], -1))
+    return HeldOut(law, label, there, there)
+
+
+def test_from_hidden_labels_a_right_law_is_expected_to_gain_what_it_does() -> None:
+    random = torch.Generator().manual_seed(0)
+    score = 1.5 * torch.randn(1, 4000, generator=random)
+    label = (torch.rand(1, 4000, generator=random) < torch.sigmoid(score)).long()
+    found = gain_of_hidden(_hidden(score, label), _hidden(0.3 * score, label))
     assert found is not None
     assert found.source == "hidden labels"
-    low, high = ttest_1samp(values.numpy(), 0).confidence_interval(0.9)
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert gain_of_hidden(values[:2]) is None
+    realised = (_hidden(score, label).log_likelihood() - _hidden(0.3 * score, label).log_likelihood()).item()
+    assert found.mean == pytest.approx(realised, abs=0.01)
+    assert found.low < realised < found.high
+
+
+def test_labels_that_say_otherwise_lower_the_expectation_and_fewer_than_three_give_none() -> None:
+    score, label = torch.full((1, 300), 2.0), torch.ones(1, 300, dtype=torch.int64)
+    right = gain_of_hidden(_hidden(score, label), _hidden(0 * score, label))
+    wrong = gain_of_hidden(_hidden(score, 1 - label), _hidden(0 * score, 1 - label))
+    assert right is not None
+    assert wrong is not None
+    assert wrong.mean < 0 < right.mean
+    assert "Expected loss" in wrong.verdict
+    assert gain_of_hidden(_hidden(score[:, :2], label[:, :2]), _hidden(score[:, :2], label[:, :2])) is None

@@ -9,13 +9,16 @@ import torch
 from jaxtyping import Float
 from scipy.stats import t as student
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from metamedica.predictors.guard import Evidence, Observed, gate_weights
+from metamedica.predictors.held_out import HeldOut
 
 COVERAGE = 0.9
 _PULL = 0.05
 """Ridge penalty a task, on columns of size about 1."""
 _FEWEST = 3
+_PRIOR_CASES = 200.0
 
 
 @dataclass(frozen=True)
@@ -107,15 +110,24 @@ def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8
     return ExpectedGain(mean, mean - width, mean + width, "earlier tasks")
 
 
-def gain_of_hidden(difference: Float[Tensor, " cases"]) -> ExpectedGain | None:
-    """Return the expected gain, by Student's law, from labelled cases that were hidden; None of fewer than 3.
+def gain_of_hidden(ours: HeldOut, plain: HeldOut) -> ExpectedGain | None:
+    """Return the expected gain of the first task from its labelled cases, each hidden in turn; None where fewer than 3 can be.
+
+    If our laws are right, a case gains the divergence of the other's law from ours, whatever its label turns out to be (Cover and Thomas 2006,
+    section 5.4). A few labels say little about whether they are: their own gains minus that count as if `_PRIOR_CASES` cases before them had shown no
+    difference. Ranked by the labels' own gains alone, supports of new sites come in no better than chance order.
 
     Args:
-        difference: of each case, log-likelihood by the predictor minus that by the best method from scratch.
+        ours: of the predictor.
+        plain: of the best method from scratch.
     """
-    values = difference.double().numpy()
-    if len(values) < _FEWEST:
+    both = (ours.known & plain.known)[0]
+    n = int(both.sum())
+    if n < _FEWEST:
         return None
-    mean = float(values.mean())
-    width = float(student.ppf(0.5 + COVERAGE / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    promised = kl_divergence(ours.law, plain.law)[0][both].double()
+    excess = (ours.law.log_prob(ours.targets) - plain.law.log_prob(plain.targets))[0][both].double() - promised
+    mean = float(promised.mean() + n / (n + _PRIOR_CASES) * excess.mean())
+    spread = np.hypot(excess.std().item() / np.sqrt(n + _PRIOR_CASES), promised.std().item() / np.sqrt(n))
+    width = float(student.ppf(0.5 + COVERAGE / 2, n - 1) * spread)
     return ExpectedGain(mean, mean - width, mean + width, "hidden labels")

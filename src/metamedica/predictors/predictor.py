@@ -96,10 +96,7 @@ class Predictor:
         if not self.support.compares or not self.model.from_scratch:
             return None
         plain = held_out(self.model.scratch_method(self.kind, unit=self.unit), self.support.batch)
-        ours = self.certainty.held_out
-        both = (plain.known & ours.known)[0]
-        targets = ours.targets
-        return gain_of_hidden((ours.law.log_prob(targets) - plain.law.log_prob(targets))[0][both])
+        return gain_of_hidden(self.certainty.held_out, plain)
 
     @property
     def trust(self) -> Trust:
