@@ -71,7 +71,7 @@ def _trust(at: pd.DataFrame, family: TrustFamily) -> dict[str, Any]:
     told = at.assign(gain=at[f"{family.local}.log_loss"] - at[f"{family.default}.log_loss"])
     by_task = told.groupby("task")[["expected_gain", "gain"]].mean()
     each = by_task if len(by_task) >= _FEW_TASKS else told[["expected_gain", "gain"]]
-    values = each.to_numpy(dtype=float)
+    values = each.dropna().to_numpy(dtype=float)
     return {
         "spearman": _short(_ranked_alike(values)),
         "interval": _drawn(values, _ranked_alike),

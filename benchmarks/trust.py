@@ -51,8 +51,9 @@ def version(family: TrustFamily) -> str:
     """Return a hash of the code and data that the figures of a family rest on."""
     files = [catalogue.entry(name).files for name in family.data]
     roots = (
-        f"learners/{family.learner}.py", "predictors/held_out.py", "predictors/calibration.py", "predictors/guard.py", "predictors/shift.py",
-        "functional/conformal.py", "reports/metrics.py", "reports/calibration_figures.py", "reports/deletion.py",
+        f"learners/{family.learner}.py", "predictors/held_out.py", "predictors/expected_gain.py", "predictors/guard.py", "functional/conformal.py",
+        "reports/metrics.py", "reports/calibration_figures.py", "reports/deletion.py",
+        *(["predictors/shift.py", "modalities/tables/modality.py"] if family.kind == "tables" else []),
     )  # fmt: skip
     return version_of(SOURCE, *roots, settings=[files, family.name, family.most_query, list(SIZES), DRAWS])
 

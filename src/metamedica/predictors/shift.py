@@ -16,8 +16,8 @@ from metamedica.types import Features, LabelledBatch, Modality, TaskKind
 
 ALARM = 0.01
 """Below this p-value, and below those of earlier tasks that the others were asked about, a task counts as unlike all of them."""
-UNREAD = 0.05
-"""Share of the cells of a column that a task like the earlier ones may have outside what is declared."""
+FEW = 0.05
+"""Share of a column's cells that a task like the earlier ones may miss where those never did, or have outside what is declared."""
 _USUAL = 0.05
 """Share of the earlier tasks that may be as unlike the others as a task that counts as unlike."""
 _FEWEST_CASES = 10
@@ -130,13 +130,13 @@ def _moments(values: Tensor, there: Tensor) -> Moments:
 
 
 def _missing(measured: Measured, sources: Sequence[str]) -> Moments:
-    """Return the share of cases that miss each source, drawn in by half a case: never missing so far is not never."""
+    """Return the share of cases that miss each source, with at least the variance of a share of `FEW`: never missing so far is not never."""
     first = [measured.sources.index(source) for source in sources]
     lacks = (~measured.there[:, first]).double()
-    n = len(lacks)
-    share = (lacks.sum(0) + 0.5) / (n + 1)
-    count = torch.full_like(share, n)
-    return Moments(*(each[None].to(torch.float32) for each in (share, share * (1 - share), count)))
+    share = lacks.mean(0)
+    variance = (share * (1 - share)).clamp(min=FEW * (1 - FEW))
+    count = torch.full_like(share, len(lacks))
+    return Moments(*(each[None].to(torch.float32) for each in (share, variance, count)))
 
 
 def _group(kind: TaskKind, unit: str | None) -> str | None:
@@ -251,14 +251,14 @@ class EarlierCases:
         here, lacks = _moments(measured.values, measured.there), _missing(measured, self.sources)
         values, missing = self.values.p_values(here), self.missing.p_values(lacks)
         n = len(measured.values)
-        strange = {name: float(binom.sf((unread or {}).get(name, 0) - 1, n, UNREAD)) for name in self.sources}
+        strange = {name: float(binom.sf((unread or {}).get(name, 0) - 1, n, FEW)) for name in self.sources}
         three = torch.stack([combined(values), combined(missing), combined(torch.tensor(list(strange.values())))])
         p_value = float(combined(three))
         parts = [
             *self._parts(self.names, "values", here, self.values, values),
             *self._parts(self.sources, "missing", lacks, self.missing, missing),
             *(
-                ShiftedPart(name, "unread", (unread or {}).get(name, 0) / max(n, 1), UNREAD, found)
+                ShiftedPart(name, "unread", (unread or {}).get(name, 0) / max(n, 1), FEW, found)
                 for name, found in strange.items()
             ),
         ]
