@@ -23,7 +23,7 @@ def _blocks(text: str) -> list[str]:
 
 def test_both_languages_have_the_same_code_blocks() -> None:
     assert _blocks(ENGLISH) == _blocks(CHINESE)
-    assert len(_blocks(ENGLISH)) == 7
+    assert len(_blocks(ENGLISH)) == 8
 
 
 def test_both_languages_show_the_same_figures() -> None:
@@ -55,6 +55,17 @@ def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "eans" in done.stdout
     assert (tmp_path / "my-assay" / "MANIFEST.json").is_file()
+
+
+def test_the_program_on_trust_runs_on_the_example_clinic() -> None:
+    program = next(block for block in _blocks(ENGLISH) if "clinic.shift.verdict" in block)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert told[0].startswith("Its cases look like those of earlier tasks")
+    assert "over the best method from scratch" in told[1]
+    assert 1 <= float(told[2]) <= 2
+    assert told[3].endswith("of 40 go to a person")
 
 
 def test_the_program_for_scikit_learn_of_the_readme_runs_and_is_right_more_often_than_not(tmp_path: Path) -> None:

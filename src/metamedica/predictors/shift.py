@@ -266,7 +266,9 @@ class EarlierCases:
         return Shift(
             p_value < ALARM and p_value < self._usual,
             p_value,
-            *(float(each) for each in three),
+            float(three[0]),
+            float(three[1]),
+            float(three[2]),
             labels,
             tuple(parts[:_SHOWN]),
         )
