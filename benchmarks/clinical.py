@@ -19,21 +19,28 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch.distributions import Categorical
 
+from benchmarks._budgets import MLP, STEPS
 from benchmarks._clinical_families import FAMILIES, Family, World
 from benchmarks._clinical_tables import goals, markdown, summary
-from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say, version_of
+from benchmarks._definitions import version_of_definitions
+from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say
 from metamedica import registry
 from metamedica.data import catalogue
 from metamedica.data.episodes import gather, labelled
 from metamedica.errors import MetamedicaError
+from metamedica.functional.remembered import remembering
 from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.method import Adapted, LearnerMethod, Method
+from metamedica.reports.evaluation import Evaluation
 from metamedica.reports.judging import judge
 from metamedica.reports.protocols.sites import DRAWS, SHOTS, Sites
 from metamedica.storage import replace_file
@@ -41,10 +48,16 @@ from metamedica.types import CaseBatch, LabelledBatch, Law
 
 DEFAULT = "hierarchical_bayes"
 POOLED = ("pooled_linear", "pooled_trees")
-METHODS = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer", "additive_transfer")
+CLOSED = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer", "additive_transfer")
+LEARNED = ("maml", "prototypical")
+"""Trained by steps, with the budget that they have on molecules (benchmarks/_budgets.py)."""
+METHODS = CLOSED + LEARNED
+TWO_CLASSES = frozenset({"prototypical"})
+"""Methods that refuse a support of one class."""
 FIGURES = ("roc_auc", "log_loss", "brier", "ece")
 ROOM = RESULTS / "clinical"
 _PARTS = PARTS / "clinical"
+PACKAGES = {"metamedica": SOURCE, "benchmarks": Path(__file__).parent}
 _REPEATS = 40
 _LIBRARY = 1000
 
@@ -67,58 +80,131 @@ class Lazy:
         return self.adapt(support).predict(query)
 
 
+@dataclass
+class ShownClasses:
+    """A method that needs a support of two classes; one of n cases of one class is answered with (1/2) / (n + 1) for the other.
+
+    That is what prototypes say of a class without support cases where they know another.
+    """
+
+    method: Method
+
+    def adapt(self, support: LabelledBatch) -> "AdaptedToShown":
+        """Return what the method makes of the supports of two classes, and the number of cases of the others."""
+        ones, counts = (support.targets * support.mask).sum(1), support.counts()
+        both = (ones > 0) & (ones < counts)
+        able = self.method.adapt(support.map(lambda block: block[both])) if bool(both.any()) else None
+        rare = torch.log(0.5 / (counts + 0.5))
+        return AdaptedToShown(able, both, torch.where(ones == 0, rare, -rare))
+
+    def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+        return self.adapt(support).predict(query)
+
+
+@dataclass
+class AdaptedToShown:
+    """`ShownClasses` after the supports."""
+
+    able: Adapted | None
+    both: torch.Tensor
+    log_odds: torch.Tensor
+
+    def predict(self, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+        found = self.log_odds[:, None].expand(query.mask.shape).clone()
+        if self.able is not None:
+            law = self.able.predict(query.map(lambda block: block[self.both]))
+            assert isinstance(law, Categorical)
+            found[self.both] = (law.logits[..., 1] - law.logits[..., 0]).to(found)
+        return Categorical(logits=torch.stack([torch.zeros_like(found), found], dim=-1), validate_args=False)
+
+
+@cache
 def version(method: str, family: Family) -> str:
-    """Return a hash of the code and data that the figures of a method in a family rest on."""
-    files = catalogue.entry(family.data).files
-    roots = (
-        "reports/protocols/sites.py",
-        "reports/judging.py",
-        "training.py",
-        "data/rows.py",
-        "modalities/tables/modality.py",
+    """Return a hash of the code and data that the figures of a method in a family rest on, definition by definition.
+
+    What the guard does is left out: no method is guarded here.
+    """
+    roots = [
+        "benchmarks._clinical_families:_worlds",
+        f"metamedica.data.catalogue.{family.data}",
+        "metamedica.data.collection:TaskCollection",
+        "metamedica.modalities.tables.modality:Tables",
+        "metamedica.predictors.method:LearnerMethod",
+        "metamedica.registry:build_learner",
+        "metamedica.reports.judging:judge",
+        "metamedica.reports.protocols.sites:Sites",
+        f"metamedica.learners.{method}",
+    ]
+    _, variant, folds, least, change = family.build.args
+    if change is not None:
+        roots.append(f"benchmarks._clinical_families:{change.__name__}")
+    if method != "linear":
+        roots.append("metamedica.training:train")
+    if method in LEARNED:
+        roots += ["metamedica.encoders.mlp", "metamedica.registry:build_encoder"]
+    if method in TWO_CLASSES:
+        roots.append("benchmarks.clinical:ShownClasses")
+    declaration = (SOURCE / "data" / "catalogue" / f"{family.data}.yaml").read_text("utf-8")
+    data = [catalogue.entry(family.data).files, declaration, variant, folds, least, family.name, list(family.shots)]
+    return version_of_definitions(
+        PACKAGES, *roots, besides=["metamedica.predictors.guard"], settings=[data, settings(method)]
     )
-    return version_of(SOURCE, f"learners/{method}.py", *roots, settings=[files, family.name, list(family.shots)])
+
+
+def settings(method: str) -> dict[str, Any]:
+    """Return what a method is told beside its defaults."""
+    if method not in LEARNED:
+        return {}
+    return {"encoder_settings": MLP, "learning_rate": 2e-3, "validate_every": 100} | STEPS[method]
 
 
 def fitted(method: str, world: World) -> Method:
     """Return a method fitted on the earlier sites of a world; one from scratch as it is."""
     if method == "linear":
         return LearnerMethod(registry.build_learner(method, world.alone.reader()))
-    return MetaLearner(method, guard=False).fit(world.tasks).method("binary")
+    found = MetaLearner(method, guard=False, **settings(method)).fit(world.tasks).method("binary")
+    return ShownClasses(found) if method in TWO_CLASSES else found
 
 
 def measured(family: Family, *, draws: int = DRAWS, quick: bool = False) -> dict[str, Any]:
     """Return the figures of all methods in a family, from finished parts where there are some."""
-    began, frames = time.monotonic(), []
+    began, frames, cases = time.monotonic(), [], []
     protocol: dict[str, Any] = {}
     for number, world in enumerate(family.build()):
-        for method in METHODS:
-            tasks = world.alone if method == "linear" else world.tasks
-            made = Lazy(lambda method=method, world=world: fitted(method, world))  # type: ignore[misc]
-            found = judge(
-                Sites(family.shots),
-                {method: made},
-                tasks,
-                names=world.names,
-                shots=family.shots,
-                draws=draws,
-                parts=_PARTS / family.name,
-                version=f"{version(method, family)} {number}",
-            )
-            frames.append(found.rows)
-            protocol = found.protocol
+        with remembering():
+            for method in METHODS:
+                found = _judged(method, family, world, number, draws=draws)
+                frames.append(found.rows)
+                cases.append(found.cases)
+                protocol = found.protocol
         say(f"{family.name}: {number + 1}, {', '.join(world.names[:3])}{' ...' if len(world.names) > 3 else ''}")
         if quick:
             break
     rows = pd.concat(frames, ignore_index=True)
+    asked = pd.concat(cases, ignore_index=True)
     return {
         "family": family.name,
         "versions": {method: version(method, family) for method in METHODS},
         "commit": commit(),
         "minutes": round((time.monotonic() - began) / 60, 2),
         "protocol": protocol | {"tasks": int(rows["task"].nunique())},
-        **summary(rows, figures=FIGURES, reference=DEFAULT, seed=0),
+        **summary(rows, asked, figures=FIGURES, reference=DEFAULT, seed=0),
     }
+
+
+def _judged(method: str, family: Family, world: World, number: int, *, draws: int) -> Evaluation:
+    return judge(
+        Sites(family.shots),
+        {method: Lazy(lambda: fitted(method, world))},
+        world.alone if method == "linear" else world.tasks,
+        names=world.names,
+        shots=family.shots,
+        draws=draws,
+        parts=_PARTS / family.name,
+        version=f"{version(method, family)} {number}",
+    )
 
 
 def speed() -> dict[str, float]:
