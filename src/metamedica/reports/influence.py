@@ -90,7 +90,7 @@ def site_gap(gaps: Numbers, influence: Numbers, *, strata: Labels, patients: Int
         patients: of each case, as a number from 0.
     """
     draws = len(gaps)
-    parts = [(float(gaps.var(ddof=1)) / draws if draws > 1 else NAN, draws - 1)]
+    parts = [(float(gaps.var(ddof=1)) / draws if draws > 1 else NAN, float(draws - 1))]
     total = np.zeros(int(patients.max()) + 1)
     for stratum in np.unique(strata):
         here = strata == stratum
@@ -98,7 +98,7 @@ def site_gap(gaps: Numbers, influence: Numbers, *, strata: Labels, patients: Int
         if count < 2:
             return Gap(float(gaps.mean()), parts[0][0], NAN, NAN)
         moved = math.sqrt(count / (count - 1)) * np.bincount(patients[here], influence[here], len(total))
-        parts.append((float(moved @ moved), count - 1))
+        parts.append((float(moved @ moved), float(count - 1)))
         total += moved
     return Gap(float(gaps.mean()), parts[0][0], float(total @ total), _freedom(parts))
 
