@@ -17,6 +17,7 @@ from metamedica.functional.task_posterior import (
     cell_scores,
     moderated_log_odds,
     posterior_scores,
+    row_variances,
     score_law,
     task_posterior,
 )
@@ -148,3 +149,20 @@ def test_a_wide_design_has_the_posterior_of_its_halves_side_by_side(kind: TaskKi
     torch.testing.assert_close(found.factor, torch.linalg.cholesky(precision))
     near = task_posterior(design, offset, targets, weight, kind=kind, start=found.mode + 0.01)
     torch.testing.assert_close(near.mode, found.mode)
+
+
+def test_variances_in_cells_that_share_their_rows_are_those_of_the_designs_laid_out() -> None:
+    random = torch.Generator().manual_seed(0)
+    known, rows = (torch.randn(2, n, 5, generator=random, dtype=torch.float64) for n in (12, 30))
+    widths = torch.rand(3, 5, generator=random, dtype=torch.float64)
+    widths[0, 2:] = 0
+
+    def laid_out(design: Tensor) -> Tensor:
+        return design[:, None] * widths[:, None]
+
+    targets = (torch.rand(2, 3, 12, generator=random) < 0.5).double()
+    found = task_posterior(laid_out(known), 0 * targets, targets, torch.ones_like(targets), kind="binary")
+    _, want = posterior_scores(found, laid_out(rows), torch.zeros(2, 3, 30, dtype=torch.float64))
+    torch.testing.assert_close(row_variances(rows, widths, found.factor), want)
+    by_hand = (laid_out(rows) @ torch.cholesky_inverse(found.factor) * laid_out(rows)).sum(-1)
+    torch.testing.assert_close(want, by_hand)

@@ -127,13 +127,20 @@ class Described(NamedTuple):
             spread: of the cells.
             effect: how many times a usual column's effect those of the task's own columns are.
         """
+        return self.rows()[..., None, :, :] * self.widths(spread, effect)[:, None, :]
+
+    def rows(self) -> Float[Tensor, "*batch n q"]:
+        """Return (1, m, x, own)."""
         own = self.shared.inside[..., :0] if self.own is None else self.own.inside
-        rows = torch.cat(
+        return torch.cat(
             [torch.ones_like(self.score)[..., None], self.score[..., None], self.shared.inside, own], dim=-1
         )
+
+    def widths(self, spread: Float[Tensor, "cells 3"], effect: Float[Tensor, " cells"]) -> Float[Tensor, "cells q"]:
+        """Return the prior's standard deviation of each parameter in each cell; the arguments are those of `design`."""
+        n_own = 0 if self.own is None else self.own.inside.shape[-1]
         each = spread[:, 2:].expand(-1, self.shared.inside.shape[-1])
-        widths = torch.cat([spread[:, :2], each, effect[:, None].expand(-1, own.shape[-1])], dim=1)
-        return rows[..., None, :, :] * widths[:, None, :]
+        return torch.cat([spread[:, :2], each, effect[:, None].expand(-1, n_own)], dim=1)
 
     def unseen(
         self, spread: Float[Tensor, "cells 3"], effect: Float[Tensor, " cells"]

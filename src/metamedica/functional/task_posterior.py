@@ -139,8 +139,27 @@ def posterior_scores(
 ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m"]]:
     """Return mean of each query score and its variance (in units of the noise, for regression)."""
     mean = offset + (design @ found.mode[..., None])[..., 0]
-    half = torch.linalg.solve_triangular(found.factor, design.mT, upper=False)
-    return mean, half.square().sum(-2)
+    eye = torch.eye(design.shape[-1], dtype=design.dtype, device=design.device).expand_as(found.factor)
+    half = design @ torch.linalg.solve_triangular(found.factor, eye, upper=False).mT
+    return mean, half.square().sum(-1)
+
+
+def row_variances(
+    rows: Float[Tensor, "tasks m q"], widths: Float[Tensor, "cells q"], factor: Float[Tensor, "tasks cells q q"]
+) -> Float[Tensor, "tasks cells m"]:
+    """Return the variance of each query score, as `posterior_scores` has it, where the design in each cell is `rows * widths`: without laying it out.
+
+    Args:
+        rows: of the query, common to the cells.
+        widths: of each parameter.
+        factor: of the posterior in each cell.
+    """
+    tasks, cells, q, _ = factor.shape
+    eye = torch.eye(q, dtype=rows.dtype, device=rows.device).expand_as(factor)
+    inverse = torch.linalg.solve_triangular(factor, eye, upper=False) * widths[:, None, :]
+    half = rows @ inverse.reshape(tasks, cells * q, q).mT
+    variance: Tensor = half.square().reshape(tasks, rows.shape[1], cells, q).sum(-1).mT
+    return variance
 
 
 def binary_law(log_odds: Float[Tensor, "tasks m"]) -> Categorical:
