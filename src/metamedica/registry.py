@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 from metamedica.errors import InputError
@@ -16,7 +17,9 @@ def names(room: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
+@cache
 def _only_class(room: str, name: str, base: type) -> type:
+    """Return the class; a folder is listed once for it, as that takes longer than an adaptation."""
     if name not in names(room):
         one = {"modalities": "modality"}.get(room, room.removesuffix("s"))
         raise InputError(f"there is no {one} {name!r}; choose one of: {', '.join(names(room))}")
