@@ -58,6 +58,8 @@ FIGURES = ("roc_auc", "log_loss", "brier", "ece")
 ROOM = RESULTS / "clinical"
 _PARTS = PARTS / "clinical"
 PACKAGES = {"metamedica": SOURCE, "benchmarks": Path(__file__).parent}
+BESIDES = ("metamedica.predictors.guard", "metamedica.functional.remembered")
+"""Modules that change no figure here: no method is guarded, and a model that is remembered is the one that would have been fitted."""
 _REPEATS = 40
 _LIBRARY = 1000
 
@@ -123,10 +125,7 @@ class AdaptedToShown:
 
 @cache
 def version(method: str, family: Family) -> str:
-    """Return a hash of the code and data that the figures of a method in a family rest on, definition by definition.
-
-    What the guard does is left out: no method is guarded here.
-    """
+    """Return a hash of the code and data that the figures of a method in a family rest on, definition by definition."""
     roots = [
         "benchmarks._clinical_families:_worlds",
         f"metamedica.data.catalogue.{family.data}",
@@ -149,9 +148,7 @@ def version(method: str, family: Family) -> str:
         roots.append("benchmarks.clinical:ShownClasses")
     declaration = (SOURCE / "data" / "catalogue" / f"{family.data}.yaml").read_text("utf-8")
     data = [catalogue.entry(family.data).files, declaration, variant, folds, least, family.name, list(family.shots)]
-    return version_of_definitions(
-        PACKAGES, *roots, besides=["metamedica.predictors.guard"], settings=[data, settings(method)]
-    )
+    return version_of_definitions(PACKAGES, *roots, besides=BESIDES, settings=[data, settings(method)])
 
 
 def settings(method: str) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def test_the_figures_of_the_clinical_benchmark_rest_on_learners_data_and_metrics
     clinical = load_benchmark("clinical", monkeypatch)
     asked: list[tuple[str, ...]] = []
 
-    def kept(packages: dict[str, Path], *roots: str, besides: list[str], settings: object) -> str:
+    def kept(packages: dict[str, Path], *roots: str, besides: tuple[str, ...], settings: object) -> str:
         asked.append(roots)
         found = definitions.definitions_behind(packages, *roots, besides=besides)
         modules = {module for module, _ in found}

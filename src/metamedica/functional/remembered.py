@@ -64,7 +64,7 @@ def remembered(
     """
 
     @wraps(fit)
-    def once(pool: Pool, rows: Tensor, *more: Settings.args, **settings: Settings.kwargs) -> Model:
+    def once(pool: Pool, rows: Tensor, /, *more: Settings.args, **settings: Settings.kwargs) -> Model:
         memory = _memory.get()
         if memory is None:
             return fit(pool, rows, *more, **settings)
