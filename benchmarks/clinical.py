@@ -7,7 +7,8 @@
     FRESH=1 make bench-clinical                            computes the families that are asked for again
 
 Protocol: `reports/protocols/sites.py` (supports of 5, 10, 20, 50 as patients come, 50 draws, one query for all sizes), families in
-benchmarks/_clinical_families.py. A finished family is benchmarks/results/clinical/<family>.json, keyed by the version of its code and data. The
+benchmarks/_clinical_families.py. A finished family is benchmarks/results/clinical/<family>.json, keyed by the version of its code and data
+(benchmarks/_definitions.py); methods of it that have not changed are not measured again. The
 tables go to benchmarks/results/clinical.{json,md}; the last line on stdout is JSON.
 """
 
