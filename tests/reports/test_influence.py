@@ -101,13 +101,13 @@ def _expected_gap() -> float:
     return float(weights @ areas[:-1] / weights.sum() - areas[-1])
 
 
-def _site(cases: int, support: int, taught: bool, rng: np.random.Generator) -> Gap:
+def _site(cases: int, support: int, taught: bool, rng: np.random.Generator, *, draws: int = DRAWS) -> Gap:
     """Return the gap at a made-up site: each draw sways the score by a column that tells nothing, as far as its support says or by chance."""
     labels = (rng.random(cases) < SPREAD).astype(np.int64)
     plain = SHIFT * labels + np.sqrt(1 + NOISE**2) * rng.normal(size=cases)
     column = rng.normal(size=cases)
     gaps, moved = [], np.zeros(cases)
-    for _ in range(DRAWS):
+    for _ in range(draws):
         order = rng.permutation(cases)
         query = order[support:]
         sway = SWAY * (np.sqrt(support) * column[order[:support]].mean() if taught else rng.normal())
@@ -138,6 +138,7 @@ def test_where_most_of_a_site_is_labelled_the_interval_is_too_narrow_as_the_supp
     None
 ):
     rng, want = np.random.default_rng(0), _expected_gap()
-    ends = np.array([_site(60, 50, True, rng).interval() for _ in range(120)])
+    found = [_site(60, 50, True, rng, draws=150) for _ in range(100)]  # many draws leave the supports' own part
+    ends = np.array([gap.interval() for gap in found])
     share = ((ends[:, 0] <= want) & (want <= ends[:, 1])).mean()
-    assert 0.8 <= share <= 0.93
+    assert 0.75 <= share <= 0.9
