@@ -138,7 +138,7 @@ def test_where_most_of_a_site_is_labelled_the_interval_is_too_narrow_as_the_supp
     None
 ):
     rng, want = np.random.default_rng(0), _expected_gap()
-    found = [_site(60, 50, True, rng, draws=150) for _ in range(100)]  # many draws leave the supports' own part
+    found = [_site(60, 50, True, rng, draws=150) for _ in range(60)]  # many draws leave the supports' own part
     ends = np.array([gap.interval() for gap in found])
     share = ((ends[:, 0] <= want) & (want <= ends[:, 1])).mean()
-    assert 0.75 <= share <= 0.9
+    assert share < 0.88

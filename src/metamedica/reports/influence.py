@@ -14,8 +14,8 @@ samples (Brunner and Munzel 2000, Biometrical Journal 42:17).
 
 Left out is that the supports come from the same few patients too: where they are a large part of a site, no sum over draws can tell that
 (Bengio and Grandvalet 2004, Journal of Machine Learning Research 5:1089). On the made-up sites of tests/reports/test_influence.py an interval of
-95 % holds the expected gap in 92 to 98 of 100 where up to a third of the patients are labelled, and in 85 to 90 where 50 of 60 are; one over draws
-alone in 42 to 80.
+95 % holds the expected gap in 92 to 98 of 100 where up to a third of the patients are labelled, and in 85 to 90 where 50 of 60 are (72 with 150
+draws, as more of them only hide it); one over draws alone in 42 to 80.
 """
 
 import math
