@@ -52,7 +52,8 @@ POOLED = ("pooled_linear", "pooled_trees")
 CLOSED = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer", "additive_transfer")
 LEARNED = ("maml", "prototypical")
 """Trained by steps, with the budget that they have on molecules (benchmarks/_budgets.py)."""
-METHODS = CLOSED + LEARNED
+LEARNED_IN = frozenset({"heart", "heart-extra", "impact", "eicu-region"})
+"""Families that these are measured in; elsewhere a world more is half an hour more."""
 TWO_CLASSES = frozenset({"prototypical"})
 """Methods that refuse a support of one class."""
 FIGURES = ("roc_auc", "log_loss", "brier", "ece")
@@ -124,6 +125,39 @@ class AdaptedToShown:
         return Categorical(logits=torch.stack([torch.zeros_like(found), found], dim=-1), validate_args=False)
 
 
+@dataclass
+class Unmoved:
+    """A method whose law does not depend on the support: asked for one support of a batch, as the others would say the same."""
+
+    method: Method
+
+    def adapt(self, support: LabelledBatch) -> "AdaptedUnmoved":
+        """Return what the method makes of the first support."""
+        return AdaptedUnmoved(self.method.adapt(support.map(lambda block: block[:1])))
+
+    def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
+        """Return the law of each query case, which is that of the first task's cases: all tasks must have the same."""
+        return self.adapt(support).predict(query)
+
+
+@dataclass
+class AdaptedUnmoved:
+    """`Unmoved` after the supports."""
+
+    one: Adapted
+
+    def predict(self, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+        law = self.one.predict(query.map(lambda block: block[:1]))
+        assert isinstance(law, Categorical)
+        return Categorical(logits=law.logits.expand(query.n_tasks, -1, -1), validate_args=False)
+
+
+def methods(family: Family) -> tuple[str, ...]:
+    """Return the methods that are measured in a family."""
+    return CLOSED + LEARNED if family.name in LEARNED_IN else CLOSED
+
+
 @cache
 def version(method: str, family: Family) -> str:
     """Return a hash of the code and data that the figures of a method in a family rest on, definition by definition."""
@@ -164,6 +198,8 @@ def fitted(method: str, world: World) -> Method:
     if method == "linear":
         return LearnerMethod(registry.build_learner(method, world.alone.reader()))
     found = MetaLearner(method, guard=False, **settings(method)).fit(world.tasks).method("binary")
+    if method in POOLED:
+        return Unmoved(found)
     return ShownClasses(found) if method in TWO_CLASSES else found
 
 
@@ -173,7 +209,7 @@ def measured(family: Family, *, draws: int = DRAWS, quick: bool = False) -> dict
     protocol: dict[str, Any] = {}
     for number, world in enumerate(family.build()):
         with remembering():
-            for method in METHODS:
+            for method in methods(family):
                 found = _judged(method, family, world, number, draws=draws)
                 frames.append(found.rows)
                 cases.append(found.cases)
@@ -185,7 +221,7 @@ def measured(family: Family, *, draws: int = DRAWS, quick: bool = False) -> dict
     asked = pd.concat(cases, ignore_index=True)
     return {
         "family": family.name,
-        "versions": {method: version(method, family) for method in METHODS},
+        "versions": {method: version(method, family) for method in methods(family)},
         "commit": commit(),
         "minutes": round((time.monotonic() - began) / 60, 2),
         "protocol": protocol | {"tasks": int(rows["task"].nunique())},
@@ -228,7 +264,7 @@ def finished(family: Family) -> bool:
     found = read(family.name)
     if found is None or os.environ.get("FRESH") == "1":
         return False
-    if found["versions"] == {method: version(method, family) for method in METHODS}:
+    if found["versions"] == {method: version(method, family) for method in methods(family)}:
         return True
     say(f"stale, its code or data has changed: {family.name}")
     return False
@@ -249,7 +285,7 @@ def write_pages(*, seconds: float) -> list[dict[str, Any]]:
     stale = [
         name
         for name, each in found.items()
-        if each["versions"] != {method: version(method, FAMILIES[name]) for method in METHODS}
+        if each["versions"] != {method: version(method, FAMILIES[name]) for method in methods(FAMILIES[name])}
     ]
     fast = speed()
     judged = goals(found, default=DEFAULT, pooled=POOLED, speed=fast)

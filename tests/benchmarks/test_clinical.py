@@ -185,6 +185,24 @@ def test_a_support_of_one_class_is_answered_by_its_size_and_another_by_the_metho
     torch.testing.assert_close(alone.probs[0, :, 1], torch.full((2,), 0.1))
 
 
+def test_what_no_support_moves_is_asked_once_and_says_the_same_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    clinical = load_benchmark("clinical", monkeypatch)
+    asked: list[int] = []
+
+    class Slope:
+        def predict(self, query: CaseBatch) -> Law:
+            asked.append(query.n_tasks)
+            odds = query.features["x"][..., 0]
+            return Categorical(logits=torch.stack([torch.zeros_like(odds), odds], -1))
+
+    one = CaseBatch({"x": torch.randn(1, 5, 1)}, torch.ones(1, 5, dtype=torch.bool))
+    query = one.map(lambda block: block.expand(3, *block.shape[1:]))
+    support = LabelledBatch(query, torch.zeros(3, 5, dtype=torch.int64), "binary", 2)
+    found = clinical.Unmoved(SimpleNamespace(adapt=lambda support: Slope()))(support, query)
+    torch.testing.assert_close(found.probs, Slope().predict(query).probs)
+    assert asked == [1, 3]
+
+
 @pytest.mark.mirror
 def test_a_judged_hospital_is_seen_by_no_schema_and_by_no_earlier_task(families: ModuleType) -> None:
     worlds = families.FAMILIES["heart-extra"].build()
