@@ -53,7 +53,7 @@ CLOSED = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "param
 LEARNED = ("maml", "prototypical")
 """Trained by steps, with the budget that they have on molecules (benchmarks/_budgets.py)."""
 LEARNED_IN = frozenset({"heart", "heart-extra", "impact", "eicu-region"})
-"""Families that these are measured in; elsewhere a world more is half an hour more."""
+"""Families that these are measured in: those of few sites."""
 TWO_CLASSES = frozenset({"prototypical"})
 """Methods that refuse a support of one class."""
 FIGURES = ("roc_auc", "log_loss", "brier", "ece")
