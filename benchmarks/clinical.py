@@ -32,7 +32,7 @@ from torch.distributions import Categorical
 from benchmarks._budgets import MLP, STEPS
 from benchmarks._clinical_families import FAMILIES, Family, World
 from benchmarks._clinical_tables import goals, markdown, summary
-from benchmarks._definitions import version_of_definitions
+from benchmarks._definitions import definitions_behind, version_of_definitions
 from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say
 from metamedica import registry
 from metamedica.data import catalogue
@@ -60,8 +60,18 @@ FIGURES = ("roc_auc", "log_loss", "brier", "ece")
 ROOM = RESULTS / "clinical"
 _PARTS = PARTS / "clinical"
 PACKAGES = {"metamedica": SOURCE, "benchmarks": Path(__file__).parent}
-BESIDES = ("metamedica.predictors.guard", "metamedica.functional.remembered")
-"""Modules that change no figure here: no method is guarded, and a model that is remembered is the one that would have been fitted."""
+BESIDES = (
+    "metamedica.predictors.guard",
+    "metamedica.functional.remembered",
+    "metamedica.checkpoints",
+    "metamedica.modalities.tables.modality:Tables.parts",
+)
+"""What changes no figure here: no method is guarded, a model that is remembered is the one that would have been fitted, no run is resumed, and
+`parts` is what reasons are told of (the training loop has another one)."""
+IN_STEPS = ("metamedica.run", "metamedica.ranks", "metamedica.outer_gradient", "metamedica.validation")
+"""Modules that only a method asks that is trained by steps."""
+UNCOUNTED = ("metamedica.registry",)
+"""It makes what `settings` says."""
 _REPEATS = 40
 _LIBRARY = 1000
 
@@ -158,9 +168,8 @@ def methods(family: Family) -> tuple[str, ...]:
     return CLOSED + LEARNED if family.name in LEARNED_IN else CLOSED
 
 
-@cache
-def version(method: str, family: Family) -> str:
-    """Return a hash of the code and data that the figures of a method in a family rest on, definition by definition."""
+def definitions(method: str, family: Family) -> dict[tuple[str, str], str]:
+    """Return the code that the figures of a method in a family rest on, as `definitions_behind` does."""
     roots = [
         "benchmarks._clinical_families:_worlds",
         f"metamedica.data.catalogue.{family.data}",
@@ -172,7 +181,7 @@ def version(method: str, family: Family) -> str:
         "metamedica.reports.protocols.sites:Sites",
         f"metamedica.learners.{method}",
     ]
-    _, variant, folds, least, change = family.build.args
+    change = family.build.args[-1]
     if change is not None:
         roots.append(f"benchmarks._clinical_families:{change.__name__}")
     if method != "linear":
@@ -181,9 +190,17 @@ def version(method: str, family: Family) -> str:
         roots += ["metamedica.encoders.mlp", "metamedica.registry:build_encoder"]
     if method in TWO_CLASSES:
         roots.append("benchmarks.clinical:ShownClasses")
+    besides = BESIDES if method in LEARNED else BESIDES + IN_STEPS
+    return definitions_behind(PACKAGES, *roots, besides=besides, uncounted=UNCOUNTED)
+
+
+@cache
+def version(method: str, family: Family) -> str:
+    """Return a hash of the code and data that the figures of a method in a family rest on, definition by definition."""
+    _, variant, folds, least, _ = family.build.args
     declaration = (SOURCE / "data" / "catalogue" / f"{family.data}.yaml").read_text("utf-8")
     data = [catalogue.entry(family.data).files, declaration, variant, folds, least, family.name, list(family.shots)]
-    return version_of_definitions(PACKAGES, *roots, besides=BESIDES, settings=[data, settings(method)])
+    return version_of_definitions(definitions(method, family), [data, settings(method)])
 
 
 def settings(method: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ FILES = {
 from ours.shapes import Round
 from ours.room import far
 from ours.guard import watched
+from ours.hands import handed
 
 LIMIT = 3
 
@@ -24,14 +25,29 @@ def run(x: int) -> float:
     """Return it."""
     from ours.late import late
 
-    return Round(x).size() + far.helped(LIMIT) + late() + watched(x)
+    return Round(x).size() + far.helped(LIMIT) + late() + watched(handed(x))
 
 
 def beside() -> int:
     return 1
 ''',
     "shapes.py": """
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
 from ours.base import Base
+
+
+class Marked(ABC):
+    sign: ClassVar[str] = "x"
+    told: str
+
+    @abstractmethod
+    def size(self):
+        pass
+
+    def drawn_twice(self):
+        return 2
 
 
 class Round(Base):
@@ -70,6 +86,7 @@ def never(x):
     return x
 """,
     "late.py": "def late():\n    return 5\n",
+    "hands.py": "def handed(x):\n    return x\n",
     "guard.py": "def watched(x):\n    return x\n",
 }
 
@@ -88,10 +105,11 @@ def _version(definitions: ModuleType, folder: Path, **changed: tuple[str, str]) 
         old, new = changed.get(path.stem, ("", ""))
         assert old in text
         path.write_text(text.replace(old, new) if old else text, "utf-8")
-    found: str = definitions.version_of_definitions(
-        {"ours": package}, "ours.start:run", besides=["ours.guard"], settings=[]
+    found = definitions.definitions_behind(
+        {"ours": package}, "ours.start:run", besides=["ours.guard"], uncounted=["ours.hands"]
     )
-    return found
+    version: str = definitions.version_of_definitions(found, [])
+    return version
 
 
 @pytest.mark.parametrize(
@@ -121,7 +139,10 @@ def test_a_change_of_what_can_run_is_another_version(
         ("start", "x: int", "x: float"),
         ("start", "return 1", "return 2"),
         ("shapes", '"o"', '"0"'),
-        ("shapes", "    def drawn", "    # says why\n\n    def drawn"),
+        ("shapes", "    def drawn(", "    # says why\n\n    def drawn("),
+        ("shapes", "class Round(Base)", "class Round(Base, Marked)"),
+        ("shapes", "factor = 2", 'factor = 2\n    note: ClassVar[str] = "n"'),
+        ("hands", "return x", "return x + 0"),
         ("base", "return 0", "return 1"),
         ("far", "def never(x):", "def never(x, y):"),
         ("far", "STEP = 1", "STEP = 1\nOTHER = 2"),
@@ -137,38 +158,30 @@ def test_sentences_neighbours_methods_that_nobody_names_and_what_is_left_out_are
 def test_settings_count_and_a_root_that_is_not_there_is_refused(definitions: ModuleType, tmp_path: Path) -> None:
     _version(definitions, tmp_path)
     package = {"ours": tmp_path / "0" / "ours"}
-    one, two = (definitions.version_of_definitions(package, "ours.late", settings=[value]) for value in (1, 2))
-    assert one != two
+    found = definitions.definitions_behind(package, "ours.late")
+    assert definitions.version_of_definitions(found, 1) != definitions.version_of_definitions(found, 2)
     for root in ("ours.nowhere", "ours.late:nothing"):
         with pytest.raises(KeyError, match=root):
             definitions.definitions_behind(package, root)
 
 
 def test_the_figures_of_the_clinical_benchmark_rest_on_learners_data_and_metrics_and_not_on_guard_or_explanations(
-    definitions: ModuleType, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clinical = load_benchmark("clinical", monkeypatch)
-    asked: list[tuple[str, ...]] = []
-
-    def kept(packages: dict[str, Path], *roots: str, besides: tuple[str, ...], settings: object) -> str:
-        asked.append(roots)
-        found = definitions.definitions_behind(packages, *roots, besides=besides)
-        modules = {module for module, _ in found}
-        assert not any(
-            module.startswith(("metamedica.predictors.guard", "metamedica.predictors.predictor")) for module in modules
-        )
-        known = {(module, name.split()[0]) for module, name in found}
-        assert {
-            ("metamedica.reports.metrics", "roc_auc"),
-            ("metamedica.functional.hierarchy", "LEVELS"),
-            ("metamedica.functional.pooled_models", "fit_boosted"),
-            ("metamedica.data.rows", "cases"),
-            ("metamedica.modalities.tables.modality", "Tables"),
-        } <= known
-        return "0"
-
-    monkeypatch.setattr(clinical, "version_of_definitions", kept)
-    clinical.version.cache_clear()
-    clinical.version("hierarchical_bayes", clinical.FAMILIES["heart"])
-    assert len(asked) == 1
-    clinical.version.cache_clear()
+    found = clinical.definitions("hierarchical_bayes", clinical.FAMILIES["heart"])
+    modules = {module for module, _ in found}
+    away = ("predictors.guard", "predictors.predictor", "checkpoints", "run", "ranks", "registry")
+    assert not modules & {f"metamedica.{name}" for name in away}
+    assert {
+        ("metamedica.reports.metrics", "roc_auc 0"),
+        ("metamedica.functional.hierarchy", "LEVELS 0"),
+        ("metamedica.functional.pooled_models", "fit_boosted 0"),
+        ("metamedica.data.rows", "cases 0"),
+        ("metamedica.modalities.tables.modality", "Tables 0"),
+        ("metamedica.modalities.tables.modality", "Tables 0 raw_encoder 0"),
+        ("metamedica.modalities.tables.encoding", "RowEncoder 0 forward 0"),
+        ("metamedica.learners.hierarchical_bayes", "HierarchicalBayes 0 fit_tasks 0"),
+    } <= set(found)
+    by_steps = clinical.definitions("maml", clinical.FAMILIES["heart"])
+    assert {"metamedica.run", "metamedica.encoders.mlp"} <= {module for module, _ in by_steps}
