@@ -72,6 +72,8 @@ IN_STEPS = ("metamedica.run", "metamedica.ranks", "metamedica.outer_gradient", "
 """Modules that only a method asks that is trained by steps."""
 UNCOUNTED = ("metamedica.registry",)
 """It makes what `settings` says."""
+LAYOUT = 2
+"""Of the file of a finished family: since 2 a site's interval knows its patients."""
 _REPEATS = 40
 _LIBRARY = 1000
 
@@ -238,6 +240,7 @@ def measured(family: Family, *, draws: int = DRAWS, quick: bool = False) -> dict
     asked = pd.concat(cases, ignore_index=True)
     return {
         "family": family.name,
+        "layout": LAYOUT,
         "versions": {method: version(method, family) for method in methods(family)},
         "commit": commit(),
         "minutes": round((time.monotonic() - began) / 60, 2),
@@ -288,11 +291,14 @@ def finished(family: Family) -> bool:
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """Return a finished family; None where there is none."""
+    """Return a finished family; None where there is none, or one of an older layout, which is named."""
     path = ROOM / f"{name}.json"
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if found.get("layout") != LAYOUT:
+        say(f"finished in an older layout, and left out until it is measured again: {name}")
+        return None
     return found
 
 
