@@ -7,7 +7,8 @@
     FRESH=1 make bench-clinical                            computes the families that are asked for again
 
 Protocol: `reports/protocols/sites.py` (supports of 5, 10, 20, 50 as patients come, 50 draws, one query for all sizes), families in
-benchmarks/_clinical_families.py. A finished family is benchmarks/results/clinical/<family>.json, keyed by the version of its code and data. The
+benchmarks/_clinical_families.py. A finished family is benchmarks/results/clinical/<family>.json, keyed by the version of its code and data
+(benchmarks/_definitions.py); methods of it that have not changed are not measured again. The
 tables go to benchmarks/results/clinical.{json,md}; the last line on stdout is JSON.
 """
 
@@ -19,21 +20,28 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch.distributions import Categorical
 
+from benchmarks._budgets import MLP, STEPS
 from benchmarks._clinical_families import FAMILIES, Family, World
 from benchmarks._clinical_tables import goals, markdown, summary
-from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say, version_of
+from benchmarks._definitions import definitions_behind, version_of_definitions
+from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say
 from metamedica import registry
 from metamedica.data import catalogue
 from metamedica.data.episodes import gather, labelled
 from metamedica.errors import MetamedicaError
+from metamedica.functional.remembered import remembering
 from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.method import Adapted, LearnerMethod, Method
+from metamedica.reports.evaluation import Evaluation
 from metamedica.reports.judging import judge
 from metamedica.reports.protocols.sites import DRAWS, SHOTS, Sites
 from metamedica.storage import replace_file
@@ -41,10 +49,31 @@ from metamedica.types import CaseBatch, LabelledBatch, Law
 
 DEFAULT = "hierarchical_bayes"
 POOLED = ("pooled_linear", "pooled_trees")
-METHODS = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer", "additive_transfer")
+CLOSED = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer", "additive_transfer")
+LEARNED = ("maml", "prototypical")
+"""Trained by steps, with the budget that they have on molecules (benchmarks/_budgets.py)."""
+LEARNED_IN = frozenset({"heart", "heart-extra", "impact", "eicu-region"})
+"""Families that these are measured in: those of few sites."""
+TWO_CLASSES = frozenset({"prototypical"})
+"""Methods that refuse a support of one class."""
 FIGURES = ("roc_auc", "log_loss", "brier", "ece")
 ROOM = RESULTS / "clinical"
 _PARTS = PARTS / "clinical"
+PACKAGES = {"metamedica": SOURCE, "benchmarks": Path(__file__).parent}
+BESIDES = (
+    "metamedica.predictors.guard",
+    "metamedica.functional.remembered",
+    "metamedica.checkpoints",
+    "metamedica.modalities.tables.modality:Tables.parts",
+)
+"""What changes no figure here: no method is guarded, a model that is remembered is the one that would have been fitted, no run is resumed, and
+`parts` is what reasons are told of (the training loop has another one)."""
+IN_STEPS = ("metamedica.run", "metamedica.ranks", "metamedica.outer_gradient", "metamedica.validation")
+"""Modules that only a method asks that is trained by steps."""
+UNCOUNTED = ("metamedica.registry",)
+"""It makes what `settings` says."""
+LAYOUT = 2
+"""Of the file of a finished family: since 2 a site's interval knows its patients."""
 _REPEATS = 40
 _LIBRARY = 1000
 
@@ -59,7 +88,8 @@ class Lazy:
     def adapt(self, support: LabelledBatch) -> Adapted:
         """Return what the method makes of the support."""
         if self.made is None:
-            self.made = self.make()
+            with torch.enable_grad():  # who judges has turned it off
+                self.made = self.make()
         return self.made.adapt(support)
 
     def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
@@ -67,58 +97,169 @@ class Lazy:
         return self.adapt(support).predict(query)
 
 
+@dataclass
+class ShownClasses:
+    """A method that needs a support of two classes; one of n cases of one class is answered with (1/2) / (n + 1) for the other.
+
+    That is what prototypes say of a class without support cases where they know another.
+    """
+
+    method: Method
+
+    def adapt(self, support: LabelledBatch) -> "AdaptedToShown":
+        """Return what the method makes of the supports of two classes, and the number of cases of the others."""
+        ones, counts = (support.targets * support.mask).sum(1), support.counts()
+        both = (ones > 0) & (ones < counts)
+        able = self.method.adapt(support.map(lambda block: block[both])) if bool(both.any()) else None
+        rare = torch.log(0.5 / (counts + 0.5))
+        return AdaptedToShown(able, both, torch.where(ones == 0, rare, -rare))
+
+    def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+        return self.adapt(support).predict(query)
+
+
+@dataclass
+class AdaptedToShown:
+    """`ShownClasses` after the supports."""
+
+    able: Adapted | None
+    both: torch.Tensor
+    log_odds: torch.Tensor
+
+    def predict(self, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+        found = self.log_odds[:, None].expand(query.mask.shape).clone()
+        if self.able is not None:
+            law = self.able.predict(query.map(lambda block: block[self.both]))
+            assert isinstance(law, Categorical)
+            found[self.both] = (law.logits[..., 1] - law.logits[..., 0]).to(found)
+        return Categorical(logits=torch.stack([torch.zeros_like(found), found], dim=-1), validate_args=False)
+
+
+@dataclass
+class Unmoved:
+    """A method whose law does not depend on the support: asked for one support of a batch, as the others would say the same."""
+
+    method: Method
+
+    def adapt(self, support: LabelledBatch) -> "AdaptedUnmoved":
+        """Return what the method makes of the first support."""
+        return AdaptedUnmoved(self.method.adapt(support.map(lambda block: block[:1])))
+
+    def __call__(self, support: LabelledBatch, query: CaseBatch) -> Law:
+        """Return the law of each query case, which is that of the first task's cases: all tasks must have the same."""
+        return self.adapt(support).predict(query)
+
+
+@dataclass
+class AdaptedUnmoved:
+    """`Unmoved` after the supports."""
+
+    one: Adapted
+
+    def predict(self, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+        law = self.one.predict(query.map(lambda block: block[:1]))
+        assert isinstance(law, Categorical)
+        return Categorical(logits=law.logits.expand(query.n_tasks, -1, -1), validate_args=False)
+
+
+def methods(family: Family) -> tuple[str, ...]:
+    """Return the methods that are measured in a family."""
+    return CLOSED + LEARNED if family.name in LEARNED_IN else CLOSED
+
+
+def definitions(method: str, family: Family) -> dict[tuple[str, str], str]:
+    """Return the code that the figures of a method in a family rest on, as `definitions_behind` does."""
+    roots = [
+        "benchmarks._clinical_families:_worlds",
+        f"metamedica.data.catalogue.{family.data}",
+        "metamedica.data.collection:TaskCollection",
+        "metamedica.modalities.tables.modality:Tables",
+        "metamedica.predictors.method:LearnerMethod",
+        "metamedica.registry:build_learner",
+        "metamedica.reports.judging:judge",
+        "metamedica.reports.protocols.sites:Sites",
+        f"metamedica.learners.{method}",
+    ]
+    change = family.build.args[-1]
+    if change is not None:
+        roots.append(f"benchmarks._clinical_families:{change.__name__}")
+    if method != "linear":
+        roots.append("metamedica.training:train")
+    if method in LEARNED:
+        roots += ["metamedica.encoders.mlp", "metamedica.registry:build_encoder"]
+    if method in TWO_CLASSES:
+        roots.append("benchmarks.clinical:ShownClasses")
+    besides = BESIDES if method in LEARNED else BESIDES + IN_STEPS
+    return definitions_behind(PACKAGES, *roots, besides=besides, uncounted=UNCOUNTED)
+
+
+@cache
 def version(method: str, family: Family) -> str:
-    """Return a hash of the code and data that the figures of a method in a family rest on."""
-    files = catalogue.entry(family.data).files
-    roots = (
-        "reports/protocols/sites.py",
-        "reports/judging.py",
-        "training.py",
-        "data/rows.py",
-        "modalities/tables/modality.py",
-    )
-    return version_of(SOURCE, f"learners/{method}.py", *roots, settings=[files, family.name, list(family.shots)])
+    """Return a hash of the code and data that the figures of a method in a family rest on, definition by definition."""
+    _, variant, folds, least, _ = family.build.args
+    declaration = (SOURCE / "data" / "catalogue" / f"{family.data}.yaml").read_text("utf-8")
+    data = [catalogue.entry(family.data).files, declaration, variant, folds, least, family.name, list(family.shots)]
+    return version_of_definitions(definitions(method, family), [data, settings(method)])
+
+
+def settings(method: str) -> dict[str, Any]:
+    """Return what a method is told beside its defaults."""
+    if method not in LEARNED:
+        return {}
+    return {"encoder_settings": MLP, "learning_rate": 2e-3, "validate_every": 100} | STEPS[method]
 
 
 def fitted(method: str, world: World) -> Method:
     """Return a method fitted on the earlier sites of a world; one from scratch as it is."""
     if method == "linear":
         return LearnerMethod(registry.build_learner(method, world.alone.reader()))
-    return MetaLearner(method, guard=False).fit(world.tasks).method("binary")
+    found = MetaLearner(method, guard=False, **settings(method)).fit(world.tasks).method("binary")
+    if method in POOLED:
+        return Unmoved(found)
+    return ShownClasses(found) if method in TWO_CLASSES else found
 
 
 def measured(family: Family, *, draws: int = DRAWS, quick: bool = False) -> dict[str, Any]:
     """Return the figures of all methods in a family, from finished parts where there are some."""
-    began, frames = time.monotonic(), []
+    began, frames, cases = time.monotonic(), [], []
     protocol: dict[str, Any] = {}
     for number, world in enumerate(family.build()):
-        for method in METHODS:
-            tasks = world.alone if method == "linear" else world.tasks
-            made = Lazy(lambda method=method, world=world: fitted(method, world))  # type: ignore[misc]
-            found = judge(
-                Sites(family.shots),
-                {method: made},
-                tasks,
-                names=world.names,
-                shots=family.shots,
-                draws=draws,
-                parts=_PARTS / family.name,
-                version=f"{version(method, family)} {number}",
-            )
-            frames.append(found.rows)
-            protocol = found.protocol
+        with remembering():
+            for method in methods(family):
+                found = _judged(method, family, world, number, draws=draws)
+                frames.append(found.rows)
+                cases.append(found.cases)
+                protocol = found.protocol
         say(f"{family.name}: {number + 1}, {', '.join(world.names[:3])}{' ...' if len(world.names) > 3 else ''}")
         if quick:
             break
     rows = pd.concat(frames, ignore_index=True)
+    asked = pd.concat(cases, ignore_index=True)
     return {
         "family": family.name,
-        "versions": {method: version(method, family) for method in METHODS},
+        "layout": LAYOUT,
+        "versions": {method: version(method, family) for method in methods(family)},
         "commit": commit(),
         "minutes": round((time.monotonic() - began) / 60, 2),
         "protocol": protocol | {"tasks": int(rows["task"].nunique())},
-        **summary(rows, figures=FIGURES, reference=DEFAULT, seed=0),
+        **summary(rows, asked, figures=FIGURES, reference=DEFAULT, seed=0),
     }
+
+
+def _judged(method: str, family: Family, world: World, number: int, *, draws: int) -> Evaluation:
+    return judge(
+        Sites(family.shots),
+        {method: Lazy(lambda: fitted(method, world))},
+        world.alone if method == "linear" else world.tasks,
+        names=world.names,
+        shots=family.shots,
+        draws=draws,
+        parts=_PARTS / family.name,
+        version=f"{version(method, family)} {number}",
+    )
 
 
 def speed() -> dict[str, float]:
@@ -143,18 +284,21 @@ def finished(family: Family) -> bool:
     found = read(family.name)
     if found is None or os.environ.get("FRESH") == "1":
         return False
-    if found["versions"] == {method: version(method, family) for method in METHODS}:
+    if found["versions"] == {method: version(method, family) for method in methods(family)}:
         return True
     say(f"stale, its code or data has changed: {family.name}")
     return False
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """Return a finished family; None where there is none."""
+    """Return a finished family; None where there is none, or one of an older layout, which is named."""
     path = ROOM / f"{name}.json"
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if found.get("layout") != LAYOUT:
+        say(f"finished in an older layout, and left out until it is measured again: {name}")
+        return None
     return found
 
 
@@ -164,7 +308,7 @@ def write_pages(*, seconds: float) -> list[dict[str, Any]]:
     stale = [
         name
         for name, each in found.items()
-        if each["versions"] != {method: version(method, FAMILIES[name]) for method in METHODS}
+        if each["versions"] != {method: version(method, FAMILIES[name]) for method in methods(FAMILIES[name])}
     ]
     fast = speed()
     judged = goals(found, default=DEFAULT, pooled=POOLED, speed=fast)

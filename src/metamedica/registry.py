@@ -19,6 +19,7 @@ def names(room: str) -> list[str]:
 
 @cache
 def _only_class(room: str, name: str, base: type) -> type:
+    """Return the class; a folder is listed once for it, as that takes longer than an adaptation."""
     if name not in names(room):
         one = {"modalities": "modality"}.get(room, room.removesuffix("s"))
         raise InputError(f"there is no {one} {name!r}; choose one of: {', '.join(names(room))}")

@@ -1,9 +1,13 @@
 """The prior of a new task: it finds how far tasks differ, doubts it where there are few, and knows where nothing is shared."""
 
+from collections.abc import Sequence
+
+import pytest
 import torch
 from tests.hospitals import EFFECTS, hospitals
 from torch import Tensor
 
+from metamedica.functional import hierarchy
 from metamedica.functional.hierarchy import (
     Columns,
     Described,
@@ -90,3 +94,33 @@ def test_what_the_span_leaves_out_is_in_the_prior_variance_so_that_nothing_chang
         laws.append(torch.stack([mean, variance + query.unseen(spread, sizes)]))
     assert span(known).shape == (7, 3)
     torch.testing.assert_close(laws[0], laws[1])
+
+
+def _plain_evidence(
+    tasks: Sequence[hierarchy._Task], cells: hierarchy.Cells, kind: TaskKind, modes: object
+) -> tuple[Tensor, Tensor]:
+    """Return evidence and expected levels with every parameter in every cell, each mode sought from 0."""
+    evidence, total = torch.zeros_like(cells.spread[:, 0]), torch.zeros_like(cells.centre)
+    for task in tasks:
+        offset = cell_offset(task.described.score, cells.centre)
+        posterior = task_posterior(
+            task.described.design(cells.spread, cells.spread[:, 0]),
+            offset,
+            task.targets.expand_as(offset),
+            torch.ones_like(offset),
+            kind=kind,
+            noise=task.noise,
+        )
+        evidence += posterior.log_evidence
+        total += cells.centre + cells.spread[:, :2] * posterior.mode[:, :2]
+    return evidence, total
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_two_parameters_where_there_are_no_others_and_a_start_near_the_mode_change_the_time_only(
+    kind: TaskKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = _fitted(4, own=0.5, kind=kind)
+    monkeypatch.setattr(hierarchy, "_evidence", _plain_evidence)
+    for one, other in zip(quick, _fitted(4, own=0.5, kind=kind), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)

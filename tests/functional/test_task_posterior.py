@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import minimize
 from scipy.stats import multivariate_t
@@ -16,9 +17,11 @@ from metamedica.functional.task_posterior import (
     cell_scores,
     moderated_log_odds,
     posterior_scores,
+    row_variances,
     score_law,
     task_posterior,
 )
+from metamedica.types import TaskKind
 
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
@@ -126,3 +129,40 @@ def test_a_known_score_has_a_plain_law() -> None:
     law = score_law(score, torch.tensor([0.25, 4.0]).double(), "regression")
     assert isinstance(law, Normal)
     torch.testing.assert_close(law.scale[:, 0], torch.tensor([0.5, 2.0]).double())
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_wide_design_has_the_posterior_of_its_halves_side_by_side(kind: TaskKind) -> None:
+    """Products of more than 64 columns are taken in blocks; the same columns in another order cross the blocks elsewhere."""
+    random = torch.Generator().manual_seed(0)
+    design = 0.3 * torch.randn(2, 90, 150, generator=random, dtype=torch.float64)
+    targets = (torch.rand(2, 90, generator=random) < 0.4).double()
+    offset, weight = torch.zeros_like(targets), torch.ones_like(targets)
+    found = task_posterior(design, offset, targets, weight, kind=kind)
+    order = torch.randperm(150, generator=random)
+    moved = task_posterior(design[..., order], offset, targets, weight, kind=kind)
+    torch.testing.assert_close(moved.mode, found.mode[:, order])
+    torch.testing.assert_close(moved.log_evidence, found.log_evidence)
+    bend = torch.ones_like(targets) if kind == "regression" else torch.sigmoid((design @ found.mode[..., None])[..., 0])
+    bend = bend if kind == "regression" else bend * (1 - bend)
+    precision = torch.eye(150, dtype=torch.float64) + design.mT @ (design * bend[..., None])
+    torch.testing.assert_close(found.factor, torch.linalg.cholesky(precision))
+    near = task_posterior(design, offset, targets, weight, kind=kind, start=found.mode + 0.01)
+    torch.testing.assert_close(near.mode, found.mode)
+
+
+def test_variances_in_cells_that_share_their_rows_are_those_of_the_designs_laid_out() -> None:
+    random = torch.Generator().manual_seed(0)
+    known, rows = (torch.randn(2, n, 5, generator=random, dtype=torch.float64) for n in (12, 30))
+    widths = torch.rand(3, 5, generator=random, dtype=torch.float64)
+    widths[0, 2:] = 0
+
+    def laid_out(design: Tensor) -> Tensor:
+        return design[:, None] * widths[:, None]
+
+    targets = (torch.rand(2, 3, 12, generator=random) < 0.5).double()
+    found = task_posterior(laid_out(known), 0 * targets, targets, torch.ones_like(targets), kind="binary")
+    _, want = posterior_scores(found, laid_out(rows), torch.zeros(2, 3, 30, dtype=torch.float64))
+    torch.testing.assert_close(row_variances(rows, widths, found.factor), want)
+    by_hand = (laid_out(rows) @ torch.cholesky_inverse(found.factor) * laid_out(rows)).sum(-1)
+    torch.testing.assert_close(want, by_hand)

@@ -1,15 +1,23 @@
 """A new site: supports as patients come, nested, one query for all sizes, no patient on both sides."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributions import Categorical
 
+from metamedica.data.collection import TaskCollection
 from metamedica.data.task import Task
 from metamedica.errors import InputError, TaskError
+from metamedica.reports.influence import mean_influence, roc_auc_influence
+from metamedica.reports.judging import judge
 from metamedica.reports.protocols.sites import LEAST_QUERY, Sites
+from metamedica.types import CaseBatch, LabelledBatch, Law
 
 
 def _site(n: int, *, patients: int | None = None) -> Task:
@@ -56,3 +64,44 @@ def test_small_sites_and_unknown_sizes_are_refused_by_name() -> None:
     with pytest.raises(InputError, match="got no support size"):
         Sites(())
     assert Sites().settings() == {"fixed_query": [5, 10, 20, 50]}
+
+
+def test_what_is_kept_of_each_case_is_its_influence_over_the_draws_and_only_of_cases_that_were_asked() -> None:
+    protocol, site = Sites((5, 10)), _site(24, patients=12)
+    rng = np.random.default_rng(0)
+    queries = [
+        protocol.query(site, protocol.support(site, 5, draw=draw, seed=0), draw=draw, seed=0) for draw in range(3)
+    ]
+    scores = [rng.random(int(query.sum())) for query in queries]
+    kept = protocol.cases(site, queries, scores)
+    asked = np.flatnonzero(np.any(queries, axis=0))
+    assert kept["case"].tolist() == asked.tolist()
+    assert kept["label"].tolist() == site.targets[asked].tolist()
+    assert kept["patient"].tolist() == (asked % 12).tolist()
+    two = [draw for draw in range(3) if len(set(site.targets[queries[draw]].tolist())) == 2]
+    for name, draws, moved in (
+        ("roc_auc", two, roc_auc_influence),
+        ("log_loss", range(3), lambda y, p: mean_influence(-np.log(np.where(y == 1, p, 1 - p)))),
+        ("brier", range(3), lambda y, p: mean_influence((y - p) ** 2)),
+    ):
+        want = np.zeros(24)
+        for draw in draws:
+            want[queries[draw]] += moved(site.targets[queries[draw]], scores[draw]) / len(draws)
+        np.testing.assert_allclose(kept[name], want[asked], atol=1e-8)
+
+
+def test_an_evaluation_holds_it_case_by_case_and_its_file_does_not(tmp_path: Path) -> None:
+    site = _site(30)
+    tasks = TaskCollection(
+        "synthetic", [str(n) for n in range(30)], features={"x": torch.zeros(30, 1)}, tasks={"site": site}
+    )
+
+    def fair(support: LabelledBatch, query: CaseBatch) -> Law:
+        return Categorical(logits=torch.zeros(*query.mask.shape, 2))
+
+    asked = {"methods": {"fair": fair}, "collection": tasks, "shots": (5,), "draws": 4, "parts": tmp_path}
+    first, again = (judge(Sites((5, 10)), **asked).cases for _ in range(2))  # type: ignore[arg-type]
+    assert set(first.columns) == {"method", "task", "shots", "case", "label", "patient", "roc_auc", "log_loss", "brier"}
+    assert (first["roc_auc"] == 0).all()
+    pd.testing.assert_frame_equal(first, again)
+    assert "cases" not in judge(Sites((5, 10)), **asked).as_dict()  # type: ignore[arg-type]

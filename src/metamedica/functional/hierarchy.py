@@ -127,13 +127,20 @@ class Described(NamedTuple):
             spread: of the cells.
             effect: how many times a usual column's effect those of the task's own columns are.
         """
+        return self.rows()[..., None, :, :] * self.widths(spread, effect)[:, None, :]
+
+    def rows(self) -> Float[Tensor, "*batch n q"]:
+        """Return (1, m, x, own)."""
         own = self.shared.inside[..., :0] if self.own is None else self.own.inside
-        rows = torch.cat(
+        return torch.cat(
             [torch.ones_like(self.score)[..., None], self.score[..., None], self.shared.inside, own], dim=-1
         )
+
+    def widths(self, spread: Float[Tensor, "cells 3"], effect: Float[Tensor, " cells"]) -> Float[Tensor, "cells q"]:
+        """Return the prior's standard deviation of each parameter in each cell; the arguments are those of `design`."""
+        n_own = 0 if self.own is None else self.own.inside.shape[-1]
         each = spread[:, 2:].expand(-1, self.shared.inside.shape[-1])
-        widths = torch.cat([spread[:, :2], each, effect[:, None].expand(-1, own.shape[-1])], dim=1)
-        return rows[..., None, :, :] * widths[:, None, :]
+        return torch.cat([spread[:, :2], each, effect[:, None].expand(-1, n_own)], dim=1)
 
     def unseen(
         self, spread: Float[Tensor, "cells 3"], effect: Float[Tensor, " cells"]
@@ -162,7 +169,8 @@ def fit_hierarchy(pool: Pool, held_out: Float[Tensor, " n"]) -> Hierarchy:
     noise = noise_of(pool, held_out[:, None])[0]
     own = noise.sqrt() if pool.kind == "regression" else 1.0
     tasks = [
-        _Task(score[rows], columns[rows], pool.targets[rows], noise) for rows in map(pool.rows_of, range(pool.n_tasks))
+        _Task.of(score[rows], columns[rows], pool.targets[rows], noise)
+        for rows in map(pool.rows_of, range(pool.n_tasks))
     ]
     local = cells.centre[:, 1] == 0
     expected = torch.where(local[:, None], cells.centre.new_tensor([1.0, 0.0]), 1.0) * cells.centre
@@ -171,8 +179,9 @@ def fit_hierarchy(pool: Pool, held_out: Float[Tensor, " n"]) -> Hierarchy:
     between = (own * cells.spread[:, :2]).square()
     remaining = 1 / (len(tasks) / between + 1 / allowed)
     centre = expected
+    modes: dict[tuple[int, bool], Tensor] = {}
     for _ in range(_ROUNDS):
-        evidence, found = _evidence(tasks, Cells(cells.spread, centre), pool.kind)
+        evidence, found = _evidence(tasks, Cells(cells.spread, centre), pool.kind, modes)
         centre = remaining * (found / between + expected / allowed)
         centre = torch.where(local[:, None] & (torch.arange(2) == 1), 0.0, centre)
     wider = (between + remaining).sqrt() / own
@@ -184,28 +193,46 @@ def fit_hierarchy(pool: Pool, held_out: Float[Tensor, " n"]) -> Hierarchy:
 
 
 class _Task(NamedTuple):
-    score: Float[Tensor, " n"]
-    columns: Float[Tensor, "n flat"]
+    described: Described
     targets: Float[Tensor, " n"]
     noise: Float[Tensor, ""]
 
+    @classmethod
+    def of(cls, score: Tensor, columns: Tensor, targets: Tensor, noise: Tensor) -> "_Task":
+        return cls(Described(score, Columns.of(columns, span(columns)), None), targets, noise)
+
 
 def _evidence(
-    tasks: Sequence[_Task], cells: Cells, kind: TaskKind
+    tasks: Sequence[_Task], cells: Cells, kind: TaskKind, modes: dict[tuple[int, bool], Tensor]
 ) -> tuple[Float[Tensor, " cells"], Float[Tensor, "cells 2"]]:
-    """Return the log evidence of all tasks in each cell, and the sum over tasks of the expected level and slope."""
+    """Return the log evidence of all tasks in each cell, and the sum over tasks of the expected level and slope.
+
+    A cell without own effects is one of two parameters, however many columns there are, and the search for a mode begins where the last one
+    ended: the time is that of the columns squared in every cell otherwise.
+
+    Args:
+        tasks: the earlier ones.
+        cells: settings of the prior.
+        kind: of the tasks.
+        modes: of each task in the cells with and without own effects, as the last call left them, put in by this one; empty at first.
+    """
     evidence, total = torch.zeros_like(cells.spread[:, 0]), torch.zeros_like(cells.centre)
-    for task in tasks:
-        described = Described(task.score, Columns.of(task.columns, span(task.columns)), None)
-        offset = cell_offset(task.score, cells.centre)
-        posterior = task_posterior(
-            described.design(cells.spread, cells.spread[:, 0]),
-            offset,
-            task.targets.expand_as(offset),
-            torch.ones_like(offset),
-            kind=kind,
-            noise=task.noise,
-        )
-        evidence = evidence + posterior.log_evidence
-        total = total + cells.centre + cells.spread[:, :2] * posterior.mode[:, :2]
+    plain = cells.spread[:, 2] == 0
+    for at, task in enumerate(tasks):
+        for own, some in ((False, plain), (True, ~plain)):
+            spread, centre = cells.spread[some], cells.centre[some]
+            design = task.described.design(spread, spread[:, 0])
+            offset = cell_offset(task.described.score, centre)
+            posterior = task_posterior(
+                design if own else design[..., :2],
+                offset,
+                task.targets.expand_as(offset),
+                torch.ones_like(offset),
+                kind=kind,
+                noise=task.noise,
+                start=modes.get((at, own)),
+            )
+            modes[at, own] = posterior.mode
+            evidence[some] += posterior.log_evidence
+            total[some] += centre + spread[:, :2] * posterior.mode[..., :2]
     return evidence, total

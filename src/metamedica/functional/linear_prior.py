@@ -10,6 +10,7 @@ from torch import Tensor
 from metamedica.functional.pooled_models import LinearScore, fit_linear, linear_fit, usual_square_of
 from metamedica.functional.pooling import Pool, best_score, held_out_models, held_out_scores, noise_of
 from metamedica.functional.rehearsal import rehearsals
+from metamedica.functional.remembered import remembered
 from metamedica.functional.task_posterior import cell_scores, posterior_scores, task_posterior
 
 
@@ -43,6 +44,7 @@ def pulled_to(score: LinearScore) -> LinearPrior:
     return LinearPrior(mean, torch.eye(len(mean), dtype=mean.dtype))
 
 
+@remembered
 def pooled_posterior(pool: Pool, rows: Bool[Tensor, " n"], *, signal: float) -> LinearPrior:
     """Return Laplace's posterior of the pooled linear model on these rows (in units of the noise, for regression)."""
     score = fit_linear(pool, rows, signal=signal)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metamedica.functional.classes import HALF
 from metamedica.functional.pooling import Pool
+from metamedica.functional.remembered import remembered
 from metamedica.functional.trees import GrownTree, TreeArrays, total_of_leaves, tree_arrays
 
 SIGNALS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -79,6 +80,7 @@ def usual_square_of(flat: Float[Tensor, "n flat"]) -> float:
     return square if square > 0 else 1.0
 
 
+@remembered
 def fit_linear(pool: Pool, rows: Bool[Tensor, " n"], *, signal: float, level: float = 0.0) -> LinearScore:
     """Return the penalised logistic or ridge regression on these rows.
 
@@ -119,6 +121,7 @@ def linear_fit(*, signal: float, level: float = 0.0) -> Callable[[Pool, Tensor],
     return partial(fit_linear, signal=signal, level=level)
 
 
+@remembered
 def fit_boosted(pool: Pool, rows: Bool[Tensor, " n"], *, growth: Growth) -> BoostedScore:
     """Return gradient-boosted trees on these rows, as tensors; their scores are scikit-learn's for cases given as float32.
 

@@ -22,6 +22,8 @@ NOISE_CASES = 4.0
 _MOST_STEPS = 40
 _SHORTER = 0.4
 _MOST_SHORTENED = 8
+_WIDE = 64
+"""Columns of a design beyond which its products are taken in blocks."""
 
 
 class TaskPosterior(NamedTuple):
@@ -44,6 +46,7 @@ def task_posterior(
     *,
     kind: TaskKind,
     noise: Float[Tensor, ""] | float = 1.0,
+    start: Float[Tensor, "*batch p"] | None = None,
 ) -> TaskPosterior:
     """Return the posterior of each task's parameters. A support of one class, or of no case, has an answer too.
 
@@ -54,16 +57,25 @@ def task_posterior(
         weight: how many cases each case counts for; 0 where padded.
         kind: binary or regression.
         noise: expected variance of a target about its score before any is seen (regression).
+        start: where the search for the mode begins; None: at 0. It changes the time only.
     """
     if kind == "regression":
         return _exact(design, offset, targets, weight, noise)
-    return _laplace(design, offset, targets, weight)
+    return _laplace(design, offset, targets, weight, start)
 
 
 def _precision(design: Tensor, weight: Tensor) -> Tensor:
-    """Return the Cholesky factor of I + A^T W A."""
+    """Return the Cholesky factor of I + A^T W A; of a wide product, which is symmetric, the blocks above the diagonal are left out."""
     eye = torch.eye(design.shape[-1], dtype=design.dtype, device=design.device)
-    factor: Tensor = torch.linalg.cholesky(eye + design.mT @ (design * weight[..., None]))
+    weighted = design * weight[..., None]
+    if design.shape[-1] <= _WIDE:
+        product = design.mT @ weighted
+    else:
+        product = torch.zeros(*weighted.shape[:-2], *eye.shape, dtype=design.dtype, device=design.device)
+        for first in range(0, design.shape[-1], _WIDE):
+            last = first + _WIDE
+            product[..., first:last, :last] = design[..., first:last].mT @ weighted[..., :last]
+    factor: Tensor = torch.linalg.cholesky(eye + product)
     return factor
 
 
@@ -83,7 +95,9 @@ def _exact(design: Tensor, offset: Tensor, targets: Tensor, weight: Tensor, nois
     return TaskPosterior(mode[..., 0], factor, evidence, total / (NOISE_CASES - 2 + count))
 
 
-def _laplace(design: Tensor, offset: Tensor, targets: Tensor, weight: Tensor) -> TaskPosterior:
+def _laplace(
+    design: Tensor, offset: Tensor, targets: Tensor, weight: Tensor, start: Tensor | None = None
+) -> TaskPosterior:
     tolerance = torch.finfo(design.dtype).eps ** 0.5
     sign = 2 * targets - 1
 
@@ -94,7 +108,10 @@ def _laplace(design: Tensor, offset: Tensor, targets: Tensor, weight: Tensor) ->
     def height(mode: Tensor) -> Tensor:
         return (weight * logsigmoid(sign * scores(mode))).sum(-1) - 0.5 * mode.square().sum(-1)
 
-    mode = (design[..., 0, :] if design.shape[-2] else design.new_zeros(*design.shape[:-2], design.shape[-1])) * 0
+    if start is None:
+        mode = (design[..., 0, :] if design.shape[-2] else design.new_zeros(*design.shape[:-2], design.shape[-1])) * 0
+    else:
+        mode = start
     now = height(mode)
     for _ in range(_MOST_STEPS):
         probability = torch.sigmoid(scores(mode))
@@ -122,8 +139,27 @@ def posterior_scores(
 ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m"]]:
     """Return mean of each query score and its variance (in units of the noise, for regression)."""
     mean = offset + (design @ found.mode[..., None])[..., 0]
-    half = torch.linalg.solve_triangular(found.factor, design.mT, upper=False)
-    return mean, half.square().sum(-2)
+    eye = torch.eye(design.shape[-1], dtype=design.dtype, device=design.device).expand_as(found.factor)
+    half = design @ torch.linalg.solve_triangular(found.factor, eye, upper=False).mT
+    return mean, half.square().sum(-1)
+
+
+def row_variances(
+    rows: Float[Tensor, "tasks m q"], widths: Float[Tensor, "cells q"], factor: Float[Tensor, "tasks cells q q"]
+) -> Float[Tensor, "tasks cells m"]:
+    """Return the variance of each query score, as `posterior_scores` has it, where the design in each cell is `rows * widths`: without laying it out.
+
+    Args:
+        rows: of the query, common to the cells.
+        widths: of each parameter.
+        factor: of the posterior in each cell.
+    """
+    tasks, cells, q, _ = factor.shape
+    eye = torch.eye(q, dtype=rows.dtype, device=rows.device).expand_as(factor)
+    inverse = torch.linalg.solve_triangular(factor, eye, upper=False) * widths[:, None, :]
+    half = rows @ inverse.reshape(tasks, cells * q, q).mT
+    variance: Tensor = half.square().reshape(tasks, rows.shape[1], cells, q).sum(-1).mT
+    return variance
 
 
 def binary_law(log_odds: Float[Tensor, "tasks m"]) -> Categorical:

@@ -29,7 +29,7 @@ from metamedica.functional.task_posterior import (
     TaskPosterior,
     averaged_law,
     cell_scores,
-    posterior_scores,
+    row_variances,
     task_posterior,
 )
 from metamedica.types import (
@@ -52,7 +52,7 @@ OWN_BLOCK = "own"
 OWN_EFFECTS = (0.5, 1.0, 2.0, 4.0)
 """How many times a usual column's effect those of its own columns are: averaged over, each as likely before labels."""
 _AT_ONCE = 8
-"""Cells whose design is laid out at once, as a query may be long."""
+"""Cells whose variances are laid out at once, as a query may be long."""
 START_EFFECT = 0.3
 """Standard deviation of the effect of such a column before earlier tasks have shown what a column usually does."""
 
@@ -210,17 +210,14 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
         taught = self.taught.of(state.kind)
         described, cells = self._described(query.features, state.bases, taught), Cells.of(taught, state.bases)
         offset = cell_offset(described.score, cells.centre)
-        means, variances = [], []
+        rows, widths = described.rows(), described.widths(cells.spread, cells.effect)
+        mean = offset + (rows @ (widths * state.posterior.mode).mT).mT
+        variances = []
         for first in range(0, len(cells.effect), _AT_ONCE):
             some = slice(first, first + _AT_ONCE)
-            posterior, widths = (
-                TaskPosterior(*(part[:, some] for part in state.posterior)),
-                (cells.spread[some], cells.effect[some]),
-            )
-            mean, variance = posterior_scores(posterior, described.design(*widths), offset[:, some])
-            means.append(mean)
-            variances.append(variance + described.unseen(*widths))
-        return torch.cat(means, dim=1), torch.cat(variances, dim=1)
+            variance = row_variances(rows, widths[some], state.posterior.factor[:, some])
+            variances.append(variance + described.unseen(cells.spread[some], cells.effect[some]))
+        return mean, torch.cat(variances, dim=1)
 
     def predict(self, state: HierarchicalState, query: CaseBatch) -> Law:
         """Return the law of each query case, averaged over cells and over the posterior in each."""

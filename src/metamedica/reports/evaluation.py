@@ -30,6 +30,7 @@ class Evaluation:
         protocol: name, seed, shots, draws and what was skipped, for the footer.
         skipped: method -> why it does not apply.
         reliability: one row per method, support size and bin: `probability`, `frequency`, `cases` (binary only; empty otherwise).
+        cases: one row per method, task, support size and case of it, where the protocol keeps something of each; never written to a file.
     """
 
     kind: TaskKind
@@ -37,6 +38,7 @@ class Evaluation:
     protocol: dict[str, Any]
     skipped: dict[str, str] = field(default_factory=dict)
     reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def leading(self) -> str:

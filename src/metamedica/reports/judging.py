@@ -67,6 +67,18 @@ class Protocol(ABC):
         """
         return {}
 
+    def cases(
+        self, task: Task, queries: Sequence[Mask], predicted: Sequence[NDArray[np.float64]]
+    ) -> dict[str, NDArray[Any]]:
+        """Return what the protocol keeps of each case over all draws, columns of one length: by default none.
+
+        Args:
+            task: in its own unit.
+            queries: which of its cases each draw asks.
+            predicted: for each draw, as `figures` gets it.
+        """
+        return {}
+
     def settings(self) -> dict[str, Any]:
         """Return what a finished part and a report must know of the protocol, as JSON values."""
         return {}
@@ -123,6 +135,7 @@ def judge(
         )
     rows: list[dict[str, Any]] = []
     tables: dict[tuple[str, int], NDArray[np.float64]] = {}
+    cases: list[pd.DataFrame] = []
     skipped: dict[str, str] = {}
     too_small: dict[int, int] = {}
     total, done = len(methods) * len(shots) * len(tasks), 0
@@ -142,14 +155,18 @@ def judge(
                 found = _read_part(part)
                 if found is None:
                     try:
-                        made, pairs = _one_task(protocol, method, collection, task, supports, shots=size, seed=seed)
+                        made, pairs, kept = _one_task(
+                            protocol, method, collection, task, supports, shots=size, seed=seed
+                        )
                     except TaskError as error:
                         skipped[name] = str(error)
                         continue
-                    found = {"rows": made, "bins": _bins(pairs)}
+                    found = {"rows": made, "bins": _bins(pairs), "cases": kept}
                     if part is not None:
                         replace_file(part, json.dumps(found).encode())
                 rows += [{"method": name, **row} for row in found["rows"]]
+                if found["cases"]:
+                    cases.append(pd.DataFrame({"method": name, "task": task.name, "shots": size, **found["cases"]}))
                 tables[name, size] = tables.get((name, size), np.zeros((_BINS, 3))) + np.array(found["bins"])
                 if progress is not None:
                     progress(done, total, f"{name} on {task.name}, {size} shots")
@@ -171,7 +188,15 @@ def judge(
     }
     (kind,) = kinds
     whole = {key: table for key, table in tables.items() if key[0] not in skipped}
-    return Evaluation(kind, frame, about, skipped, _reliability(whole) if kind == "binary" else pd.DataFrame())
+    kept_cases = [each for each in cases if each["method"].iloc[0] not in skipped]
+    return Evaluation(
+        kind,
+        frame,
+        about,
+        skipped,
+        _reliability(whole) if kind == "binary" else pd.DataFrame(),
+        pd.concat(kept_cases, ignore_index=True) if kept_cases else pd.DataFrame(),
+    )
 
 
 def _one_task(
@@ -183,8 +208,9 @@ def _one_task(
     *,
     shots: int,
     seed: int,
-) -> tuple[list[dict[str, Any]], list[tuple[float, int]]]:
-    """Return a row a support, in the order of the draws; and for a binary task the probability and label of every query case."""
+) -> tuple[list[dict[str, Any]], list[tuple[float, int]], dict[str, list[Any]]]:
+    """Return a row a support, in the order of the draws; for a binary task the probability and label of every query case; what the protocol
+    keeps of each case."""
     draws = len(supports)
     began = time.process_time()
     with torch.no_grad():
@@ -192,7 +218,7 @@ def _one_task(
         law = _laws(adapted, draws, collection, task)
     seconds = (time.process_time() - began) / draws
     learned = _learned(adapted)
-    rows, pairs = [], []
+    rows, pairs, queries, scores = [], [], [], []
     for draw, support in enumerate(supports):
         query = protocol.query(task, support, draw=draw, seed=seed)
         figures, score = _figures(law, draw, query, task)
@@ -202,9 +228,12 @@ def _one_task(
         rows.append(
             {"task": task.name, "shots": shots, "draw": draw, "query": int(query.sum()), **figures, "seconds": seconds}
         )
+        queries.append(query)
+        scores.append(score)
         if task.kind == "binary":
             pairs += list(zip(score.tolist(), task.targets[query].tolist(), strict=True))
-    return rows, pairs
+    kept = {name: values.tolist() for name, values in protocol.cases(task, queries, scores).items()}
+    return rows, pairs, kept
 
 
 def _learned(adapted: Adapted) -> torch.Tensor | None:
@@ -313,4 +342,4 @@ def _read_part(path: Path | None) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    return found if isinstance(found, dict) and {"rows", "bins"} <= found.keys() else None
+    return found if isinstance(found, dict) and {"rows", "bins", "cases"} <= found.keys() else None

@@ -103,10 +103,18 @@ def log_loss_of(labels: Labels, probability: Numbers) -> float:
     Raises:
         ValueError: a probability is not finite.
     """
-    if len(labels) == 0:
-        return NAN
+    return float(losses_of(labels, probability).mean()) if len(labels) else NAN
+
+
+def losses_of(labels: Labels, probability: Numbers) -> Numbers:
+    """Return the negative log-likelihood of each label in nats, as `log_loss_of` averages it.
+
+    Raises:
+        ValueError: a probability is not finite.
+    """
     given = np.where(labels == 1, np.asarray_chkfinite(probability), 1 - probability)
-    return float(-np.log(np.clip(given, np.finfo(float).eps, 1)).mean())
+    losses: Numbers = -np.log(np.clip(given, np.finfo(float).eps, 1))
+    return losses
 
 
 def expected_calibration_error(labels: Labels, probability: Numbers, *, bins: int = _BINS) -> float:

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metamedica.data.collection import IntArray, Task
 from metamedica.data.draws import group_codes
 from metamedica.errors import InputError, TaskError
+from metamedica.reports.influence import mean_influence, roc_auc_influence
 from metamedica.reports.judging import Mask, Protocol, order_of
+from metamedica.reports.metrics import losses_of
 
 SHOTS = (5, 10, 20, 50)
 DRAWS = 50
@@ -63,6 +66,36 @@ class Sites(Protocol):
         if codes is not None:
             rest &= ~np.isin(codes, codes[taken])
         return rest
+
+    def cases(
+        self, task: Task, queries: Sequence[Mask], predicted: Sequence[NDArray[np.float64]]
+    ) -> dict[str, NDArray[Any]]:
+        """Return, of each case that was asked: its number, class and patient, and its influence on area, log-loss and Brier score, each averaged over
+        the draws in which the figure is defined (`reports/influence`).
+        """
+        if task.kind != "binary":
+            return {}
+        labels = task.targets.astype(np.int64)
+        total = {name: np.zeros(len(task)) for name in ("roc_auc", "log_loss", "brier")}
+        ranked = 0
+        for query, given in zip(queries, predicted, strict=True):
+            here = labels[query]
+            moved = roc_auc_influence(here, given)
+            if not np.isnan(moved).any():
+                total["roc_auc"][query] += moved
+                ranked += 1
+            total["log_loss"][query] += mean_influence(losses_of(here, given))
+            total["brier"][query] += mean_influence((given - here) ** 2)
+        codes = group_codes(task)
+        asked = np.any(queries, axis=0)
+        about = {
+            "case": np.arange(len(task)),
+            "label": labels,
+            "patient": np.arange(len(task)) if codes is None else codes,
+        }
+        counts = {"roc_auc": ranked, "log_loss": len(queries), "brier": len(queries)}
+        means = {name: np.round(values / max(counts[name], 1), 9) for name, values in total.items()}
+        return {name: values[asked] for name, values in {**about, **means}.items()}
 
     def settings(self) -> dict[str, Any]:
         """Return the sizes that share a query."""
