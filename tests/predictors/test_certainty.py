@@ -1,16 +1,20 @@
 """A predictor's sets, intervals and questions to a person come from its own labelled cases, each hidden in turn."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch.distributions import Categorical, Normal
 
 from made_up_hospitals import COLUMNS, hospital, hospitals
 from metamedica.data.collection import TaskCollection
 from metamedica.errors import TaskError
 from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.predictor import Predictor
+from metamedica.types import CaseBatch, LabelledBatch, Law
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +123,42 @@ def test_a_calibrated_predictor_is_saved_and_loaded_to_the_same_numbers(model: M
     assert loaded.calibration == "temperature"
     np.testing.assert_array_equal(loaded.predict_proba(new[COLUMNS]), predictor.predict_proba(new[COLUMNS]))
     assert (predictor.predict_set(new[COLUMNS]) == plain.predict_set(new[COLUMNS])).all()
+
+
+def test_a_map_that_was_asked_for_and_cannot_be_fitted_is_refused(model: MetaLearner) -> None:
+    new = hospital("new", 0.5, 80, seed=9)
+    one_class = new[new["died"] == "yes"]
+    few = pd.concat([one_class.head(20), new[new["died"] == "no"].head(2)])
+    with pytest.raises(
+        TaskError, match=r"calibration 'temperature' needs 3 labelled cases of each class .* 2 of class 'no' came"
+    ):
+        _adapted(model, few, 22, calibration="temperature")
+    with pytest.raises(TaskError, match="0 of class 'no' came"):
+        _adapted(model, one_class, 20, kind="binary", calibration="beta")
+    assert _adapted(model, one_class, 20, kind="binary", calibration="auto").predict_proba(new[COLUMNS]).shape == (
+        80,
+        2,
+    )
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_what_is_no_number_is_refused_with_the_name_of_the_learner(
+    model: MetaLearner, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    new = hospital("new", 0.5, 40, seed=7)
+    predictor = _adapted(model, new, 20)
+
+    class Broken:
+        def predict(self, query: CaseBatch) -> Law:
+            if kind == "binary":
+                return Categorical(logits=torch.full((*query.mask.shape, 2), float("nan")), validate_args=False)
+            return Normal(torch.zeros(query.mask.shape), torch.zeros(query.mask.shape), validate_args=False)
+
+    monkeypatch.setattr(predictor, "_answers", Broken())
+    if kind == "regression":
+        batch = LabelledBatch(predictor.support.batch.cases, torch.rand(1, 20), "regression")
+        monkeypatch.setattr(predictor, "support", replace(predictor.support, batch=batch, classes=None))
+    with pytest.raises(
+        TaskError, match=r"the learner 'hierarchical_bayes' gave a .* that is no number for 40 of 40 cases"
+    ):
+        predictor.predict(new[COLUMNS])

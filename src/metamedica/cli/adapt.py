@@ -87,7 +87,9 @@ def command(
     options.check_bundle(out, "predictor", overwrite=overwrite)
 
     from metamedica.meta_learner import MetaLearner
+    from metamedica.predictors.calibration import check_calibration
 
+    how = check_calibration(calibration)
     loaded = MetaLearner.load(model)
     modality = loaded.model_.modality
     given = TableOptions(
@@ -111,7 +113,7 @@ def command(
         kind=kind if columns is None or unlabelled is not None or _tells_no_kind(columns, measured) else columns.kind,
         unit=unit,
         positive=measured.positive,
-        calibration=check_calibration(calibration),
+        calibration=how,
     )
     predictor.save(out)
     count, others, kind = len(measured.targets or []), predictor.support.unlabelled, predictor.kind

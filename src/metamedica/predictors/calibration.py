@@ -1,6 +1,6 @@
 """Probabilities that are right as often as they say: a method's law, set right for each task by its own labelled cases, each hidden in turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -50,6 +50,26 @@ def chosen(how: Calibration, kind: TaskKind, size: int) -> Calibration:
     return how
 
 
+def check_enough(found: HeldOut, how: Calibration, classes: Sequence[str] | None) -> None:
+    """Refuse labelled cases that a map which was asked for by name cannot be fitted on.
+
+    Args:
+        found: of one task.
+        how: the map.
+        classes: labels by class index; None for regression.
+
+    Raises:
+        TaskError: fewer than 3 of a class, or none, can be hidden.
+    """
+    counts = found.known.sum().reshape(1) if classes is None else _of_each_class(found)[0]
+    if int(counts.min()) < LEAST_OF_A_CLASS:
+        of = "" if classes is None else f" of class {classes[int(counts.argmin())]!r}"
+        raise TaskError(
+            f"calibration {how!r} needs {LEAST_OF_A_CLASS} labelled cases{'' if classes is None else ' of each class'} that can be hidden, "
+            f"{int(counts.min())}{of} came; label more, or leave it out"
+        )
+
+
 def fit_map(how: Calibration, found: HeldOut) -> Map | None:
     """Return the map of each task, or None for none.
 
@@ -78,10 +98,15 @@ def _enough(found: HeldOut) -> Bool[Tensor, "tasks cases"]:
     """Return the known cases of tasks that show enough of every class."""
     if not isinstance(found.law, Categorical):
         return found.known
-    n_classes = found.law.logits.shape[-1]
-    each = torch.nn.functional.one_hot(found.targets, n_classes) * found.known[..., None]
-    enough: Shaped[Tensor, " tasks"] = (each.sum(1) >= LEAST_OF_A_CLASS).all(-1)
+    enough = (_of_each_class(found) >= LEAST_OF_A_CLASS).all(-1)
     return found.known & enough[:, None]
+
+
+def _of_each_class(found: HeldOut) -> Shaped[Tensor, "tasks classes"]:
+    """Return how many known cases of each class a task has."""
+    each = torch.nn.functional.one_hot(found.targets, _classes(found.law).logits.shape[-1]) * found.known[..., None]
+    counts: Shaped[Tensor, "tasks classes"] = each.sum(1)
+    return counts
 
 
 class AdaptedCalibrated:

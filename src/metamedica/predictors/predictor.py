@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, r2_score
@@ -17,21 +18,26 @@ from torch.distributions import Categorical, Normal
 
 from metamedica.errors import CaseError, TaskError
 from metamedica.functional.conformal import check_coverage
-from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors import saving
-from metamedica.predictors.calibration import AdaptedCalibrated, Calibration, check_calibration, chosen, fit_map
+from metamedica.predictors.calibration import (
+    AdaptedCalibrated,
+    Calibration,
+    check_calibration,
+    check_enough,
+    chosen,
+    fit_map,
+)
 from metamedica.predictors.certainty import Certainty
-from metamedica.predictors.expected_gain import ExpectedGain, gain_by_evidence, gain_of_hidden
+from metamedica.predictors.expected_gain import ExpectedGain
 from metamedica.predictors.explanation import Explanation, explain
-from metamedica.predictors.guard import AdaptedMixture, cohesion
-from metamedica.predictors.held_out import held_out
-from metamedica.predictors.method import Adapted, AdaptedLearner
+from metamedica.predictors.method import Adapted
 from metamedica.predictors.model import FittedModel
+from metamedica.predictors.self_report import expected_gain_of, predictor_card, trust_of
 from metamedica.predictors.shift import Shift
 from metamedica.predictors.support import Support, as_cases
 from metamedica.predictors.table import answer_table
 from metamedica.predictors.task_explanation import TaskExplanation, explain_task
-from metamedica.predictors.trust import NOTHING, Trust
+from metamedica.predictors.trust import Trust
 from metamedica.storage import read_bundle, write_bundle
 from metamedica.types import CaseBatch, Features, Law, PreparedCases, Progress, TaskKind
 
@@ -62,6 +68,8 @@ class Predictor:
         self._adapted = method.adapt(support.batch, support.unlabelled)
         self.certainty = Certainty(method, self._adapted, support, model.raw)
         how = chosen(self.calibration, support.kind, support.batch.targets.shape[1])
+        if how != "none" and self.calibration != "auto":
+            check_enough(self.certainty.held_out, how, support.classes)
         change = None if how == "none" else fit_map(how, self.certainty.held_out)
         self._answers: Adapted = self._adapted if change is None else AdaptedCalibrated(self._adapted, change)
 
@@ -89,39 +97,12 @@ class Predictor:
     @cached_property
     def expected_gain(self) -> ExpectedGain | None:
         """How much better than the best method from scratch its answers are expected to be; None where too few labels tell."""
-        fitted = self.model.gains.get(self.kind)
-        if isinstance(self._adapted, AdaptedMixture) and fitted is not None:
-            gate = self.model.gates[self.kind]
-            return gain_by_evidence(self._adapted.weighed.evidence, gate, fitted)
-        if not self.support.compares or not self.model.from_scratch:
-            return None
-        plain = held_out(self.model.scratch_method(self.kind, unit=self.unit), self.support.batch)
-        return gain_of_hidden(self.certainty.held_out, plain)
+        return expected_gain_of(self, self._adapted)
 
     @property
     def trust(self) -> Trust:
         """How far the predictor leans on earlier tasks, and on which."""
-        rows = self.model.raw(self.support.rows)
-        near = self.model.earlier.near(self.model.raw, rows)
-        closeness = float(cohesion(self.model.raw, self.support.batch)[0])
-        earlier, distinct = self.model.earlier, self.model.modality.distinct
-        seen = float(earlier.seen(self.model.raw, self.support.batch)[0]) if distinct else None
-        name = self.model.spec.learner
-        if isinstance(self._adapted, AdaptedLearner) and isinstance(self.model.learner, WeighsItself):
-            leaning = self.model.learner.leaning(self._adapted.state)
-            shares = {part: float(share[0]) for part, share in leaning.shares.items()}
-            return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near)
-        if not isinstance(self._adapted, AdaptedMixture):
-            learned = float(self.model.learner.learns_from_tasks())
-            compared = not self.guard or self.support.compares or not self.model.guards(self.model.learner)
-            others = () if compared else self.model.from_scratch
-            return Trust(
-                learned, 0.0, {name: 1.0, **dict.fromkeys(others, 0.0)}, closeness, seen, near, compared=compared
-            )
-        weights = self._adapted.weighed.weights[0]
-        held_out = self._adapted.weighed.evidence.held_out[0]
-        candidates = dict(zip([name, *self.model.from_scratch], [float(w) for w in weights], strict=True))
-        return Trust(float(weights[0]), float(held_out[0] - held_out[1:].max()), candidates, closeness, seen, near)
+        return trust_of(self, self._adapted)
 
     def _prepare(self, cases: Any) -> PreparedCases:
         prepared = self.model.prepare(as_cases(cases))
@@ -137,6 +118,9 @@ class Predictor:
 
         Args:
             features: the modality's blocks, `[cases, size]`.
+
+        Raises:
+            TaskError: the learner gave what is no number.
         """
         return self._law(self._answers, features)
 
@@ -148,14 +132,30 @@ class Predictor:
             count = len(next(iter(chunk.values()))[0])
             laws.append(adapted.predict(CaseBatch(chunk, torch.ones(1, count, dtype=torch.bool))))
         if self.kind == "regression":
-            return Normal(
-                torch.cat([law.mean[0] for law in laws] or [torch.zeros(0)]),
-                torch.cat([law.stddev[0] for law in laws] or [torch.ones(0)]),
-                validate_args=False,
+            mean = torch.cat([law.mean[0] for law in laws] or [torch.zeros(0)])
+            deviation = torch.cat([law.stddev[0] for law in laws] or [torch.ones(0)])
+            self._check(
+                torch.isfinite(mean) & torch.isfinite(deviation) & (deviation > 0), "mean or standard deviation"
             )
+            return Normal(mean, deviation, validate_args=False)
         n_classes = len(self.classes or ())
-        logits = [law.logits[0] for law in laws if isinstance(law, Categorical)] or [torch.zeros(0, n_classes)]
-        return Categorical(logits=torch.cat(logits), validate_args=False)
+        logits = torch.cat(
+            [law.logits[0] for law in laws if isinstance(law, Categorical)] or [torch.zeros(0, n_classes)]
+        )
+        self._check(~logits.isnan().any(-1) & torch.isfinite(logits.amax(-1)), "probability")
+        return Categorical(logits=logits, validate_args=False)
+
+    def _check(self, good: Bool[Tensor, " cases"], what: str) -> None:
+        """Refuse answers that are no numbers.
+
+        Raises:
+            TaskError: there is one.
+        """
+        if not bool(good.all()):
+            raise TaskError(
+                f"the learner {self.model.spec.learner!r} gave a {what} that is no number for {int((~good).sum()):,} of {len(good):,} cases; "
+                "no answer is given: mend the learner, or fit another"
+            )
 
     def _features_of(self, cases: Any) -> Features:
         prepared = self._prepare(cases)
@@ -311,21 +311,7 @@ class Predictor:
 
     def card(self) -> str:
         """Return a short Markdown card: what it is, how far it may be trusted, and that it holds the labelled cases."""
-        trust = self.trust
-        learned = self.model.spec.learner if trust.weight >= NOTHING else "nothing learned"
-        lines = [
-            "# Predictor",
-            "",
-            f"- Task: {self.kind}{f', in {self.unit}' if self.unit else ''}; {len(self.support.canonical)} labelled cases"
-            + (f", {self.support.unlabelled.n_cases:,} without label" if self.support.unlabelled is not None else "")
-            + (f"; all labels are {self.support.only_class!r}" if self.support.only_class is not None else ""),
-            f"- Leans on: {learned}. {trust.verdict}",
-            f"- {self.shift.verdict}",
-            "- **Personal data**: this folder contains the cases themselves; keep it as you keep them.",
-            *filter(None, [self.model.personal().strip()]),
-            "- Research use only; not a medical device.",
-        ]
-        return "\n".join(lines) + "\n"
+        return predictor_card(self)
 
     def save(self, folder: str | Path) -> None:
         """Write the predictor, whole: model, labelled cases, checksums. Loading adapts again and gives the same numbers."""
