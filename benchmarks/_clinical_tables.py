@@ -245,6 +245,8 @@ def markdown(
     ]
     if stale:
         lines += ["", f"Stale, their code or data has changed since: {', '.join(stale)}."]
+    if missing := [name for name in families if name not in found]:
+        lines += ["", f"Not measured yet, or in an older way: {', '.join(missing)}."]
     for name, family in found.items():
         about = families[name]
         lines += [

@@ -145,7 +145,7 @@ class _Reached:
     def reach(self, module: str, name: str | None) -> None:
         """Follow one name of a module; None: all of them."""
         held = self.module(module)
-        if held is None:
+        if held is None or f"{module}:{name}" in self.besides:
             return
         if module not in self._modules:
             self._modules.add(module)
@@ -257,7 +257,8 @@ def definitions_behind(
     Args:
         packages: name -> its folder.
         roots: "package.module:name", or "package.module" for all of its names.
-        besides: modules, and methods as "package.module:Class.method", that are not followed, as what is measured does not ask them.
+        besides: modules, and names as "package.module:name" or "package.module:Class.method", that are not followed, as what is measured does not
+            ask them.
         uncounted: modules that are followed and whose own code is left out, as it only hands on what others say.
 
     Raises:

@@ -65,9 +65,13 @@ BESIDES = (
     "metamedica.functional.remembered",
     "metamedica.checkpoints",
     "metamedica.modalities.tables.modality:Tables.parts",
+    "metamedica.modalities.tables.columns:Remark",
+    "metamedica.modalities.tables.columns:_remarks",
+    "metamedica.modalities.tables.modality:_told",
+    "metamedica.types:CaseProblem",
 )
-"""What changes no figure here: no method is guarded, a model that is remembered is the one that would have been fitted, no run is resumed, and
-`parts` is what reasons are told of (the training loop has another one)."""
+"""What changes no figure here: no method is guarded, a model that is remembered is the one that would have been fitted, no run is resumed, `parts`
+is what reasons are told of (the training loop has another one), and remarks are what a person is told of cells, not how they are read."""
 IN_STEPS = ("metamedica.run", "metamedica.ranks", "metamedica.outer_gradient", "metamedica.validation")
 """Modules that only a method asks that is trained by steps."""
 UNCOUNTED = ("metamedica.registry",)

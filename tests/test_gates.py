@@ -53,7 +53,7 @@ def test_each_fold_is_judged_by_a_model_that_has_not_seen_it() -> None:
     start = starting(whole).gates["binary"]
     assert learned.gates["binary"].shape == start.shape
     assert not torch.equal(learned.gates["binary"], start)
-    assert learned.gains["binary"].shape == (8,)
+    assert learned.gains["binary"].shape == (4,)
 
 
 def test_the_gate_leans_on_hospitals_that_are_alike_and_not_on_those_that_are_not() -> None:

@@ -13,7 +13,7 @@ from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.errors import InputError
 from metamedica.meta_learner import MetaLearner
-from metamedica.modalities.molecules import Molecules
+from metamedica.modalities.molecules import Molecules, environments
 from metamedica.modalities.molecules import modality as molecule_modality
 from metamedica.predictors.model import FittedModel, LearnerSpec
 from metamedica.types import Features, PreparedCases, TaskKind
@@ -63,6 +63,7 @@ def narrow_molecules(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Molecules, "prepare", prepare)
     patch.setattr(Molecules, "blocks", lambda self, names, canonical, **_: blocks(names, canonical))
     patch.setattr(molecule_modality, "FINGERPRINT_SIZE", _COLUMNS)
+    patch.setattr(environments, "FINGERPRINT_SIZE", _COLUMNS)  # what folds to 2,048 columns folds on to 64
 
 
 def takes(name: str, modality: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from metamedica.data.collection import TaskCollection
@@ -147,4 +148,6 @@ def _observed(
     method = model.method(kind, unit=units.pop() if len(units) == 1 else None)
     if not isinstance(method, Guard):
         return []
-    return method.observed(fixed_episodes(tasks, list(names), drawn, seed=seed, draws=draws), progress=progress)
+    found = method.observed(fixed_episodes(tasks, list(names), drawn, seed=seed, draws=draws), progress=progress)
+    numbers = torch.tensor([sorted(tasks.tasks).index(name) for name in names])
+    return [each._replace(task=numbers[each.task]) for each in found]

@@ -152,6 +152,7 @@ def test_the_page_holds_every_method_and_goal(tables: ModuleType, families: Modu
     assert all(method in page for method in METHODS)
     assert all(each["name"] in page for each in goals)
     assert "Stale, their code or data has changed since: heart." in page
+    assert "Not measured yet, or in an older way: impact, " in page
 
 
 def test_a_support_of_one_class_is_answered_by_its_size_and_another_by_the_method(

@@ -25,7 +25,12 @@ def run(x: int) -> float:
     """Return it."""
     from ours.late import late
 
+    told(x)
     return Round(x).size() + far.helped(LIMIT) + late() + watched(handed(x))
+
+
+def told(x: int) -> None:
+    assert x
 
 
 def beside() -> int:
@@ -106,7 +111,7 @@ def _version(definitions: ModuleType, folder: Path, **changed: tuple[str, str]) 
         assert old in text
         path.write_text(text.replace(old, new) if old else text, "utf-8")
     found = definitions.definitions_behind(
-        {"ours": package}, "ours.start:run", besides=["ours.guard"], uncounted=["ours.hands"]
+        {"ours": package}, "ours.start:run", besides=["ours.guard", "ours.start:told"], uncounted=["ours.hands"]
     )
     version: str = definitions.version_of_definitions(found, [])
     return version
@@ -143,6 +148,7 @@ def test_a_change_of_what_can_run_is_another_version(
         ("shapes", "class Round(Base)", "class Round(Base, Marked)"),
         ("shapes", "factor = 2", 'factor = 2\n    note: ClassVar[str] = "n"'),
         ("hands", "return x", "return x + 0"),
+        ("start", "assert x", "assert x > 0"),
         ("base", "return 0", "return 1"),
         ("far", "def never(x):", "def never(x, y):"),
         ("far", "STEP = 1", "STEP = 1\nOTHER = 2"),

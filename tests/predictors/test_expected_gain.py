@@ -21,7 +21,7 @@ def _observed(tasks: int, *, seed: int = 0) -> Observed:
     scores[..., 0] += better[:, None] + 0.1 * torch.randn(tasks, 30, generator=random)
     scores[0, 20:] = float("nan")
     evidence = Evidence(held_out, torch.full((tasks,), 16.0), torch.rand(tasks, generator=random), torch.zeros(tasks))
-    return Observed(evidence, scores)
+    return Observed(evidence, scores, torch.arange(tasks))
 
 
 def test_the_foretold_gain_follows_the_gain_of_unseen_tasks() -> None:
@@ -36,12 +36,28 @@ def test_the_foretold_gain_follows_the_gain_of_unseen_tasks() -> None:
     assert realised is not None
     told = np.array([each.mean for each in found])
     gain = (new.scores[..., 0] - new.scores[..., 1]).nanmean(1).numpy()
-    assert np.corrcoef(told, gain)[0, 1] > 0.8
+    assert np.corrcoef(told, gain)[0, 1] > 0.6
     assert all(each.low < each.mean < each.high and each.source == "earlier tasks" for each in found)
 
 
+def test_supports_that_mislead_within_a_task_do_not_turn_the_slope() -> None:
+    random = torch.Generator().manual_seed(0)
+    true = 0.2 * torch.randn(60, generator=random)
+    draws = []
+    for _ in range(4):
+        luck = 0.3 * torch.randn(60, generator=random)
+        evidence = _observed(60).evidence
+        held_out = torch.stack([-0.6 + true + luck, torch.full((60,), -0.6)], -1)
+        scores = torch.full((60, 30, 2), -0.6)
+        scores[..., 0] += (true - luck)[:, None]
+        draws.append(Observed(evidence._replace(held_out=held_out), scores, torch.arange(60)))
+    fitted = fitted_gain(draws, starting_gate(1))
+    assert fitted is not None
+    assert fitted[2] >= 0
+
+
 def test_too_few_episodes_foretell_nothing() -> None:
-    assert fitted_gain([_observed(6)], starting_gate(1)) is None
+    assert fitted_gain([_observed(4)], starting_gate(1)) is None
 
 
 def _hidden(score: torch.Tensor, label: torch.Tensor) -> HeldOut:

@@ -90,13 +90,17 @@ class Certainty:
         each = Categorical(logits=law.logits[None], validate_args=False)
         return conformal.sets(each, largest)[0]
 
-    def half_widths(self, features: Features, coverage: float) -> Float[Tensor, "#cases"]:
+    def half_widths(self, features: Features | None, coverage: float) -> Float[Tensor, "#cases"]:
         """Return how many standard deviations an interval reaches to each side, one for all cases unless they are weighted.
+
+        Args:
+            features: blocks `[cases, size]` of the cases; None: one width, whatever the cases.
+            coverage: between 0 and 1.
 
         Raises:
             TaskError: an impossible coverage.
         """
-        weight, own = self._weights(features)
+        weight, own = (None, None) if features is None else self._weights(features)
         return conformal.half_width(self._scores, self.held_out.known, coverage, weight=weight, own=own)[0]
 
     def sureness(self, law: Law) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from metamedica.predictors.guard import Evidence, Observed, gate_weights
 from metamedica.predictors.held_out import HeldOut
 
 COVERAGE = 0.9
-_PULL = 0.05
-"""Ridge penalty a task, on columns of size about 1."""
+_CLIP = 1.0
+_LEAST = 1e-12
+_FEWEST_TASKS = 5
 _FEWEST = 3
 _PRIOR_CASES = 200.0
 
@@ -55,49 +56,72 @@ class ExpectedGain:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def _columns(evidence: Evidence, gate: Tensor) -> Float[Tensor, "tasks 7"]:
-    """Return what the gain is linear in: the gate's columns of the learned candidate, and its weight."""
-    weight = gate_weights(evidence, gate)[:, :1]
-    return torch.cat([evidence.columns()[:, 0].double(), weight.double()], dim=1)
+def _shown(evidence: Evidence, weight: Float[Tensor, "tasks candidates"]) -> Float[Tensor, " tasks"]:
+    """Return what hidden labels show of the gain: the learned candidate's held-out log-likelihood a case minus the reference's, times its weight."""
+    gain = (evidence.held_out[:, 0] - evidence.held_out[:, -1]).double()
+    return weight[:, 0].double() * gain.clamp(-_CLIP, _CLIP)
 
 
-def fitted_gain(observed: Sequence[Observed], gate: Tensor) -> Float[Tensor, " 8"] | None:
-    """Return the ridge regression of realised gains on the evidence: seven coefficients, and the standard deviation about them.
-
-    The gain of an episode is the mean over its query of the mixture's log-likelihood minus that of the last candidate.
+class Foretold(NamedTuple):
+    """What the gain of a task follows from: `usual` + `slope` (shown - `centre`), give or take `spread`.
 
     Args:
-        observed: episodes of tasks that the learned candidates have not seen.
+        usual: mean gain of earlier tasks.
+        centre: mean of what their hidden labels showed.
+        slope: of the gain on what one support's hidden labels show, not below 0.
+        spread: standard deviation about it.
+    """
+
+    usual: float
+    centre: float
+    slope: float
+    spread: float
+
+
+def fitted_gain(observed: Sequence[Observed], gate: Tensor) -> Float[Tensor, " 4"] | None:
+    """Return a `Foretold` from tasks that the learned candidates have not seen.
+
+    The gain of an episode is the mean over its query of the mixture's log-likelihood minus that of the last candidate. The slope is that between
+    the tasks' means: within a task, a support unlike its query makes its own hidden cases look well explained, and the query badly, so that
+    episodes alone would give a slope below 0. It is shrunk by how much one support tells of its task (the reliability of what is shown).
+
+    Args:
+        observed: episodes.
         gate: fitted on them.
 
     Returns:
-        None where there are fewer episodes than it has coefficients.
+        None where there are fewer than `_FEWEST_TASKS` tasks.
     """
-    rows, gains = [], []
+    shown, gains, tasks = [], [], []
     for each in observed:
         evidence = Evidence(*(value.double() for value in each.evidence))
         weight = gate_weights(evidence, gate.double())
         mixed = torch.logsumexp(weight.log()[:, None] + each.scores.double(), dim=-1)
         there = ~torch.isnan(mixed)
-        count = there.sum(1).clamp(min=1)
-        gains.append((mixed - each.scores[..., -1].double()).masked_fill(~there, 0).sum(1) / count)
-        rows.append(_columns(evidence, gate.double()))
-    design, gain = torch.cat(rows), torch.cat(gains)
-    n, size = design.shape
-    if n <= size:
+        gains.append((mixed - each.scores[..., -1].double()).masked_fill(~there, 0).sum(1) / there.sum(1).clamp(min=1))
+        shown.append(_shown(evidence, weight))
+        tasks.append(each.task)
+    x, gain = torch.cat(shown), torch.cat(gains)
+    _, task, count = torch.unique(torch.cat(tasks), return_inverse=True, return_counts=True)
+    if len(count) < _FEWEST_TASKS:
         return None
-    held = _PULL * n * torch.eye(size, dtype=torch.float64)
-    found = torch.linalg.solve(design.mT @ design + held, design.mT @ gain)
-    spread = (gain - design @ found).square().sum().div(n - size).sqrt()
-    return torch.cat([found, spread[None]]).to(torch.float32)
+    means = [torch.zeros(len(count), dtype=torch.float64).index_add(0, task, each) / count for each in (x, gain)]
+    across = means[0].var()
+    within = (x - means[0][task]).square().sum() / max(len(x) - len(count), 1)
+    between = (across - within / count.double().mean()).clamp(min=0)
+    covariance = ((means[0] - means[0].mean()) * (means[1] - means[1].mean())).sum() / (len(count) - 1)
+    slope = (covariance / across.clamp(min=_LEAST)).clamp(min=0) * between / (between + within).clamp(min=_LEAST)
+    left = gain - means[1].mean() - slope * (x - means[0].mean())
+    return torch.stack([means[1].mean(), means[0].mean(), slope, left.std()]).to(torch.float32)
 
 
-def foretold(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8"]) -> Float[Tensor, " tasks"]:
+def foretold(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 4"]) -> Float[Tensor, " tasks"]:
     """Return the expected gain of each task. Arguments as those of `gain_by_evidence`."""
-    return _columns(evidence, gate) @ fitted[:-1].double()
+    line = Foretold(*fitted.tolist())
+    return line.usual + line.slope * (_shown(evidence, gate_weights(evidence, gate)) - line.centre)
 
 
-def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8"]) -> ExpectedGain:
+def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 4"]) -> ExpectedGain:
     """Return the expected gain of the first task.
 
     Args:
@@ -106,7 +130,7 @@ def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 8
         fitted: what `fitted_gain` found.
     """
     mean = float(foretold(evidence, gate, fitted)[0])
-    width = 1.645 * float(fitted[-1])
+    width = 1.645 * Foretold(*fitted.tolist()).spread
     return ExpectedGain(mean, mean - width, mean + width, "earlier tasks")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.distributions import Categorical, Normal
@@ -242,7 +242,8 @@ class Guard:
             evidence = self.weigh(batch.support).evidence
             laws = [method(batch.support, batch.query.cases) for method in self.candidates.values()]
             each = torch.stack([law.log_prob(batch.query.targets) for law in laws], dim=-1)
-            found.append(Observed(evidence, each.masked_fill(~batch.query.mask[..., None], float("nan"))))
+            scores = each.masked_fill(~batch.query.mask[..., None], float("nan"))
+            found.append(Observed(evidence, scores, batch.task_index))
             if progress is not None:
                 progress(done, len(episodes), "weighing earlier tasks against methods from scratch")
         return found
@@ -254,10 +255,12 @@ class Observed(NamedTuple):
     Args:
         evidence: of the supports.
         scores: log-likelihood of every query case under every candidate, NaN where padded.
+        task: number of the task that each episode comes from.
     """
 
     evidence: Evidence
     scores: Float[Tensor, "tasks cases candidates"]
+    task: Int64[Tensor, " tasks"]
 
 
 def fitted_gate(observed: Sequence[Observed], *, n_tasks: int, start: Tensor) -> Tensor:

@@ -37,7 +37,6 @@ TOLERANCE = 1e-4
 _FORMAT = 1
 _SIZES = (7, 11)
 """Cases of the two runs that a trace is made from."""
-_WIDE_90 = 1.6449
 
 
 def sidecars(path: Path) -> tuple[Path, Path]:
@@ -189,7 +188,7 @@ def _about(predictor: "Predictor", model: "ModelProto", labelled: Features) -> d
     outputs = {
         "probabilities": "[cases, classes] float32, columns in the order of classes",
         "mean": f"[cases] float32, the expected value in {predictor.unit or 'the unit of the labelled cases'}",
-        "standard_deviation": "[cases] float32, in the same unit; mean -+ 1.645 times it holds 90 %",
+        "standard_deviation": "[cases] float32, in the same unit; mean -+ half_width_90 times it holds 90 %",
     }
     return {
         "format": _FORMAT,
@@ -212,9 +211,17 @@ def _about(predictor: "Predictor", model: "ModelProto", labelled: Features) -> d
             for name, block in labelled.items()
         },
         "outputs": {each.name: outputs[each.name] for each in model.graph.output},
+        "half_width_90": _half_width(predictor),
         "personal_data": "The constants of this file were computed from the labelled cases, and some methods keep them as they are "
         "(a prototype of one case is that case): keep the file as you keep the cases.",
     }
+
+
+def _half_width(predictor: "Predictor") -> float | None:
+    """Return how many standard deviations a 90 % interval reaches to each side; None for classes."""
+    if predictor.classes is not None:
+        return None
+    return round(float(predictor.certainty.half_widths(None, 0.9)[0]), 4)
 
 
 def readme(name: str, about: Mapping[str, Any]) -> str:
@@ -226,7 +233,7 @@ def readme(name: str, about: Mapping[str, Any]) -> str:
     if about["kind"] == "regression":
         answer = [
             'mean, deviation = session.run(["mean", "standard_deviation"], blocks)',
-            f"low, high = mean - {_WIDE_90} * deviation, mean + {_WIDE_90} * deviation  # a 90 % interval",
+            f"low, high = mean - {about['half_width_90']} * deviation, mean + {about['half_width_90']} * deviation  # a 90 % interval",
             "print(mean, low, high)",
         ]
     else:
