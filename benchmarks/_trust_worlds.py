@@ -6,13 +6,14 @@ from functools import partial
 
 from benchmarks._budgets import DEFAULT, LEARNED, trained
 from benchmarks._clinical_families import FAMILIES as CLINICAL
+from benchmarks._clinical_families import World
 from benchmarks._settings import SETTINGS
 from benchmarks._trust_measures import Contest
-from benchmarks.clinical import fitted
 from metamedica import registry
 from metamedica.data.collection import TaskCollection
+from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.expected_gain import foretold
-from metamedica.predictors.method import LearnerMethod
+from metamedica.predictors.method import LearnerMethod, Method
 
 TABLES_DEFAULT = "hierarchical_bayes"
 TABLES = (TABLES_DEFAULT, "pooled_linear", "pooled_trees", "recalibrated", "linear")
@@ -75,9 +76,15 @@ class TrustFamily:
 
 def _clinical(name: str) -> Iterator[TrustWorld]:
     for world in CLINICAL[name].build():
-        methods = {method: fitted(method, world) for method in TABLES}
+        methods = {method: _fitted(method, world) for method in TABLES}
         contest = Contest(methods, TABLES_DEFAULT, TABLES, "pooled_linear", "linear")
         yield TrustWorld(contest, world.tasks, world.alone, world.names)
+
+
+def _fitted(method: str, world: World) -> Method:
+    if method == "linear":
+        return LearnerMethod(registry.build_learner(method, world.alone.reader()))
+    return MetaLearner(method, guard=False).fit(world.tasks).method("binary")
 
 
 def _molecules(setting: str, most: int | None) -> Iterator[TrustWorld]:
