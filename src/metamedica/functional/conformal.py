@@ -61,8 +61,7 @@ def threshold(
         TaskError: a coverage that is not between 0 and 1.
     """
     check_coverage(coverage)
-    counted = known.double() if weight is None else weight.double() * known
-    asked = torch.ones(len(scores), 1, dtype=torch.float64) if own is None else own.double()
+    counted, asked = _weights(known, weight, own)
     order = scores.double().masked_fill(~known, float("inf")).argsort(dim=1, stable=True)
     ranked = scores.double().gather(1, order).masked_fill(~known.gather(1, order), float("inf"))
     mass = counted.gather(1, order).cumsum(1)
@@ -99,8 +98,7 @@ def half_width(
     widened as the largest score asks for, so that a wider coverage always holds a narrower one. Arguments as those of `threshold`.
     """
     found = threshold(scores, known, coverage, weight=weight, own=own)
-    counted = known.double() if weight is None else weight.double() * known
-    asked = torch.ones(len(scores), 1, dtype=torch.float64) if own is None else own.double()
+    counted, asked = _weights(known, weight, own)
     worst = torch.cat([scores.double().masked_fill(~known, 0), torch.zeros(len(scores), 1, dtype=torch.float64)], dim=1)
     largest = worst.amax(1, keepdim=True)
     total = counted.sum(1, keepdim=True)
@@ -110,6 +108,14 @@ def half_width(
     )
     beyond = wider * _normal_half_width(torch.full_like(most, coverage))
     return torch.where(torch.isfinite(found), found, beyond)
+
+
+def _weights(
+    known: Bool[Tensor, "tasks n"], weight: Tensor | None, own: Tensor | None
+) -> tuple[Float[Tensor, "tasks n"], Float[Tensor, "tasks m"]]:
+    """Return what each labelled case counts for, 0 where not known, and each case that is asked about."""
+    counted = known.double() if weight is None else weight.double() * known
+    return counted, torch.ones(len(known), 1, dtype=torch.float64) if own is None else own.double()
 
 
 def _normal_half_width(coverage: Tensor) -> Tensor:

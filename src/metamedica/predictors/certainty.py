@@ -71,7 +71,7 @@ class Certainty:
 
     def reach(self) -> float:
         """Return the largest coverage that the labelled cases can vouch for."""
-        return float(conformal.reach(self._scores.shape[1]))
+        return float(conformal.reach(self._support.batch.targets.shape[1]))
 
     def sets(self, law: Categorical, features: Features, coverage: float) -> Bool[Tensor, "cases classes"]:
         """Return which classes belong to the set of each case; all of them beyond `reach`.
