@@ -162,3 +162,20 @@ def test_what_is_no_number_is_refused_with_the_name_of_the_learner(
         TaskError, match=r"the learner 'hierarchical_bayes' gave a .* that is no number for 40 of 40 cases"
     ):
         predictor.predict(new[COLUMNS])
+
+
+def test_a_calibrated_regression_has_the_intervals_of_the_law_that_its_hidden_cases_were_scored_by() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.concat([hospital(f"H{at}", 0.5, 60, seed=at) for at in range(4)], ignore_index=True)
+    frame["stay"] = frame["age"] / 10 + frame["marker"] + random.normal(size=len(frame))
+    tasks = TaskCollection.from_table(
+        frame, modality="tables", case=COLUMNS, target="stay", task="site", kind="regression"
+    )
+    model = MetaLearner("hierarchical_bayes", settings={"trees": 5}, seed=0).fit(tasks)
+    new = hospital("new", 0.5, 60, seed=9)
+    stay = (new["age"] / 10 + new["marker"] + 4 * random.normal(size=60)).tolist()
+    plain = model.adapt(new[COLUMNS].iloc[:30], stay[:30])
+    right = model.adapt(new[COLUMNS].iloc[:30], stay[:30], calibration="temperature")
+    rest = new[COLUMNS].iloc[30:]
+    assert not np.allclose(right.sureness(rest), plain.sureness(rest), rtol=1e-3)
+    np.testing.assert_allclose(right.predict_interval(rest), plain.predict_interval(rest))

@@ -99,7 +99,7 @@ class Predictor:
         """How much better than the best method from scratch its answers are expected to be; None where too few labels tell."""
         return expected_gain_of(self, self._adapted)
 
-    @property
+    @cached_property
     def trust(self) -> Trust:
         """How far the predictor leans on earlier tasks, and on which."""
         return trust_of(self, self._adapted)
@@ -211,9 +211,14 @@ class Predictor:
 
     def interval_of(self, law: Law, features: Features, coverage: float) -> NDArray[np.float64]:
         """Return the interval of each case, `[cases, 2]`, from its law. Arguments as those of `law` and `predict_interval`."""
-        width = self.certainty.half_widths(features, coverage).numpy() * law.stddev.double().numpy()
-        centre = law.mean.double().numpy()
+        plain = self._uncalibrated(law, features)
+        width = self.certainty.half_widths(features, coverage).numpy() * plain.stddev.double().numpy()
+        centre = plain.mean.double().numpy()
         return np.stack([centre - width, centre + width], axis=-1)
+
+    def _uncalibrated(self, law: Law, features: Features) -> Law:
+        """Return the law that the scores of hidden cases are measured by: that before any calibration."""
+        return law if self._answers is self._adapted else self._law(self._adapted, features)
 
     def predict_set(self, cases: Any, coverage: float = 0.9) -> NDArray[np.bool_]:
         """Return which classes belong to the set of each case, `[cases, classes]`, columns in the order of `classes`.
@@ -231,11 +236,11 @@ class Predictor:
         law = self.law(features)
         if not isinstance(law, Categorical):
             raise TaskError("this is a regression task, which has no sets of classes; use predict_interval")
-        return self.set_of(features, coverage)
+        return self.set_of(law, features, coverage)
 
-    def set_of(self, features: Features, coverage: float) -> NDArray[np.bool_]:
-        """Return which classes belong to the set of each featurised case; as `predict_set`."""
-        plain = self._law(self._adapted, features)
+    def set_of(self, law: Law, features: Features, coverage: float) -> NDArray[np.bool_]:
+        """Return which classes belong to the set of each case, `[cases, classes]`, from its law. Arguments as those of `interval_of`."""
+        plain = self._uncalibrated(law, features)
         assert isinstance(plain, Categorical)
         return self.certainty.sets(plain, features, coverage).numpy()
 

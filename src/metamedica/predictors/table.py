@@ -50,7 +50,7 @@ def answer_table(
         columns["prediction"] = spread(labels[probability.argmax(-1)] if len(probability) else labels[:0], "")
         for index, label in enumerate(predictor.classes or ()):
             columns[f"p_{label}"] = spread(probability[:, index], np.nan)
-        inside = predictor.set_of(prepared.features, coverage)
+        inside = predictor.set_of(law, prepared.features, coverage)
         columns["set"] = spread(np.array(["|".join(labels[each]) for each in inside], dtype=object), "")
     else:
         low_high = predictor.interval_of(law, prepared.features, coverage)

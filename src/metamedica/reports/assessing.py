@@ -316,7 +316,7 @@ def _as_read(cases: pd.DataFrame, prepared: PreparedCases, columns: Sequence[str
 def _cover(predictor: Predictor, law: Law, features: Features, truth: Numbers, asked: Asked) -> Cover:
     reach = predictor.certainty.reach()
     if isinstance(law, Categorical):
-        sets = predictor.set_of(features, asked.coverage)
+        sets = predictor.set_of(law, features, asked.coverage)
         held = sets[np.arange(len(truth)), truth.astype(np.int64)]
         share = mean_estimated(held.astype(np.float64), seed=asked.seed)
         return Cover(asked.coverage, share, float(sets.sum(1).mean()), reach)

@@ -66,7 +66,7 @@ def answer_lines(predictor: Predictor, features: Features, coverage: float) -> t
     if isinstance(law, Categorical):
         classes = predictor.classes or ()
         probability: Mapping[int, float] = dict(enumerate(law.probs[0].tolist()))
-        named = predictor.set_of(features, coverage)[0]
+        named = predictor.set_of(law, features, coverage)[0]
         held = ", ".join(label for label, there in zip(classes, named, strict=True) if there) or "none"
         shown = [1] if len(classes) == 2 else sorted(probability, key=lambda c: -probability[c])[:3]
         return (*(f"Probability of {classes[c]}: {probability[c]:.0%}" for c in shown), f"{coverage:.0%} set: {held}")
