@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  if command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$p; break; fi; done); \
 	if [ -z "$$python" ]; then echo 'Python 3.11, 3.12 or 3.13 was not found; install one and run make again.' >&2; exit 2; fi; \
 	test -x $(PY) || "$$python" -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[molecules,export,tune,audit,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[molecules,images,export,tune,audit,dev]'
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps MoleculeACE==3.0.0
 	@touch $(STAMP)
 
