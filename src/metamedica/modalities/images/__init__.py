@@ -1,0 +1,1 @@
+"""Images and volumes: files of many formats -> arrays, safely read. Needs `metamedica[images]`."""
