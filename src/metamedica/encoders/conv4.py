@@ -57,7 +57,9 @@ class Conv4(Encoder, FeatureMaps):
             layers += [
                 nn.Conv2d(entering, width, 3, padding=1),
                 GroupNormOfMaps(groups, width),
-                nn.MaxPool2d(2),  # before the ReLU, which keeps the order and so the maximum: the same numbers, a quarter of the work
+                nn.MaxPool2d(
+                    2
+                ),  # before the ReLU, which keeps the order and so the maximum: the same numbers, a quarter of the work
                 nn.ReLU(),
             ]
         self.convolutions = nn.Sequential(*layers)
