@@ -29,7 +29,7 @@ LEARNERS = [name for name in registry.names("learners") if registry.takes(name, 
 def _encoder(name: str) -> Encoder:
     made = registry.encoder_class(name)
     asked = inspect.signature(made).parameters
-    small = SMALL | {"width": 4 if name == "conv4" else 8}
+    small = SMALL | {"width": {"conv4": 4, "resnet": 2}.get(name, 8)}
     return made(**{given: value for given, value in (OFFERED | small).items() if given in asked})
 
 

@@ -9,22 +9,27 @@ cases of one task see those of the others; with it a vector depends on its own i
 
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from metamedica.encoders.mlp import checked
 from metamedica.errors import InputError
+from metamedica.functional.feature_maps import (
+    FeatureMaps,
+    GroupNormOfMaps,
+    channels_last,
+    check_readable,
+    checked_image,
+    in_parts,
+)
 from metamedica.types import Encoder, Features
 
 BLOCKS = 4
 LEAST_SIDE = 2**BLOCKS
 """Fewest pixels of a side, which four poolings make one."""
-AT_ONCE = 32
-"""Images that a CPU takes at once: more fall out of its cache, and images do not see each other."""
 
 
-class Conv4(Encoder):
+class Conv4(Encoder, FeatureMaps):
     """[3 x 3 convolution, group norm, ReLU, 2 x 2 max-pooling] four times -> all channels and places side by side.
 
     Block: `image` `[*batch, channels * height * width]`, one channel after another, row by row (an image laid flat, so that it is a
@@ -42,25 +47,23 @@ class Conv4(Encoder):
 
     def __init__(self, image: tuple[int, int, int], *, width: int = 64, groups: int = 4) -> None:
         super().__init__()
-        channels, *sides = image
-        if channels < 1 or min(sides) < LEAST_SIDE:
-            raise InputError(
-                f"got images of {channels} channels and {sides[0]} x {sides[1]} pixels; give at least one channel and {LEAST_SIDE} pixels "
-                "a side"
-            )
+        channels, *sides = self.image = checked_image(image, least=LEAST_SIDE)
         if min(width, groups) < 1 or width % groups:
             raise InputError(f"got width {width} and {groups} groups; give a width that is a multiple of the groups")
-        self.image = tuple(image)
+        self.width = width
         self.dim = width * math.prod(side // LEAST_SIDE for side in sides)
         layers: list[nn.Module] = []
         for entering in (channels, *[width] * (BLOCKS - 1)):
             layers += [
                 nn.Conv2d(entering, width, 3, padding=1),
-                nn.GroupNorm(groups, width),
+                GroupNormOfMaps(groups, width),
+                nn.MaxPool2d(
+                    2
+                ),  # before the ReLU, which keeps the order and so the maximum: the same numbers, a quarter of the work
                 nn.ReLU(),
-                nn.MaxPool2d(2),
             ]
         self.convolutions = nn.Sequential(*layers)
+        channels_last(self)
 
     def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return one vector per image.
@@ -69,7 +72,13 @@ class Conv4(Encoder):
             InputError: the block `image` is missing or has another size.
         """
         flat = checked(features, {"image": math.prod(self.image)})["image"]
-        images = flat.reshape(-1, *self.image)
-        parts = torch.split(images, AT_ONCE) if images.device.type == "cpu" and len(images) else (images,)
-        found: Tensor = torch.cat([self.convolutions(part) for part in parts])
-        return found.reshape(*flat.shape[:-1], self.dim)
+        return self.maps(flat.reshape(-1, *self.image)).reshape(*flat.shape[:-1], self.dim)
+
+    def maps(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n features high wide"]:
+        """Return what the last block leaves, one place per 16 x 16 pixels; the vector is this, laid flat.
+
+        Raises:
+            InputError: another number of channels, or a side below 16 pixels.
+        """
+        check_readable(images, channels=self.image[0], least=LEAST_SIDE)
+        return in_parts(self.convolutions, images, widest=self.width * math.prod(images.shape[2:]))
