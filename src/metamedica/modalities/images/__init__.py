@@ -1,0 +1,1 @@
+"""Medical images and volumes: DICOM, NIfTI and rasters, read, checked and normalised."""
