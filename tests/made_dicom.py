@@ -14,7 +14,7 @@ BIG = "1.2.840.10008.1.2.2"
 
 
 def dataset(pixels: np.ndarray, *, syntax: str = LITTLE, **elements: Any) -> Any:
-    """Return a CT slice with these stored pixels, `[rows, columns]` or `[rows, columns, 3]`; `elements` replace or, where None, remove what it says."""
+    """Return a CT slice with stored pixels `[rows, columns]` or `[rows, columns, 3]`; `elements` replace or, where None, remove what it says."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID
 

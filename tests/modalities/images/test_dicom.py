@@ -11,9 +11,9 @@ import pytest
 
 pydicom = pytest.importorskip("pydicom")
 
-from made_dicom import BIG, dataset, enhanced, one, written  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
 
+from made_dicom import BIG, dataset, enhanced, one, written  # noqa: E402
 from metamedica.errors import FileFormatError, MissingExtraError  # noqa: E402
 from metamedica.modalities.images.dicom import looks_like_dicom, read_dicom, read_facts  # noqa: E402
 
@@ -299,7 +299,6 @@ def test_an_error_never_quotes_what_the_header_holds() -> None:
         data.add_new("RescaleSlope", "DS", "1")
         data["RescaleSlope"]._value = "Secret"
         text = refusal(written(data), name="slice 1")
-    assert "ecret" not in text.lower().replace("ecr", "ecr") or "secret" not in text.lower()
     assert text == "slice 1 has a DICOM header that cannot be read; export or copy it again"
 
 

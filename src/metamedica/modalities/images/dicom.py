@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from metamedica.errors import FileFormatError, MissingExtraError
-from metamedica.modalities.images.dicom_decoding import BROKEN, stored_values
+from metamedica.modalities.images.dicom_decoding import broken, stored_values
 from metamedica.modalities.images.dicom_geometry import Place, Rescale, number, places, rescales, windows
 
 Source: TypeAlias = Path | bytes
@@ -106,7 +106,24 @@ def read_facts(source: Source, *, name: str | None = None, most_values: int = MO
         FileFormatError: no DICOM file, a broken one, one without an image, or a larger one than asked for.
         MissingExtraError: pydicom is not installed.
     """
-    return _facts(_parsed(source, _called(source, name)), _called(source, name), most_values)
+    called = _called(source, name)
+    return _facts(_parsed(source, called), called, most_values)
+
+
+def read_facts_of_image(
+    source: Source, *, name: str | None = None, most_values: int = MOST_VALUES
+) -> DicomFacts | None:
+    """Return the same, or None for a DICOM file that is no image at all, such as a report, a plan or a DICOMDIR.
+
+    Raises:
+        FileFormatError: as `read_facts`; an image whose pixels were cut off is no such file.
+        MissingExtraError: pydicom is not installed.
+    """
+    called = _called(source, name)
+    data = _parsed(source, called)
+    if not _has_pixels(data) and "Rows" not in data:
+        return None
+    return _facts(data, called, most_values)
 
 
 def read_dicom(source: Source, *, name: str | None = None, most_values: int = MOST_VALUES) -> DicomImage:
@@ -132,7 +149,7 @@ def read_dicom(source: Source, *, name: str | None = None, most_values: int = MO
         stored = stored_values(data, facts.frames, called)
         try:
             values = _physical(data, stored, facts)
-        except BROKEN:
+        except broken():
             raise FileFormatError(
                 f"{called} has a palette or lookup table that cannot be read; export it again"
             ) from None
@@ -186,7 +203,9 @@ def _check_inflated(data: bytes, called: str) -> None:
                     f"{called} inflates to more than {MOST_BYTES:,} bytes; split it into smaller files"
                 )
     except zlib.error:
-        raise FileFormatError(f"{called} is broken: its deflated part cannot be read; export it again") from None
+        stream = zlib.decompressobj()
+    if not stream.eof:
+        raise FileFormatError(f"{called} is broken: its deflated part ends early or cannot be read; export it again")
 
 
 def _parsed(source: Source, called: str) -> Any:
@@ -200,7 +219,7 @@ def _parsed(source: Source, called: str) -> Any:
         warnings.simplefilter("ignore")  # blank UIDs are common and harmless; what is read of a header is checked
         try:
             made = pydicom.dcmread(BytesIO(data))
-        except BROKEN:
+        except broken():
             raise FileFormatError(f"{called} is a broken or truncated DICOM file; export or copy it again") from None
     return made
 
@@ -212,7 +231,7 @@ def _facts(data: Any, called: str, most_values: int) -> DicomFacts:
             return _checked(data, called, most_values)
         except FileFormatError:
             raise
-        except BROKEN:
+        except broken():
             raise FileFormatError(f"{called} has a DICOM header that cannot be read; export or copy it again") from None
 
 
@@ -220,7 +239,7 @@ def _checked(data: Any, called: str, most_values: int) -> DicomFacts:
     modality = _word(data, "Modality")
     if "TransferSyntaxUID" not in data.file_meta:
         raise FileFormatError(f"{called} does not say how it is encoded (no transfer syntax); export it again")
-    if not any(each in data for each in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not _has_pixels(data):
         raise FileFormatError(
             f"{called} has no pixel data (modality {modality or 'not told'}): it is no image, or was cut; leave it out or export it again"
         )
@@ -268,6 +287,10 @@ def _checked(data: Any, called: str, most_values: int) -> DicomFacts:
         places=places(data, frames, called),
         rescale=tuple(each or Rescale(1.0, 0.0) for each in rescales(data, frames)),
     )
+
+
+def _has_pixels(data: Any) -> bool:
+    return any(each in data for each in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
 
 
 def _word(data: Any, keyword: str) -> str | None:

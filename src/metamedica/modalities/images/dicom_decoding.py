@@ -2,6 +2,7 @@
 
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,6 @@ import numpy as np
 
 from metamedica.errors import FileFormatError, MissingExtraError
 
-BROKEN = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    OverflowError,
-    NotImplementedError,
-    AssertionError,
-    struct.error,
-)
-"""What pydicom, Pillow and SimpleITK raise on broken files; their texts may quote a header, so they are never passed on."""
-_ENDS = b"\xfe\xff\xdd\xe0"
 _PIXELS = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -46,6 +31,27 @@ _BY_SIMPLEITK = (
     "1.2.840.10008.1.2.4.80",
     "1.2.840.10008.1.2.4.81",
 )
+
+
+def broken() -> tuple[type[Exception], ...]:
+    """Return what pydicom, Pillow and SimpleITK raise on broken files; their texts may quote a header, so they are never passed on."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ArithmeticError,
+        AssertionError,
+        struct.error,
+        zlib.error,
+        BytesLengthException,
+        InvalidDicomError,
+    )
 
 
 def stored_values(data: Any, frames: int, called: str) -> Any:
@@ -72,7 +78,7 @@ def stored_values(data: Any, frames: int, called: str) -> Any:
         tried = True
         try:
             return np.asarray(pixel_array(data)).reshape(shape)
-        except BROKEN:
+        except broken():
             if str(syntax) not in _BY_SIMPLEITK:
                 raise _broken(called) from None
     if str(syntax) not in _BY_SIMPLEITK:
@@ -87,7 +93,7 @@ def stored_values(data: Any, frames: int, called: str) -> Any:
         raise MissingExtraError("pillow" if str(syntax) in _BY_PILLOW else "SimpleITK", "images") from None
     try:
         return _by_simpleitk(SimpleITK, data).reshape(shape)
-    except BROKEN:
+    except broken():
         raise _broken(called) from None
 
 
