@@ -202,3 +202,45 @@ def read_bundle(folder: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], 
         except (ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise BundleError(f"{path} cannot be read ({type(error).__name__}); restore it from a copy") from None
     return tensors, documents
+
+
+_TENSOR = "tensor:"
+
+
+def apart(value: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Return (JSON value, tensors): a nested value whose tensors are replaced by a text that names them; `together` undoes it."""
+    tensors: dict[str, Tensor] = {}
+
+    def plain(each: Any) -> Any:
+        if isinstance(each, Tensor):
+            name = f"{len(tensors):05d}"
+            tensors[name] = each
+            return _TENSOR + name
+        if isinstance(each, Mapping):
+            return {str(key): plain(own) for key, own in each.items()}
+        return [plain(own) for own in each] if isinstance(each, list | tuple) else each
+
+    return plain(value), tensors
+
+
+def together(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the nested value that `apart` took apart.
+
+    Raises:
+        KeyError: a tensor is missing.
+    """
+    if isinstance(value, str) and value.startswith(_TENSOR):
+        return tensors[value.removeprefix(_TENSOR)]
+    if isinstance(value, Mapping):
+        return {key: together(own, tensors) for key, own in value.items()}
+    return [together(own, tensors) for own in value] if isinstance(value, list) else value
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256, in hexadecimal, of a nested JSON value that may hold tensors."""
+    plain, tensors = apart(value)
+    found = hashlib.sha256(_json(plain))
+    for tensor in tensors.values():
+        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

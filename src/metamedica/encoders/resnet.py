@@ -1,4 +1,4 @@
-"""Residual networks over images: ResNet-12 of the few-shot benchmarks and ResNet-18.
+"""Residual networks over images: ResNet-12 of the few-shot benchmarks, ResNet-18, and a ResNet-10 for small images and little time.
 
 He, Zhang, Ren and Sun 2016, Deep Residual Learning for Image Recognition, arXiv:1512.03385, table 1 and section 3.3 (18 layers);
 Oreshkin, Rodriguez and Lacoste 2018, TADAM, arXiv:1805.10123, and Lee, Maji, Ravichandran and Soatto 2019, Meta-Learning with
@@ -29,7 +29,7 @@ from metamedica.types import Encoder, Features
 LEAST_SIDE = 16
 SLOPE = 0.1
 """Of the leaky ReLU of the 12 layers below zero (Lee et al.)."""
-STAGES = {12: (1, 1, 1, 1), 18: (2, 2, 2, 2)}
+STAGES = {10: (1, 1, 1, 1), 12: (1, 1, 1, 1), 18: (2, 2, 2, 2)}
 """Blocks of each stage; a stage has twice the channels of the one before."""
 
 
@@ -133,7 +133,8 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
 
     12 layers: four blocks of three 3 x 3 convolutions, leaky ReLU (0.1) and 2 x 2 max-pooling after each: sides from 16 pixels on, 1/16 of
     which is left. 18 layers: a 7 x 7 convolution and a 3 x 3 max-pooling, each skipping every second place, then eight blocks of two: 1/32
-    of a side is left, so that images below about 96 pixels do better with 12. Weights of the same networks elsewhere can be loaded
+    of a side is left, so that images below about 96 pixels do better with 12. 10 layers: a 3 x 3 convolution that skips every second place and
+    no pooling, then four blocks of two, 1/16 of a side is left; a third of the time of 12 at the same width. Weights of the same networks elsewhere can be loaded
     (`functional/weights`): key names of torchvision and timm.
 
     Block: `image` `[*batch, channels * height * width]`, one channel after another, row by row; scaled to about +-1.
@@ -141,11 +142,11 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
     Deviates: `norm="group"` (Wu and He 2018, arXiv:1803.08494) in place of batch norm, which lets the cases of one task see those of the
     others; `norm="fixed"` is batch norm with stored statistics, so that a vector depends on its own image alone. It norms nothing before
     statistics are loaded. 12 layers: channels as of Oreshkin et al. (64, 128, 256, 512 at width 64), where Lee et al. have 64, 160, 320, 640;
-    mean over places as both; without their DropBlock.
+    mean over places as both; without their DropBlock. 10 layers: the stem is smaller than the one usual for larger images.
 
     Args:
         image: channels, height and width of an image, sides of 16 pixels or more.
-        layers: 12 or 18.
+        layers: 10, 12 or 18.
         width: channels of the first stage; the vector has eight times as many numbers.
         norm: "group", or "fixed" for weights that were trained elsewhere with batch norm.
         groups: of channels that are normed together; they share the width.
@@ -179,22 +180,23 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
         self.image = checked_image(image, least=LEAST_SIDE)
         if layers not in STAGES or norm not in ("group", "fixed"):
             raise InputError(
-                f"got {layers} layers and norm {norm!r}; give 12 or 18 layers and the norm 'group' or 'fixed'"
+                f"got {layers} layers and norm {norm!r}; give 10, 12 or 18 layers and the norm 'group' or 'fixed'"
             )
         if width < 1 or (norm == "group" and (groups < 1 or width % groups)):
             raise InputError(f"got width {width} and {groups} groups; give a width that is a multiple of the groups")
         self.layers, self.width, self.dim = layers, width, 8 * width
         self.stem: nn.Module = nn.Identity()
         entering = image[0]
-        if layers == 18:
-            self.stem = NormedConvolution(entering, width, size=7, norm=norm, groups=groups, stride=2)
+        if layers != 12:
+            size = 7 if layers == 18 else 3
+            self.stem = NormedConvolution(entering, width, size=size, norm=norm, groups=groups, stride=2)
             entering = width
         self.stages = nn.ModuleList()
         for stage, blocks in enumerate(STAGES[layers]):
             leaving = width * 2**stage
             made = []
             for number in range(blocks):
-                skips = layers == 18 and stage and not number
+                skips = layers != 12 and stage and not number
                 made.append(
                     Residual(
                         entering,
@@ -210,7 +212,7 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
                 entering = leaving
             self.stages.append(nn.Sequential(*made))
         block = "stages.0.0."
-        first = ("stem.",) if layers == 18 else (f"{block}path.0.", f"{block}shortcut.")
+        first = ("stem.",) if layers != 12 else (f"{block}path.0.", f"{block}shortcut.")
         self._first = tuple(f"{name}convolution.weight" for name in first)
         channels_last(self)
 
@@ -249,6 +251,8 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
         if self.layers == 18:
             # pooled before the ReLU, which keeps the order and so the maximum
             x = functional.relu(functional.max_pool2d(self.stem(x), 3, stride=2, padding=1))
+        elif self.layers == 10:
+            x = functional.relu(self.stem(x))
         for stage in self.stages:
             x = stage(x)
             found.append(x)
@@ -256,7 +260,7 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
 
     def _widest(self, images: Tensor) -> int:
         places = math.prod(images.shape[2:])
-        return self.width * (places if self.layers == 12 else max(1, places // 4))
+        return self.width * max(1, places if self.layers == 12 else places // 4)
 
     def own_value(self, name: str, value: Tensor) -> Tensor:
         """Return a weight from elsewhere as this network has it: filters of colours summed where images are grey."""

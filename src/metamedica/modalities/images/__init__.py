@@ -1,1 +1,5 @@
-"""Images and volumes: files of many formats -> arrays, safely read. Needs `metamedica[images]`."""
+"""The modality `images`: files, bytes or arrays of pixels become squares of grey or colour; volumes are read slice by slice."""
+
+from metamedica.modalities.images.modality import Images
+
+__all__ = ["Images"]

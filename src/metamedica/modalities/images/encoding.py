@@ -1,0 +1,61 @@
+"""The fixed encoders of images: what a network sees, classical features, and how alike two images are by each."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metamedica.functional.kernels import rbf_kernel
+from metamedica.functional.shared import shared
+from metamedica.types import Features, RawEncoder
+
+
+class ImageEncoder(RawEncoder):
+    """The blocks side by side, each of about the same total variance; images are compared block by block.
+
+    Args:
+        blocks: name -> size, those that are compared by.
+    """
+
+    def __init__(self, blocks: dict[str, int]) -> None:
+        super().__init__()
+        self.blocks = dict(blocks)
+        self.dim = sum(blocks.values())
+
+    def forward(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return the blocks side by side in floating point, each with a total variance of about 1."""
+        return torch.cat([self._scaled(name, features) / size**0.5 for name, size in self.blocks.items()], dim=-1)
+
+    def _scaled(self, name: str, features: Features) -> Tensor:
+        block = features[name]
+        values = block if block.is_floating_point() else block.to(torch.get_default_dtype())
+        if values.dtype == torch.float16:
+            values = values.float()
+        return values * SCALES[name]
+
+    def similarity(
+        self, left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
+    ) -> Float[Tensor, "*batch n m"]:
+        """Return the mean over blocks of an RBF on each."""
+        sizes = list(self.blocks.values())
+        pairs = zip(left.split(sizes, -1), right.split(sizes, -1), sizes, strict=True)
+        return torch.stack([_near(one * size**0.5, other * size**0.5) for one, other, size in pairs]).mean(0)
+
+    def kernels(self, left: Features, right: Features) -> Float[Tensor, "*batch kernels n m"]:
+        """Return the RBF on each block, and where there are several their mean."""
+        each = [_near(self._scaled(name, left), self._scaled(name, right)) for name in self.blocks]
+        if len(each) > 1:
+            each.append(torch.stack(each).mean(0))
+        return torch.stack(each, dim=-3)
+
+    def flat(self, features: Features) -> Float[Tensor, "*batch dim"]:
+        """Return the same as the vectors, at a scale at which a column varies by about 1."""
+        return self(features) * self.dim**0.5
+
+
+SCALES = {"network": 1.0, "hog": 6.0, "texture": 1.6}
+"""One over the usual standard deviation of a column about its mean."""
+
+
+@shared
+def _near(left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]) -> Float[Tensor, "*batch n m"]:
+    return rbf_kernel(left, right)

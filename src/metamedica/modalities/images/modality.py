@@ -1,0 +1,310 @@
+"""The modality `images`: a case is a picture, whatever it came as."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from metamedica import registry
+from metamedica.errors import CaseError, FileFormatError, InputError
+from metamedica.functional.scattering import Scattering
+from metamedica.measured import Measured, Measures
+from metamedica.modalities.images.encoding import ImageEncoder
+from metamedica.modalities.images.hog import SIZE, classical
+from metamedica.modalities.images.network import Network, entering
+from metamedica.modalities.images.patches import image_parts, shaded
+from metamedica.modalities.images.pixels import PREFIX, Windowing, grey_of, square_of, text_of
+from metamedica.modalities.images.rasters import ImageLimits
+from metamedica.parts import CaseParts, NamesParts
+from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
+
+SIDE = 64
+_SHOWN = 60
+_TEXTURE = Scattering(64)
+_TEXTURE_SIZE = _TEXTURE.channels * _TEXTURE.windows**2
+_LEAST_TEXTURE = 1e-3
+"""Added to coefficients in [0, 1] before their logarithm."""
+_VOLUMES = (".nii", ".nii.gz")
+
+
+class Images(Modality, Measures, NamesParts):
+    """Pictures as squares of pixels: what a frozen network sees of them, classical features, wavelet scattering.
+
+    Args:
+        side: pixels of a side that every image is brought to.
+        window: of Hounsfield units, a name of `windows.WINDOWS` or (level, width); None: lung for CT in DICOM, and NIfTI by percentiles.
+        network: frozen (`network.Network`, or the value that it gives); None: images are compared by classical features alone.
+
+    Raises:
+        InputError: a side below 16 pixels, or other than that of the network.
+    """
+
+    name: ClassVar[str] = "images"
+    version: ClassVar[str] = "1"
+    from_scratch: ClassVar[tuple[str, ...]] = ("linear", "multi_kernel_gp")
+    default_learner: ClassVar[str] = "deep_kernel"
+    leaning: ClassVar[float] = -1.0
+    same_parts: ClassVar[bool] = True
+    rich_blocks: ClassVar[tuple[str, ...]] = ("texture",)
+    recipe: ClassVar[Mapping[str, str]] = {
+        "hog": "gradients, coarse pixels and grey levels as `modalities/images/hog.py` computes them",
+        "network": "what the frozen network of the predictor's modality makes of the image",
+    }
+
+    def __init__(
+        self,
+        side: int = SIDE,
+        window: Windowing | Sequence[float] = None,
+        network: Network | Mapping[str, Any] | None = None,
+    ) -> None:
+        if side < 16:
+            raise InputError(f"got images of side {side}; give at least 16 pixels")
+        self.side = side
+        self.window: Windowing = window if isinstance(window, str) or window is None else (window[0], window[1])
+        self.network = Network.of_value(network) if isinstance(network, Mapping) else network
+        if self.network is not None and self.network.side != side:
+            raise InputError(
+                f"got images of side {side} and a network of images of side {self.network.side}; give the same side"
+            )
+        self.limits = ImageLimits()
+
+    def settings(self) -> dict[str, Any]:
+        """Return side, window and network."""
+        return {
+            "side": self.side,
+            "window": list(self.window) if isinstance(self.window, tuple) else self.window,
+            "network": None if self.network is None else self.network.as_value(),
+        }
+
+    def prepare(self, cases: Any, *, n_jobs: int | None = None, progress: Progress | None = None) -> PreparedCases:
+        """Read, check and featurise images.
+
+        Args:
+            cases: paths, bytes, arrays of pixels, or what `prepare` returned as `canonical`; see `pixels.square_of`.
+            n_jobs: threads that read files; every core for None and -1.
+            progress: called with images done and in total.
+
+        Returns:
+            Blocks `hog` (float32 `[distinct, 2052]`) and, with a network, `network` (float32 `[distinct, dim]`).
+
+        Raises:
+            InputError: an impossible `n_jobs`.
+        """
+        squares, problems = self._read(list(cases), n_jobs, progress)
+        row_of: dict[str, int] = {}
+        first: list[UInt8[np.ndarray, "side side 3"]] = []
+        rows = []
+        for square in squares:
+            if square is None:
+                rows.append(-1)
+                continue
+            text = text_of(square)
+            if text not in row_of:
+                row_of[text] = len(first)
+                first.append(square)
+            rows.append(row_of[text])
+        return PreparedCases(rows, list(row_of), self._features(first), problems)
+
+    def _read(
+        self, cases: list[object], n_jobs: int | None, progress: Progress | None
+    ) -> tuple[list[UInt8[np.ndarray, "side side 3"] | None], list[CaseProblem]]:
+        if n_jobs is not None and n_jobs != -1 and n_jobs < 1:
+            raise InputError(f"got n_jobs={n_jobs}; give a number of threads, or -1 for every core")
+        problems = []
+        found: list[UInt8[np.ndarray, "side side 3"] | None] = []
+
+        def read(case: object) -> UInt8[np.ndarray, "side side 3"] | str:
+            try:
+                return square_of(case, side=self.side, window=self.window, limits=self.limits)
+            except (CaseError, FileFormatError, InputError) as error:
+                return str(error)
+
+        with ThreadPoolExecutor(None if n_jobs in (None, -1) else n_jobs) as threads:
+            for position, square in enumerate(threads.map(read, cases)):
+                if isinstance(square, str):
+                    problems.append(CaseProblem(position, _shown(cases[position]), square))
+                    found.append(None)
+                else:
+                    found.append(square)
+                if progress is not None:
+                    progress(position + 1, len(cases), "reading images")
+        return found, problems
+
+    def _features(self, squares: Sequence[UInt8[np.ndarray, "side side 3"]]) -> Features:
+        together = np.stack(squares) if squares else np.zeros((0, self.side, self.side, 3), np.uint8)
+        features: Features = {"hog": torch.from_numpy(classical(grey_of(together)))}
+        if self.network is not None:
+            features["network"] = self.network.embed(together)
+        return features
+
+    def squares(self, canonical: Sequence[str]) -> UInt8[np.ndarray, "n side side 3"]:
+        """Return the pixels of images that `prepare` returned.
+
+        Raises:
+            CaseError: a text is no image that `prepare` returned.
+        """
+        found = []
+        for place, text in enumerate(canonical):
+            if not text.startswith(PREFIX):
+                raise CaseError(f"case {place + 1} is no image that was prepared; prepare the cases first")
+            found.append(square_of(text, side=self.side, window=None, limits=self.limits))
+        return np.stack(found) if found else np.zeros((0, self.side, self.side, 3), np.uint8)
+
+    def _sizes(self) -> dict[str, int]:
+        network = {} if self.network is None else {"network": self.network.dim}
+        return {**network, "hog": SIZE}
+
+    def encoder(self, name: str, **settings: Any) -> Encoder:
+        """Return a new learned encoder, given what its constructor names: `blocks` or `image`; and its settings. One that is built as the network
+        is begins with the network's weights.
+
+        Raises:
+            InputError: an unknown encoder or setting.
+        """
+        offered = {"blocks": self._sizes(), "image": (3, self.side, self.side)}
+        fitting = ["mlp", "resnet", "vit", "conv4"]
+        made = registry.build_encoder(name, offered, settings=settings, cases="images", fitting=fitting)
+        network = self.network
+        if network is not None and name == network.encoder and settings == network.settings:
+            made.load_state_dict({key: value.float() for key, value in network.weights.items()})
+        return made
+
+    def extra_blocks(self, encoder: str) -> tuple[str, ...]:
+        """Return `image` for an encoder that reads pixels, else nothing."""
+        return ("image",) if "image" in inspect.signature(registry.encoder_class(encoder)).parameters else ()
+
+    def blocks(
+        self,
+        names: Sequence[str],
+        canonical: Sequence[str],
+        *,
+        n_jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Features:
+        """Return blocks beside those of `prepare`: `image` (float32 `[cases, 3 * side * side]`, about +-1) and `texture` (float16
+        `[cases, 13888]`, logarithms of the scattering coefficients of the image at 64 x 64 pixels).
+
+        Raises:
+            InputError: images have no such block.
+            CaseError: a text is no prepared image.
+        """
+        unknown = [name for name in names if name not in ("image", "texture")]
+        if unknown:
+            raise InputError(
+                f"images have no block {', '.join(unknown)} beside those of prepare; they have image and texture"
+            )
+        squares = self.squares(canonical)
+        made: Features = {}
+        if "image" in names:
+            made["image"] = entering(squares).flatten(1)
+        if "texture" in names:
+            made["texture"] = self._texture(squares)
+        return {name: made[name] for name in names}
+
+    def _texture(self, squares: UInt8[np.ndarray, "n side side 3"]) -> torch.Tensor:
+        grey = torch.from_numpy(grey_of(squares)).float()[:, None] / 255
+        if self.side != _TEXTURE.side:
+            grey = torch.nn.functional.interpolate(
+                grey, (_TEXTURE.side, _TEXTURE.side), mode="bilinear", antialias=True, align_corners=False
+            )
+        parts = [(_TEXTURE(part[:, 0]) + _LEAST_TEXTURE).log().flatten(1).half() for part in torch.split(grey, 64)]
+        return torch.cat(parts) if parts else torch.zeros(0, _TEXTURE_SIZE, dtype=torch.float16)
+
+    def raw_encoder(self) -> RawEncoder:
+        """Return the encoder that compares images by what the network sees, where there is one, and by classical features."""
+        return ImageEncoder(self._sizes())
+
+    def rich_encoder(self) -> RawEncoder:
+        """Return the encoder that compares images by scattering too."""
+        return ImageEncoder({**self._sizes(), "texture": _TEXTURE_SIZE})
+
+    def measured(self, features: Features) -> Measured:
+        """Return the grey levels and coarse pixels that every image has, as shares and in [0, 1]."""
+        values = features["hog"][:, -32:].to(torch.float32)
+        names = [f"grey level {8 * level} to {8 * level + 7}" for level in range(32)]
+        return Measured(values, torch.ones_like(values, dtype=torch.bool), names, names)
+
+    def groups(self, canonical: Sequence[str]) -> list[str]:
+        """Return each image as its own group: what belongs together (a patient) is in no pixel; name a group column."""
+        return list(canonical)
+
+    def draw(self, canonical: str, *, width: int = 220, height: int = 160) -> str:
+        """Return the image as HTML.
+
+        Raises:
+            CaseError: the text is no prepared image.
+        """
+        _check_text(canonical)
+        size = min(width, height)
+        return f'<img class="case" src="{escape(canonical)}" width="{size}" height="{size}" alt="image">'
+
+    def parts(self, canonical: Sequence[str], features: Features, background: Features) -> list[CaseParts]:
+        """Return the patches of each image, a grid of 8 x 8; one that is away is blurred out; see `patches.py`.
+
+        Raises:
+            CaseError: a text is no prepared image.
+        """
+        names = tuple(features)
+        extra = tuple(name for name in names if name not in self._sizes())
+
+        def featurised(squares: UInt8[np.ndarray, "n side side 3"]) -> Features:
+            made = self._features(list(squares))
+            if extra:
+                if "image" in extra:
+                    made["image"] = entering(squares).flatten(1)
+                if "texture" in extra:
+                    made["texture"] = self._texture(squares)
+            return {name: made[name].to(features[name].dtype) for name in names}
+
+        return [image_parts(square, featurised) for square in self.squares(canonical)]
+
+    def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
+        """Return the image as an SVG fragment, each patch shaded by what it contributes: orange above 0, blue below.
+
+        Raises:
+            CaseError: the text is no prepared image.
+            InputError: one contribution a patch was wanted.
+        """
+        _check_text(canonical)
+        return shaded(canonical, contributions, size=min(width, height))
+
+    def read_file(self, path: str) -> tuple[list[str], list[str]] | None:
+        """Return (cases, names): the slices of a NIfTI volume, the image that another file is; None for tables and other files.
+
+        Raises:
+            FileFormatError: a volume that cannot be read.
+        """
+        return _cases_of(Path(path))
+
+
+def _check_text(text: str) -> None:
+    if not text.startswith(PREFIX):
+        raise CaseError("a text came that is no prepared image; prepare the cases first")
+
+
+def _cases_of(path: Path) -> tuple[list[str], list[str]] | None:
+    name = path.name.lower()
+    if name.endswith(_VOLUMES):
+        from metamedica.modalities.images.nifti import read_nifti
+
+        count = len(read_nifti(path).values)
+        cases = [f"{path}#{number}" for number in range(count)]
+        return cases, [f"{path.name}#{number}" for number in range(count)]
+    if name.endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom")):
+        return [str(path)], [path.name]
+    return None
+
+
+def _shown(case: object) -> str:
+    """Return what an error calls a case: a path by its last part, everything else by its kind (pixels are no text)."""
+    if isinstance(case, str | Path) and not str(case).startswith(PREFIX):
+        text = Path(case).name
+        text = text if text.isprintable() else ascii(text)[1:-1]
+        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return type(case).__name__ if not isinstance(case, str) else "a prepared image"
