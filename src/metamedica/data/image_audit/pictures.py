@@ -59,7 +59,8 @@ def look(pixels: Shaped[np.ndarray, "height width *channels"]) -> Look:
 def thumbnail(grey: Float64[np.ndarray, "height width"], *, side: int = SIDE) -> Float32[np.ndarray, "side side"]:
     """Return the image at `side` x `side` points, each the mean over the area that it covers."""
     down, across = (_overlaps(length, side) for length in grey.shape)
-    return (down @ grey @ across.T).astype(np.float32)
+    small: Float32[np.ndarray, "side side"] = (down @ grey @ across.T).astype(np.float32)
+    return small
 
 
 def _overlaps(length: int, parts: int) -> Float64[np.ndarray, "parts length"]:
@@ -68,7 +69,8 @@ def _overlaps(length: int, parts: int) -> Float64[np.ndarray, "parts length"]:
     starts = np.arange(length)
     low = np.maximum(edges[:-1, None], starts[None, :])
     high = np.minimum(edges[1:, None], starts[None, :] + 1.0)
-    return np.maximum(high - low, 0.0) * (parts / length)
+    shares: Float64[np.ndarray, "parts length"] = np.maximum(high - low, 0.0) * (parts / length)
+    return shares
 
 
 def borders(grey: Float64[np.ndarray, "height width"]) -> dict[str, float]:

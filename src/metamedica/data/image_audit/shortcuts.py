@@ -276,7 +276,8 @@ def _aucs(
         both = n * (inside.shape[1] - n)
         ranks = np.where(inside, rankdata(scores[..., code], axis=1), 0.0).sum(1)
         total += np.where(both > 0, (ranks - n * (n + 1) / 2) / np.maximum(both, 1), 0.5)
-    return total / n_classes
+    mean: Float64[np.ndarray, " laws"] = total / n_classes
+    return mean
 
 
 def _weighted_aucs(
