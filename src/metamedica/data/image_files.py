@@ -61,7 +61,7 @@ def files_in_folder(folder: str | Path, *, suffixes: Sequence[str] = SUFFIXES) -
         raise FileFormatError(f"the folder {root.name!r} is empty; give one with a subfolder for each class")
     if not classes:
         raise FileFormatError(
-            f"the folder {root.name!r} has {len(inside):,} files and no subfolder; put the images of each class into a folder of its own, or give a table"
+            f"the folder {root.name!r} has {len(inside):,} files and no subfolder; give each class a folder of its own, or give a table of paths"
         )
     left_out: Counter[str] = Counter()
     rows = []

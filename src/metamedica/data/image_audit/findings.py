@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import pandas as pd
+import numpy as np
 
 from metamedica.data.image_audit.balance import UNEVEN, Balance
 from metamedica.data.image_audit.pictures import ImageSet
@@ -125,7 +125,7 @@ def of_runs(runs: Runs | None) -> Iterator[Finding]:
     if runs is None or not runs.found:
         return
     told = "; ".join(
-        f"{each.label!r}: correlation {each.neighbours:.2f} of neighbours, {each.random:.2f} of random pairs (p = {each.p:.3f}), runs of "
+        f"{each.label!r}: correlation {each.neighbours:.2f} of neighbours, {round(each.random, 2) + 0.0:.2f} of random pairs (p = {each.p:.3f}), runs of "
         f"{each.median_run:g} images (longest {each.longest_run}), alike up to {each.lag} apart"
         for each in alike
     )
@@ -155,7 +155,7 @@ def of_shortcuts(shortcuts: Shortcuts | None, unit: str) -> Iterator[Finding]:
             f"Facts of the files and their borders predict the label without the picture: {figure(shortcuts.every)}. {parts}. "
             f"Most telling: {best}.",
             "A model may learn where an image comes from: bring all images to one format, size and crop, compare within one source, and report "
-            "this figure beside the model's.",
+            "this figure beside the model's; file size and borders follow the picture too, so judge by which facts tell.",
         )  # fmt: skip
     else:
         yield Finding(
@@ -212,10 +212,10 @@ def of_pixels(images: ImageSet, twins: Twins) -> Iterator[Finding]:
     for column, name in (("channels", {1.0: "grey", 3.0: "RGB"}), ("bits", {})):
         if column not in images.facts:
             continue
-        values = pd.Series(images.facts[column].to_numpy()).dropna().value_counts()
+        values, counts = np.unique(images.facts[column].dropna().to_numpy(dtype=np.float64), return_counts=True)
         if len(values) > 1:
             told = " and ".join(
-                f"{count:,} {name.get(float(value), f'with {value:g} bits')}" for value, count in values.items()
+                f"{n:,} {name.get(value, f'with {value:g} bits')}" for value, n in zip(values, counts, strict=True)
             )
             yield Finding(
                 "pixels", "remark", f"The images are mixed: {told}.", "Bring them to one form before learning."

@@ -170,9 +170,7 @@ def find_shortcuts(
     if not columns or test.folds is None:
         return None
     sets = {"all": list(columns)}
-    sets |= {
-        family: part for family, known in FAMILIES.items() if (part := [name for name in known if name in columns])
-    }
+    sets |= {family: own for family, known in FAMILIES.items() if (own := [name for name in known if name in columns])}
     if {"file", "size"} <= set(sets):
         sets["file and size"] = [*sets["file"], *sets["size"]]
     told = {
@@ -297,7 +295,8 @@ def _weighted_aucs(
         below = np.cumsum(losses, axis=1) - losses / 2
         both = wins.sum(1) * losses.sum(1)
         total += np.divide((wins * below).sum(1), both, out=np.full(len(weights), np.nan), where=both > 0)
-    return total / scores.shape[1]
+    mean: Float64[np.ndarray, " draws"] = total / scores.shape[1]
+    return mean
 
 
 def _marks(
