@@ -11,12 +11,14 @@ from metamedica.errors import BundleError, FileFormatError, InputError
 
 _TABLE = "Table"
 _DECLARED = "Declared tasks"
+_IMAGES = "Images"
 _RUN = "Run"
 _TRAINING = "Training"
 
 Kind = Literal["binary", "multiclass", "regression"]
 Precision = Literal["float32", "tf32", "bf16"]
 Duplicates = Literal["error", "mean", "median"]
+Copies = Literal["plain", "mirrored", "turned"]
 
 
 def _set_json(ctx: typer.Context, value: bool) -> bool:
@@ -181,6 +183,19 @@ DuplicatesOption = Annotated[
         help="Different values for the same case in a task: error, mean or median.",
         rich_help_panel=_TABLE,
     ),
+]
+CopiesOption = Annotated[
+    Copies,
+    typer.Option(
+        "--copies",
+        metavar="HOW",
+        help="Images that count as the same: plain, mirrored (flips too) or turned (quarter turns and flips too).",
+        rich_help_panel=_IMAGES,
+    ),
+]
+AuditPage = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the audit of images as a page, .html.", rich_help_panel=_IMAGES),
 ]
 Accumulate = Annotated[
     int,

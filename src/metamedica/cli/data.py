@@ -9,6 +9,7 @@ from metamedica.cli import _options as options
 from metamedica.cli._console import Session
 from metamedica.cli._declared import Config
 from metamedica.cli._tables import TableOptions
+from metamedica.errors import InputError
 
 command = typer.Typer(
     help="Check a table of measurements; list and show the public collections that are known by name.",
@@ -40,6 +41,9 @@ def check(
     schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
+    copies: options.CopiesOption = "plain",
+    out: options.AuditPage = None,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -57,8 +61,33 @@ def check(
     Clinical tasks that a YAML file declares (docs/declaring-tasks.md):
 
         metamedica data check --config mortality.yaml --root data
+
+    Images in a folder for each class, or named by a table: twins, runs of
+    slices, groups on both sides, and facts of files that tell the label:
+
+        metamedica data check --modality images scans/ --out audit.html
+        metamedica data check --modality images scans.csv --case path --target label --split split --group patient
     """
     session = Session.of(ctx)
+    if modality == "images":
+        from metamedica.cli import _images
+
+        _images.check(
+            session,
+            file,
+            case=case,
+            target=target,
+            group=group,
+            split=split,
+            root=root,
+            copies=copies,
+            skip_invalid=skip_invalid,
+            out=out,
+            overwrite=overwrite,
+        )
+        return
+    if out is not None:
+        raise InputError("--out writes the audit of images; leave it out, or add --modality images")
     declaration = Config(config, root, variant)
     modality = declaration.modality(modality) or TableOptions.modality
     given = TableOptions(
