@@ -152,7 +152,9 @@ def pretrain(
 def _check(sets: Sequence[ImageSet], settings: PretrainingSettings) -> None:
     count = sum(len(each.images) for each in sets)
     if count < LEAST_IMAGES:
-        raise InputError(f"got {count} images to learn from; give at least {LEAST_IMAGES}, a few hundred or more are usual")
+        raise InputError(
+            f"got {count} images to learn from; give at least {LEAST_IMAGES}, a few hundred or more are usual"
+        )
     sides = sorted({each.images.shape[1:] for each in sets})
     if len(sides) > 1:
         raise InputError(f"got images of {sides[0]} and {sides[1]} pixels; bring all to one side")
@@ -220,7 +222,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
@@ -234,7 +236,7 @@ class _Run:
         images = (entering(drawn.images[rows]).repeat(views, 1, 1, 1)).mul_(0.25).add_(0.5)
         changed = (drawn.augmentation(images, random) - 0.5) / 0.25
         vectors = self.net.encoder({"image": changed.flatten(1)})
-        loss = vectors.new_zeros(())
+        loss: Tensor = vectors.new_zeros(())
         if settings.contrast:
             left, right = self.net.projection(vectors).chunk(2)
             loss = loss + settings.contrast * contrastive_loss(left, right, temperature=settings.temperature)

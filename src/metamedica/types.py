@@ -343,6 +343,11 @@ class Modality(ABC):
         """Return the modality that also reads what only these cases of one task have (further columns); by default unchanged."""
         return self
 
+    def identities(self, cases: Sequence[str]) -> Sequence[str]:
+        """Return a text for each raw case that changes whenever what it stands for does, for caches; by default the cases, which are texts
+        themselves (of a file, the hash of its content)."""
+        return cases
+
     def leaks(self, cases: Any, labels: Sequence[int]) -> list[str]:
         """Return the names of the parts of a case that tell two classes apart without error, as the label itself would; by default none.
 

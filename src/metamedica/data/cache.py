@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from metamedica.errors import BundleError
-from metamedica.storage import read_bundle, write_bundle
+from metamedica.storage import digest_of, read_bundle, write_bundle
 from metamedica.types import CaseProblem, Features, Modality, PreparedCases, Progress
 
 KIND = "features"
@@ -44,7 +44,7 @@ def featurised(
 ) -> PreparedCases:
     """Return `modality.prepare(cases)`, from the disk where it was done before.
 
-    An entry is named by the modality's name and version and the SHA-256 of the cases in their order. A damaged entry is
+    An entry is named by the modality's name, version and settings and the SHA-256 of the cases in their order. A damaged entry is
     thrown away and made again, and the log says so; so it does where the disk takes no entry.
 
     Args:
@@ -87,8 +87,10 @@ def extra_blocks(
 
 def _key(modality: Modality, cases: Sequence[str], blocks: Sequence[str] = ()) -> str:
     extra = "".join(f"{name}\0" for name in blocks)
-    digest = hashlib.sha256(f"{modality.name}\0{modality.version}\0{extra}{len(cases)}\0".encode())
-    for case in cases:
+    settings = modality.settings()
+    how = digest_of(settings) if settings else ""
+    digest = hashlib.sha256(f"{modality.name}\0{modality.version}\0{how}{extra}{len(cases)}\0".encode())
+    for case in cases if blocks else modality.identities(cases):
         raw = case.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)

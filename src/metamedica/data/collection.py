@@ -100,6 +100,7 @@ class TaskCollection:
         split: str | None = None,
         positive: str | None = None,
         schema: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         skip_invalid: bool = False,
         duplicates: Duplicates = "error",
         name: str | None = None,
@@ -127,6 +128,7 @@ class TaskCollection:
             positive: the label that is class 1 of a binary task; not needed for 0/1, false/true, no/yes,
                 inactive/active, negative/positive in any case of letters.
             schema: what the columns of such cases hold (`modalities/tables/schema.py`), those that are declared; the others are inferred.
+            settings: of the modality's constructor (side, window and network of images); None for its defaults.
             skip_invalid: leave out cases that cannot be read, instead of stopping.
             duplicates: what to do when one task has a case twice with different targets: "error" stops; "mean" and
                 "median" merge numbers, and leave a case with different labels out. Equal targets are always merged.
@@ -157,6 +159,7 @@ class TaskCollection:
             kind=kind,
             unit=unit,
             positive=positive,
+            settings=settings,
             schema=schema,
             name=name,
             skip_invalid=skip_invalid,
@@ -335,10 +338,11 @@ class TaskCollection:
             OSError: the disk is full or read-only; nothing partial stays behind.
         """
         about, arrays = stored_tasks.written(self.tasks)
+        settings, of_modality = storage.apart(self.settings)
         document = {
             "modality": self.modality,
             "version": _version(self.modality),
-            "settings": self.settings,
+            "settings": settings,
             "remarks": self.remarks,
             "tasks": about,
             "split": self.split,
@@ -350,6 +354,7 @@ class TaskCollection:
             {
                 "features": self.features,
                 "tasks": arrays,
+                **({"modality": of_modality} if of_modality else {}),
             },
             {"collection": document, "canonical": self.canonical},
         )
@@ -378,7 +383,7 @@ class TaskCollection:
                 tasks=tasks,
                 split=about["split"],
                 left_out=about["left_out"],
-                settings=about.get("settings"),
+                settings=storage.together(about.get("settings"), tensors.get("modality", {})),
                 remarks=about.get("remarks", ()),
             )
         except (KeyError, TypeError, TaskError) as error:

@@ -45,6 +45,7 @@ def read_tasks(
     unit: str | None = None,
     positive: str | None = None,
     schema: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     name: str | None = None,
     skip_invalid: bool = False,
     duplicates: Duplicates = "error",
@@ -62,7 +63,7 @@ def read_tasks(
     source = Source(frame.set_axis([str(column) for column in frame.columns], axis=1), name_of_table)
     _check(source, columns)
     left_out: dict[str, int] = {}
-    reader = registry.modality(modality, None if schema is None else {"schema": schema})
+    reader = registry.modality(modality, {**(settings or {}), **({} if schema is None else {"schema": schema})})
     values = _measured(
         source, columns, kind, name or columns.target or "", left_out, shown=repr if reader.distinct else untold
     )

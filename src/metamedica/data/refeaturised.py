@@ -1,7 +1,8 @@
-"""A collection whose rows are read by another schema: that of a model which was fitted on other tables."""
+"""A collection whose cases are read as a model reads them: by its columns of tables, by its network of images."""
 
 from metamedica.data.collection import TaskCollection
 from metamedica.errors import InputError
+from metamedica.storage import digest_of
 from metamedica.types import Modality
 
 
@@ -15,13 +16,17 @@ def refeaturised(collection: TaskCollection, reader: Modality) -> TaskCollection
         raise InputError(
             f"the collection holds {collection.modality} and {reader.name} were wanted; give a collection of {reader.name}"
         )
-    if reader.distinct or reader.settings() == collection.settings:
+    if not reader.settings() or digest_of(reader.settings()) == digest_of(collection.settings):
         return collection
     read = reader.prepare(collection.canonical)
     if read.problems:
         first = read.problems[0]
         raise InputError(
             f"{len(read.problems):,} of {len(collection.canonical):,} cases do not fit the model's columns; the first: {first.text!r}, {first.reason}"
+        )
+    if read.row != list(range(len(collection.canonical))):
+        raise InputError(
+            "cases that differ in the collection are equal as the model reads them; make the collection again with its settings"
         )
     return TaskCollection(
         collection.modality,

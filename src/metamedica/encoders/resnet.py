@@ -134,7 +134,9 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
     12 layers: four blocks of three 3 x 3 convolutions, leaky ReLU (0.1) and 2 x 2 max-pooling after each: sides from 16 pixels on, 1/16 of
     which is left. 18 layers: a 7 x 7 convolution and a 3 x 3 max-pooling, each skipping every second place, then eight blocks of two: 1/32
     of a side is left, so that images below about 96 pixels do better with 12. 10 layers: a 3 x 3 convolution that skips every second place and
-    no pooling, then four blocks of two, 1/16 of a side is left; a third of the time of 12 at the same width. Weights of the same networks elsewhere can be loaded
+    no pooling, then four blocks of two, 1/16 of a side is left; a third of the time of 12 at the same width.
+
+    Weights of the same networks elsewhere can be loaded
     (`functional/weights`): key names of torchvision and timm.
 
     Block: `image` `[*batch, channels * height * width]`, one channel after another, row by row; scaled to about +-1.

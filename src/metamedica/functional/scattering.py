@@ -52,21 +52,21 @@ class Scattering:
     def channels(self) -> int:
         """Coefficients of a window: 1 + JL + J(J-1)/2 L^2."""
         first = self.scales * self.angles
-        return 1 + first + self.scales * (self.scales - 1) // 2 * self.angles**2
+        return 1 + first + math.comb(self.scales, 2) * self.angles * self.angles
 
     @property
     def windows(self) -> int:
         """Windows along a side."""
-        return self.side // 2**self.scales
+        return self.side >> self.scales
 
     @property
     def margin(self) -> int:
         """Pixels that are mirrored on every side (half a window fewer before and more after), so that no wavelet sees the opposite border."""
-        return 2 ** (self.scales + 1) if self.side > 5 * self._half else 2**self.scales
+        return 2 << self.scales if self.side > 5 * self._half else 1 << self.scales
 
     @property
     def _half(self) -> int:
-        return 2 ** (self.scales - 1)
+        return 1 << (self.scales - 1)
 
     def __call__(self, images: Float[Tensor, "n side side"]) -> Float[Tensor, "n channels windows windows"]:
         """Return the coefficients: the mean, |x * psi| of each scale and angle, and ||x * psi| * psi'| of each coarser psi'.
@@ -88,7 +88,9 @@ class Scattering:
         bank = _bank(framed.shape[-1], self.scales, self.angles, images.dtype)
         return torch.cat([self._few(part, bank) for part in torch.split(framed, AT_ONCE)])
 
-    def _few(self, framed: Float[Tensor, "n whole whole"], bank: "_Bank") -> Float[Tensor, "n channels windows windows"]:
+    def _few(
+        self, framed: Float[Tensor, "n whole whole"], bank: "_Bank"
+    ) -> Float[Tensor, "n channels windows windows"]:
         whole = torch.fft.fft2(framed)
         found = [self._averaged(whole, 0, bank)[:, None]]
         second = []
@@ -153,12 +155,14 @@ def _gabor(side: int, width: float, turn: float, frequency: float, slant: float)
 
 def _subsampled(spectrum: Tensor, octaves: int) -> Complex[Tensor, "*n small small"]:
     """Return the signal of a spectrum at every `2**octaves`-th sample."""
-    return torch.fft.ifft2(_fold(spectrum, octaves) / 4**octaves)
+    signal: Tensor = torch.fft.ifft2(_fold(spectrum, octaves) / 4**octaves)
+    return signal
 
 
 def _fold(spectrum: Tensor, octaves: int) -> Tensor:
     """Return a spectrum as it is on samples `2**octaves` apart, summed over what they cannot tell apart (a filter keeps its gain)."""
     if not octaves:
         return spectrum
-    parts, side = 2**octaves, spectrum.shape[-1] // 2**octaves
-    return spectrum.unflatten(-1, (parts, side)).sum(-2).unflatten(-2, (parts, side)).sum(-3)
+    parts, (high, wide) = 1 << octaves, spectrum.shape[-2:]
+    tiles = spectrum.reshape(*spectrum.shape[:-2], parts, high >> octaves, parts, wide >> octaves)
+    return tiles.sum((-4, -2))

@@ -18,7 +18,7 @@ from metamedica.predictors.method import LearnerMethod
 from metamedica.predictors.questions import Question, read_questions
 from metamedica.predictors.shift import EarlierCases
 from metamedica.predictors.trust import EarlierTasks
-from metamedica.storage import read_bundle, write_bundle
+from metamedica.storage import apart, read_bundle, together, write_bundle
 from metamedica.types import Learner, Modality, PreparedCases, Progress, TaskKind
 from metamedica.unlabelled import KeepsCases
 
@@ -156,11 +156,13 @@ class FittedModel:
         """Return (tensors, documents) that `from_parts` builds the model from."""
         gates: dict[str, Tensor] = {str(kind): gate for kind, gate in self.gates.items()}
         gates |= {f"{_GAIN}{kind}": gain for kind, gain in self.gains.items()}
+        settings, of_modality = apart(self.modality.settings())
         tensors: dict[str, dict[str, Tensor]] = {
             "learner": dict(self.learner.state_dict()),
             "guard": gates or {"none": torch.zeros(1)},
             "earlier": {"centroids": self.earlier.centroids.to(torch.float16), "known": self.earlier.known},
             "cases": self.cases.tensors(),
+            **({"modality": of_modality} if of_modality else {}),
         }
         document = {
             "spec": asdict(self.spec),
@@ -168,7 +170,7 @@ class FittedModel:
             "modality": {
                 "name": self.modality.name,
                 "version": self.modality.version,
-                "settings": self.modality.settings(),
+                "settings": settings,
             },
             "usual_scale": self.usual_scale,
             "earlier_tasks": self.earlier.names,
@@ -186,7 +188,8 @@ class FittedModel:
         try:
             document = documents["model"]
             spec = LearnerSpec(**document["spec"])
-            modality = registry.modality(document["modality"]["name"], document["modality"].get("settings"))
+            settings = together(document["modality"].get("settings"), tensors.get("modality", {}))
+            modality = registry.modality(document["modality"]["name"], settings)
             version = document["modality"]["version"]
             if version != modality.version:
                 raise BundleError(

@@ -30,14 +30,15 @@ class ImageEncoder(RawEncoder):
         values = block if block.is_floating_point() else block.to(torch.get_default_dtype())
         if values.dtype == torch.float16:
             values = values.float()
-        return values * SCALES[name]
+        scaled: Tensor = values * SCALES[name]
+        return scaled
 
     def similarity(
         self, left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
     ) -> Float[Tensor, "*batch n m"]:
         """Return the mean over blocks of an RBF on each."""
         sizes = list(self.blocks.values())
-        pairs = zip(left.split(sizes, -1), right.split(sizes, -1), sizes, strict=True)
+        pairs = zip(torch.split(left, sizes, -1), torch.split(right, sizes, -1), sizes, strict=True)
         return torch.stack([_near(one * size**0.5, other * size**0.5) for one, other, size in pairs]).mean(0)
 
     def kernels(self, left: Features, right: Features) -> Float[Tensor, "*batch kernels n m"]:
@@ -49,10 +50,11 @@ class ImageEncoder(RawEncoder):
 
     def flat(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return the same as the vectors, at a scale at which a column varies by about 1."""
-        return self(features) * self.dim**0.5
+        vectors: Tensor = self(features)
+        return vectors * self.dim**0.5
 
 
-SCALES = {"network": 1.0, "hog": 6.0, "texture": 1.6}
+SCALES = {"network": 1.0, "hog": 8.0, "texture": 2.5}
 """One over the usual standard deviation of a column about its mean."""
 
 

@@ -22,6 +22,7 @@ from metamedica.modalities.images.patches import image_parts, shaded
 from metamedica.modalities.images.pixels import PREFIX, Windowing, grey_of, square_of, text_of
 from metamedica.modalities.images.rasters import ImageLimits
 from metamedica.parts import CaseParts, NamesParts
+from metamedica.storage import sha256
 from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 SIDE = 64
@@ -110,6 +111,10 @@ class Images(Modality, Measures, NamesParts):
                 first.append(square)
             rows.append(row_of[text])
         return PreparedCases(rows, list(row_of), self._features(first), problems)
+
+    def identities(self, cases: Sequence[str]) -> Sequence[str]:
+        """Return the SHA-256 of each file, and the slice of a volume; a case that is no file as it is."""
+        return [_identity(case) for case in cases]
 
     def _read(
         self, cases: list[object], n_jobs: int | None, progress: Progress | None
@@ -281,6 +286,15 @@ class Images(Modality, Measures, NamesParts):
             FileFormatError: a volume that cannot be read.
         """
         return _cases_of(Path(path))
+
+
+def _identity(case: str) -> str:
+    name, mark, place = case.partition("#")
+    path = Path(case if case.startswith(PREFIX) or not name.lower().endswith(_VOLUMES) else name)
+    try:
+        return f"{sha256(path)}{mark}{place}"
+    except (OSError, ValueError):
+        return case
 
 
 def _check_text(text: str) -> None:

@@ -104,7 +104,10 @@ class Network:
     def save(self, folder: str | Path) -> None:
         """Write the network to a folder, whole or not at all."""
         value = self.as_value()
-        tensors = {"weights": value.pop("weights"), "spread": {"centre": value.pop("centre"), "spread": value.pop("spread")}}
+        tensors = {
+            "weights": value.pop("weights"),
+            "spread": {"centre": value.pop("centre"), "spread": value.pop("spread")},
+        }
         write_bundle(Path(folder), KIND, tensors, {"network": value})
 
     @classmethod

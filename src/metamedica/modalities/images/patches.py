@@ -39,11 +39,15 @@ class _Blurred:
     """An image with some of its patches blurred out."""
 
     def __init__(
-        self, square: UInt8[np.ndarray, "side side 3"], featurised: Callable[[UInt8[np.ndarray, "n side side 3"]], Features]
+        self,
+        square: UInt8[np.ndarray, "side side 3"],
+        featurised: Callable[[UInt8[np.ndarray, "n side side 3"]], Features],
     ) -> None:
         self._square, self._featurised = square, featurised
         width = square.shape[0] * _BLUR
-        self._blur = np.rint(gaussian_filter(square.astype(np.float32), (width, width, 0), mode="nearest")).astype(np.uint8)
+        self._blur = np.rint(gaussian_filter(square.astype(np.float32), (width, width, 0), mode="nearest")).astype(
+            np.uint8
+        )
         place = np.arange(square.shape[0]) * GRID // square.shape[0]
         self._patch = place[:, None] * GRID + place[None]
 

@@ -106,11 +106,15 @@ def _of_file(case: object, window: Windowing, limits: ImageLimits) -> NDArray[np
             why = getattr(error, "strerror", None) or "it is no path"
             raise FileFormatError(f"{source.name[:80]!r} cannot be opened ({why}); give the path of an image") from None
     else:
-        raise CaseError(f"got a {type(case).__name__} where an image was wanted; give a path, bytes or an array of pixels")
+        raise CaseError(
+            f"got a {type(case).__name__} where an image was wanted; give a path, bytes or an array of pixels"
+        )
     if looks_like_dicom(head):
         image = read_dicom(source)
         if len(image.values) != 1:
-            raise CaseError(f"the DICOM file has {len(image.values)} frames; cut out the one that is meant, or read it as a volume")
+            raise CaseError(
+                f"the DICOM file has {len(image.values)} frames; cut out the one that is meant, or read it as a volume"
+            )
         pixels: NDArray[Any] = image.values[0]
         if image.facts.colour and image.facts.bits == 8:
             pixels = pixels.astype(np.uint8)
@@ -138,7 +142,9 @@ def _eight_bits(
     if pixels.dtype == np.uint8:
         found = pixels
     else:
-        found = np.rint(255 * normalised(pixels, window=window or "lung", unit=unit, modality=modality)).astype(np.uint8)
+        found = np.rint(255 * normalised(pixels, window=window or "lung", unit=unit, modality=modality)).astype(
+            np.uint8
+        )
     if found.min() == found.max():
         raise CaseError("every pixel has the same value (an all-black image?); leave the image out")
     return found
