@@ -8,6 +8,7 @@ import typer
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
 from metamedica.cli._declared import Config
+from metamedica.cli._deidentify import deidentify
 from metamedica.cli._tables import TableOptions
 from metamedica.errors import InputError
 
@@ -16,6 +17,7 @@ command = typer.Typer(
     no_args_is_help=False,
     rich_markup_mode="rich",
 )
+command.command("deidentify")(deidentify)
 _SHOWN = 15
 _COLUMNS = 8
 
