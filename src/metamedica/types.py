@@ -321,6 +321,8 @@ class Modality(ABC):
     """Whether cases of equal content are one case (a molecule) or each its own (two patients)."""
     comparable: ClassVar[bool] = True
     """Whether a case of one task can be compared with one of another; not so where every task has other columns."""
+    columns: ClassVar[tuple[str, ...]] = (r"smiles", r".*smiles.*", r"structures?|mols?|molecules?|compounds?|cases?")
+    """Patterns of usual names of the column that holds the cases in a table, likeliest first."""
     recipe: ClassVar[Mapping[str, str]] = {}
     """Block name -> how it is made, in a sentence, for whoever makes it elsewhere for an exported predictor."""
 
@@ -342,6 +344,14 @@ class Modality(ABC):
     def with_own(self, cases: Any, *, source: str = "the table") -> "Modality":
         """Return the modality that also reads what only these cases of one task have (further columns); by default unchanged."""
         return self
+
+    def beside(self, cases: Sequence[str], folder: str) -> list[str]:
+        """Return raw cases that a file in this folder names as `prepare` finds them (a path below it); by default unchanged.
+
+        Raises:
+            InputError: a case that lies outside of the folder.
+        """
+        return list(cases)
 
     def identities(self, cases: Sequence[str]) -> Sequence[str]:
         """Return a text for each raw case that changes whenever what it stands for does, for caches; by default the cases, which are texts

@@ -1,7 +1,7 @@
 """A user's table on the way to tasks: which column is which when none was named, what kind the targets are, what a library holds."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from metamedica.data.collection import TaskCollection
     from metamedica.types import CaseProblem, Modality
 
-CASES = (r"smiles", r".*smiles.*", r"structures?|mols?|molecules?|compounds?|cases?")
-"""Usual names of the column with the cases, likeliest first."""
 TARGETS = (
     r"targets?|values?|labels?|y|activity|activities|active|class|measured|response|p?(ic50|ki|ec50|xc50|kd|potency|chembl_value)",
 )
@@ -35,19 +33,40 @@ def _found(columns: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return []
 
 
-def case_column(columns: Sequence[str], source: str) -> str:
+def read_labelled(file: Path, modality: "Modality") -> "pd.DataFrame":
+    """Return a table; of images a folder with a subfolder for each class is one too, with the columns `image` and `class`.
+
+    Raises:
+        FileFormatError: it cannot be read.
+        TaskError: a class with fewer than two images.
+    """
+    from metamedica.data.tables import read_table
+
+    if not (modality.name == "images" and file.is_dir()):
+        return read_table(file)
+    import pandas as pd
+
+    from metamedica.data.image_files import files_in_folder
+
+    files = files_in_folder(file)
+    frame = pd.DataFrame({"image": files.table["path"], "class": files.table["label"]})
+    frame.attrs["source"] = file.name
+    return frame
+
+
+def case_column(columns: Sequence[str], source: str, modality: "Modality") -> str:
     """Return the column that holds the cases, by its name.
 
     Raises:
         FileFormatError: none has a usual name, or several have.
     """
-    found = _found(columns, CASES)
+    found = _found(columns, modality.columns)
     if len(found) == 1:
         return found[0]
     trouble = (
         f"{len(found)} columns that may hold the cases ({', '.join(found)})"
         if found
-        else "no column that looks like SMILES"
+        else f"no column that looks like {'SMILES' if modality.name == 'molecules' else modality.name}"
     )
     raise FileFormatError(f"{source} has {trouble}; name it with --case; the columns are: {', '.join(columns)}")
 
@@ -143,6 +162,7 @@ class TableOptions:
     duplicates: Duplicates = "error"
     modality: str = "molecules"
     schema: Path | None = None
+    settings: "Mapping[str, Any] | None" = None
 
     def complete(self, file: Path, *, many: bool) -> "FullOptions":
         """Return the options with the columns and the kind that were left out, read from the table.
@@ -158,16 +178,16 @@ class TableOptions:
         """
         from metamedica import registry
         from metamedica.cells import untold
-        from metamedica.data.tables import read_table
 
         if self.targets is not None and (self.target is not None or self.task is not None):
             raise InputError(
                 "--targets (one column a task) came with --target or --task (one row a measurement); name one form"
             )
-        frame = read_table(file)
+        reader = registry.modality(self.modality)
+        frame = read_labelled(file, reader)
         columns = [str(name) for name in frame.columns]
         listed = ", ".join(columns)
-        rows = not registry.modality(self.modality).distinct
+        rows = not reader.distinct
         if self.schema is not None and not rows:
             raise InputError(
                 f"--schema came, and {self.modality} have no columns of their own; leave it out, or name --modality tables"
@@ -186,7 +206,10 @@ class TableOptions:
         if rows:
             case = tuple(cases)
         else:
-            case = self.case or case_column([name for name in columns if name not in named], file.name)
+            case = self.case or case_column([name for name in columns if name not in named], file.name, reader)
+            frame = frame.assign(
+                **{case: reader.beside(frame[case].tolist(), str(file if file.is_dir() else file.parent))}
+            )
         taken = [*(case if isinstance(case, tuple) else [case]), *named]
         if self.targets is not None:
             wide = (
@@ -287,6 +310,7 @@ class FullOptions:
             return TaskCollection.from_table(
                 self.frame,
                 modality=self.given.modality,
+                settings=self.given.settings,
                 schema=None if self.given.schema is None else _schema(self.given.schema),
                 case=self.case,
                 kind=self.kind,
@@ -364,8 +388,12 @@ def read_library(file: Path, modality: "Modality", *, case: str | None) -> Libra
         return Library(frame[chosen], _numbered(frame), "row")
     if case is not None and case not in columns:
         raise FileFormatError(f"{file.name} has no column {case!r}; it has: {', '.join(columns)}")
-    column = case or case_column(columns, file.name)
-    return Library([text.strip() for text in frame[column]], _numbered(frame.drop(columns=[column])), "row")
+    column = case or case_column(columns, file.name, modality)
+    return Library(
+        modality.beside([text.strip() for text in frame[column]], str(file.parent)),
+        _numbered(frame.drop(columns=[column])),
+        "row",
+    )
 
 
 def _numbered(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -101,6 +101,7 @@ def command(
         skip_invalid=skip_invalid,
         duplicates=duplicates,
         modality=modality.name,
+        settings=modality.settings() if modality.distinct else None,
     )
     columns, measured = None, _Measured(None, None, positive, {}, [])
     if file is not None:

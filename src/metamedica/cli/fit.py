@@ -41,6 +41,8 @@ def command(
     split: options.SplitColumn = None,
     modality: options.ModalityIfNamed = None,
     schema: options.SchemaFile = None,
+    network: options.NetworkFolder = None,
+    window: options.HuWindow = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
     learner: Annotated[
@@ -170,6 +172,12 @@ def command(
         metamedica fit assays.csv --task assay --out model --checkpoints ck
         metamedica fit assays.csv --task assay --out model --checkpoints ck --resume
 
+    Images, a table of paths (below its folder) or a folder of classes, seen
+    through a network that 'metamedica pretrain' made of unlabelled ones:
+
+        metamedica fit scans.csv --modality images --case path --target label \\
+            --task question --network network --out model
+
     Two processes that share every step (on GPUs, add --device cuda); they
     give the model of one process, up to rounding:
 
@@ -210,6 +218,7 @@ def command(
         raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
     options.check_bundle(out, "model", overwrite=overwrite)
     files.check_written(write_config, overwrite=overwrite, inputs=() if file is None else (file,))
+    reading = options.image_settings(modality, network, window)
     given = TableOptions(
         case,
         target,
@@ -225,6 +234,7 @@ def command(
         duplicates,
         modality,
         schema,
+        reading,
     )
     columns = declaration.complete(file, given, many=True)
 
@@ -234,7 +244,7 @@ def command(
     from metamedica.reports.card import About, card
     from metamedica.storage import replace_file
 
-    reader = registry.modality(modality)
+    reader = registry.modality(modality, reading)
     with joined() as ranks:  # one process a machine featurises, the others find it in the cache
         if not reader.distinct:  # rows are read fast, and say what a learner can be built on
             tasks = columns.read(session)

@@ -32,6 +32,7 @@ _TEXTURE_SIZE = _TEXTURE.channels * _TEXTURE.windows**2
 _LEAST_TEXTURE = 1e-3
 """Added to coefficients in [0, 1] before their logarithm."""
 _VOLUMES = (".nii", ".nii.gz")
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom")
 
 
 class Images(Modality, Measures, NamesParts):
@@ -53,6 +54,11 @@ class Images(Modality, Measures, NamesParts):
     leaning: ClassVar[float] = -1.0
     same_parts: ClassVar[bool] = True
     rich_blocks: ClassVar[tuple[str, ...]] = ("texture",)
+    columns: ClassVar[tuple[str, ...]] = (
+        r"path|image|file|file_?name|file_?path|image_?path",
+        r".*(path|image|file).*",
+        "name",
+    )
     recipe: ClassVar[Mapping[str, str]] = {
         "hog": "gradients, coarse pixels and grey levels as `modalities/images/hog.py` computes them",
         "network": "what the frozen network of the predictor's modality makes of the image",
@@ -111,6 +117,14 @@ class Images(Modality, Measures, NamesParts):
                 first.append(square)
             rows.append(row_of[text])
         return PreparedCases(rows, list(row_of), self._features(first), problems)
+
+    def beside(self, cases: Sequence[str], folder: str) -> list[str]:
+        """Return paths below a folder as the file system knows them; prepared images as they are.
+
+        Raises:
+            FileFormatError: a path that is absolute, climbs out of the folder or is a link that does.
+        """
+        return [case if case.startswith(PREFIX) else _below(case, Path(folder)) for case in cases]
 
     def identities(self, cases: Sequence[str]) -> Sequence[str]:
         """Return the SHA-256 of each file, and the slice of a volume; a case that is no file as it is."""
@@ -280,12 +294,27 @@ class Images(Modality, Measures, NamesParts):
         return shaded(canonical, contributions, size=min(width, height))
 
     def read_file(self, path: str) -> tuple[list[str], list[str]] | None:
-        """Return (cases, names): the slices of a NIfTI volume, the image that another file is; None for tables and other files.
+        """Return (cases, names): the images below a folder, the slices of a NIfTI volume, the image that another file is; None for tables
+        and other files.
 
         Raises:
             FileFormatError: a volume that cannot be read.
         """
         return _cases_of(Path(path))
+
+
+def _below(case: str, folder: Path) -> str:
+    plain = case.strip().replace("\\", "/")
+    if not plain:
+        return case  # `prepare` says which one it is
+    if "\0" in plain or Path(plain).is_absolute() or ".." in Path(plain).parts:
+        raise FileFormatError(
+            f"{_shown(case)!r} names no file below the folder of the table; give paths below it, without .."
+        )
+    name, mark, place = plain.partition("#")
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise FileFormatError(f"{_shown(case)!r} is a link out of the folder of the table; put the file itself there")
+    return f"{folder / name}{mark}{place}"
 
 
 def _identity(case: str) -> str:
@@ -304,13 +333,19 @@ def _check_text(text: str) -> None:
 
 def _cases_of(path: Path) -> tuple[list[str], list[str]] | None:
     name = path.name.lower()
+    if path.is_dir():
+        inside = sorted(each for each in path.rglob("*") if each.name.lower().endswith(_IMAGES))
+        inside = [each for each in inside if each.resolve().is_relative_to(path.resolve())]
+        if not inside:
+            raise FileFormatError(f"the folder {path.name!r} holds no image; give one with {', '.join(_IMAGES)}")
+        return [str(each) for each in inside], [each.relative_to(path).as_posix() for each in inside]
     if name.endswith(_VOLUMES):
         from metamedica.modalities.images.nifti import read_nifti
 
         count = len(read_nifti(path).values)
         cases = [f"{path}#{number}" for number in range(count)]
         return cases, [f"{path.name}#{number}" for number in range(count)]
-    if name.endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom")):
+    if name.endswith(_IMAGES):
         return [str(path)], [path.name]
     return None
 
