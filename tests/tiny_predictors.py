@@ -12,7 +12,10 @@ import torch
 from metamedica import registry
 from metamedica.data.collection import Task, TaskCollection
 from metamedica.errors import InputError
+from metamedica.functional.scattering import Scattering
 from metamedica.meta_learner import MetaLearner
+from metamedica.modalities.images import modality as image_modality
+from metamedica.modalities.images import patches
 from metamedica.modalities.molecules import Molecules, environments
 from metamedica.modalities.molecules import modality as molecule_modality
 from metamedica.predictors.model import FittedModel, LearnerSpec
@@ -66,6 +69,21 @@ def narrow_molecules(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(environments, "FINGERPRINT_SIZE", _COLUMNS)  # what folds to 2,048 columns folds on to 64
 
 
+def narrow_images(patch: pytest.MonkeyPatch) -> None:
+    """Read images by their coarse greys, their texture in a few numbers, and their patches as a grid of 2 x 2."""
+
+    def coarse(grey: Any) -> Any:
+        part = grey.shape[1] // 4
+        return grey.reshape(len(grey), 4, part, 4, part).mean((2, 4)).reshape(len(grey), 16).astype(np.float32) / 255
+
+    texture = Scattering(16, scales=2, angles=2)
+    patch.setattr(image_modality, "classical", coarse)
+    patch.setattr(image_modality, "SIZE", 16)
+    patch.setattr(image_modality, "_TEXTURE", texture)
+    patch.setattr(image_modality, "_TEXTURE_SIZE", texture.channels * texture.windows**2)
+    patch.setattr(patches, "GRID", 2)
+
+
 def takes(name: str, modality: str) -> bool:
     """Return whether the learner can be built for the modality: an encoder that learns what columns mean is refused by `any_table`."""
     return modality != "any_table" or not (registry.takes(name, "encoder") or name == "common_mean_gp")
@@ -95,11 +113,13 @@ def every() -> list[tuple[str, str, TaskKind, bool]]:
 
 
 def raw_cases(modality: str, *, seed: int = 0, n: int = N_LABELLED) -> Any:
-    """Return raw cases: SMILES, or patients with a cell missing."""
+    """Return raw cases: SMILES, pixels, or patients with a cell missing."""
     random = np.random.default_rng(seed)
     if modality == "molecules":
         every = ["C" * length + end for length in range(1, 7) for end in _ENDS]
         return [every[place] for place in random.permutation(len(every))[:n]]
+    if modality == "images":
+        return [random.integers(0, 256, (16, 16), dtype=np.uint8) for _ in range(n)]
     frame = pd.DataFrame({"age": random.normal(60, 9, n), "ward": [*"AB" * n][:n]})
     frame["lactate"] = random.normal(2, 1, n) + 0.02 * frame["age"]
     frame.loc[2, "lactate"] = None
@@ -119,7 +139,7 @@ def tasks(modality: str, kind: TaskKind) -> TaskCollection:
     """Return `N_TASKS` tasks of `N_CASES` cases; the last one is meta-valid."""
     cases, numbers = raw_cases(modality, n=N_TASKS * N_CASES, seed=3), range(N_TASKS)
     reader = registry.modality(modality)
-    reader = reader if modality == "molecules" else reader.fitted(cases)
+    reader = reader.fitted(cases)
     prepared, made, classes = reader.prepare(cases), {}, _CLASSES[kind]
     for number in numbers:
         rows = np.arange(number * N_CASES, (number + 1) * N_CASES)

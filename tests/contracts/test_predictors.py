@@ -29,6 +29,7 @@ CASES = tiny_predictors.raw_cases("tables", seed=1, n=5)
 def _narrow_fingerprints() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         tiny_predictors.narrow_molecules(patch)
+        tiny_predictors.narrow_images(patch)
         yield
 
 

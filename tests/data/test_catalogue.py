@@ -13,9 +13,19 @@ import pandas as pd
 import pytest
 
 from metamedica.data import catalogue
-from metamedica.data.catalogue import chembl691, davis, freewilson, kiba, moleculeace, tox21, toxcast
+from metamedica.data.catalogue import (
+    chembl691,
+    covid_ct,
+    davis,
+    drive_vessels,
+    freewilson,
+    kiba,
+    moleculeace,
+    tox21,
+    toxcast,
+)
 from metamedica.data.collection import TaskCollection
-from metamedica.errors import FileFormatError, InputError
+from metamedica.errors import FileFormatError, InputError, TaskError
 
 pytest.importorskip("rdkit")
 
@@ -34,7 +44,8 @@ def test_every_collection_says_where_it_comes_from_and_what_its_licence_asks(nam
 
 def test_an_unknown_collection_gives_the_choices() -> None:
     with pytest.raises(
-        InputError, match="there is no public collection 'zinc'; choose one of: chembl691, davis, diabetes130"
+        InputError,
+        match="there is no public collection 'zinc'; choose one of: bccd_crops, brain_tumor_mri, breast_us_busi",
     ):
         catalogue.load("zinc")
 
@@ -72,7 +83,8 @@ def test_chembl691_has_the_known_number_of_targets_molecules_and_values() -> Non
 def test_without_the_mirror_a_collection_says_what_to_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("METAMEDICA_DATA", raising=False)
     with pytest.raises(
-        InputError, match=rf"^{name} is read .*_DATA is not set; .* holds (molecules/{name}|clinical)/.* \(from http"
+        InputError,
+        match=rf"^{name} is read .*_DATA is not set; .* holds (molecules/{name}|clinical|images)/.* \(from http",
     ):
         catalogue.load(name)
 
@@ -202,3 +214,24 @@ def test_a_compound_has_a_cliff_where_any_of_its_rows_has(monkeypatch: pytest.Mo
     with pytest.raises(InputError, match="1 of the 1 compounds of task 't_Ki' are not in the MoleculeACE set"):
         moleculeace.cliffs(moved)
     assert tasks["s_Ki"].targets.tolist() == [5.5, 7.0]
+
+
+@pytest.mark.mirror
+def test_sets_of_images_are_one_task_with_their_classes_and_what_must_stay_together() -> None:
+    tasks = catalogue.load("chula_rbc12_cells")
+    (task,) = tasks.tasks.values()
+    assert (task.kind, len(task.classes or ()), len(set(task.groups or ()))) == ("multiclass", 13, 513)
+    assert len(task) == 1950 - sum(tasks.left_out.values())
+    assert tasks.left_out.get("images equal to another", 0) < 20
+    table = covid_ct.table()
+    assert dict(table["split"].value_counts()) == {"train": 425, "test": 203, "val": 118}
+    assert table.groupby("patient")["split"].nunique().max() == 1
+    assert dict(table["class"].value_counts()) == {"NonCOVID": 397, "COVID": 349}
+
+
+@pytest.mark.mirror
+def test_a_set_with_masks_and_no_classes_has_arrays_and_no_task() -> None:
+    with pytest.raises(TaskError, match="drive_vessels has masks and no classes"):
+        catalogue.load("drive_vessels")
+    assert drive_vessels.arrays()["vessels"].shape == (40, 292, 282)
+    assert len(drive_vessels.table()) == 40

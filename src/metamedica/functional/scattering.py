@@ -118,12 +118,12 @@ class _Bank:
     """Filters in the Fourier domain, real, by how many octaves the samples are apart that they are for.
 
     Args:
-        wavelets: [scale][octaves], the angles' Morlet wavelets, which have no mean.
-        average: [octaves], the Gaussian that averages over a window.
+        wavelets: [scale][octaves] `[angles, side, side]`, Morlet wavelets, which have no mean.
+        average: [octaves] `[side, side]`, the Gaussian that averages over a window.
     """
 
-    wavelets: list[list[Float[Tensor, "angles side side"]]]
-    average: list[Float[Tensor, "side side"]]
+    wavelets: list[list[Tensor]]
+    average: list[Tensor]
 
 
 @cache

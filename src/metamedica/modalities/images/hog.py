@@ -11,8 +11,8 @@ from metamedica.errors import MissingExtraError
 
 SIDE = 64
 """Pixels of a side that the gradients are taken on, whatever the images have."""
-_COARSE, _BINS = 16, 32
-SIZE = 7 * 7 * 4 * 9 + _COARSE**2 + _BINS
+_COARSE, BINS = 16, 32
+SIZE = 7 * 7 * 4 * 9 + _COARSE**2 + BINS
 
 
 def classical(grey: UInt8[np.ndarray, "n side side"]) -> Float32[np.ndarray, "n 2052"]:
@@ -33,6 +33,6 @@ def classical(grey: UInt8[np.ndarray, "n side side"]) -> Float32[np.ndarray, "n 
         values = np.asarray(small, np.float64) / 255
         gradients = hog(values, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2))
         coarse = np.asarray(small.resize((_COARSE, _COARSE), Image.Resampling.BOX)).ravel() / 255
-        shares = np.histogram(np.asarray(small), _BINS, (0, 256))[0] / SIDE**2
+        shares = np.histogram(np.asarray(small), BINS, (0, 256))[0] / SIDE**2
         found[at] = np.concatenate([gradients, coarse, shares])
     return found

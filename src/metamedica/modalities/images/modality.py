@@ -16,7 +16,7 @@ from metamedica.errors import CaseError, FileFormatError, InputError
 from metamedica.functional.scattering import Scattering
 from metamedica.measured import Measured, Measures
 from metamedica.modalities.images.encoding import ImageEncoder
-from metamedica.modalities.images.hog import SIZE, classical
+from metamedica.modalities.images.hog import BINS, SIZE, classical
 from metamedica.modalities.images.network import Network, entering
 from metamedica.modalities.images.patches import image_parts, shaded
 from metamedica.modalities.images.pixels import PREFIX, Windowing, grey_of, square_of, text_of
@@ -73,7 +73,9 @@ class Images(Modality, Measures, NamesParts):
         if side < 16:
             raise InputError(f"got images of side {side}; give at least 16 pixels")
         self.side = side
-        self.window: Windowing = window if isinstance(window, str) or window is None else (window[0], window[1])
+        self.window: Windowing = (
+            window if isinstance(window, str) or window is None else (float(window[0]), float(window[1]))
+        )
         self.network = Network.of_value(network) if isinstance(network, Mapping) else network
         if self.network is not None and self.network.side != side:
             raise InputError(
@@ -244,9 +246,9 @@ class Images(Modality, Measures, NamesParts):
         return ImageEncoder({**self._sizes(), "texture": _TEXTURE_SIZE})
 
     def measured(self, features: Features) -> Measured:
-        """Return the grey levels and coarse pixels that every image has, as shares and in [0, 1]."""
-        values = features["hog"][:, -32:].to(torch.float32)
-        names = [f"grey level {8 * level} to {8 * level + 7}" for level in range(32)]
+        """Return the shares of grey levels, which tell how images were made: exposure, window, stain."""
+        values = features["hog"][:, -BINS:].to(torch.float32)
+        names = [f"grey level {8 * level} to {8 * level + 7}" for level in range(values.shape[1])]
         return Measured(values, torch.ones_like(values, dtype=torch.bool), names, names)
 
     def groups(self, canonical: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
-import torch
 from jaxtyping import Bool, UInt8
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -64,7 +63,7 @@ def shaded(canonical: str, contributions: Sequence[float], *, size: int) -> str:
     """
     if len(contributions) != GRID**2:
         raise InputError(f"got {len(contributions)} contributions for an image of {GRID**2} patches; give one a patch")
-    most = float(np.abs(torch.tensor(list(contributions))).max()) or 1.0
+    most = max(abs(float(by)) for by in contributions) or 1.0
     step = size / GRID
     marks = [
         f'<rect x="{place % GRID * step:.2f}" y="{place // GRID * step:.2f}" width="{step:.2f}" height="{step:.2f}" '
