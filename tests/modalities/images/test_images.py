@@ -188,7 +188,7 @@ def test_texture_is_scattering_of_the_image_at_its_usual_side() -> None:
     for side in (32, 64):
         reader = Images(side=side)
         canonical = reader.prepare(_images(2, side=side)).canonical
-        block = reader.blocks(["texture"], canonical)["texture"]
+        block = reader.prepare(canonical).features["texture"]
         assert block.shape == (2, 13_888)
         assert bool(block.isfinite().all())
-        torch.testing.assert_close(block[1:], reader.blocks(["texture"], canonical[1:])["texture"], atol=2e-3, rtol=0.0)
+        torch.testing.assert_close(block[1:], reader.prepare(canonical[1:]).features["texture"], atol=2e-3, rtol=0.0)

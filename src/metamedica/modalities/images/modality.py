@@ -50,16 +50,16 @@ class Images(Modality, Measures, NamesParts):
     name: ClassVar[str] = "images"
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("linear", "multi_kernel_gp")
-    default_learner: ClassVar[str] = "deep_kernel"
+    default_learner: ClassVar[str] = "multi_kernel_gp"
     leaning: ClassVar[float] = -1.0
     same_parts: ClassVar[bool] = True
-    rich_blocks: ClassVar[tuple[str, ...]] = ("texture",)
     columns: ClassVar[tuple[str, ...]] = (
         r"path|image|file|file_?name|file_?path|image_?path",
         r".*(path|image|file).*",
         "name",
     )
     recipe: ClassVar[Mapping[str, str]] = {
+        "texture": "logarithms of wavelet scattering at 64 x 64 pixels as `functional/scattering.py` computes it",
         "hog": "gradients, coarse pixels and grey levels as `modalities/images/hog.py` computes them",
         "network": "what the frozen network of the predictor's modality makes of the image",
     }
@@ -100,7 +100,8 @@ class Images(Modality, Measures, NamesParts):
             progress: called with images done and in total.
 
         Returns:
-            Blocks `hog` (float32 `[distinct, 2052]`) and, with a network, `network` (float32 `[distinct, dim]`).
+            Blocks `hog` (float32 `[distinct, 2052]`), `texture` (float16 `[distinct, 13888]`, logarithms of the scattering coefficients
+            of the image at 64 x 64 pixels) and, with a network, `network` (float32 `[distinct, dim]`).
 
         Raises:
             InputError: an impossible `n_jobs`.
@@ -159,7 +160,10 @@ class Images(Modality, Measures, NamesParts):
 
     def _features(self, squares: Sequence[UInt8[np.ndarray, "side side 3"]]) -> Features:
         together = np.stack(squares) if squares else np.zeros((0, self.side, self.side, 3), np.uint8)
-        features: Features = {"hog": torch.from_numpy(classical(grey_of(together)))}
+        features: Features = {
+            "hog": torch.from_numpy(classical(grey_of(together))),
+            "texture": self._texture(together),
+        }
         if self.network is not None:
             features["network"] = self.network.embed(together)
         return features
@@ -179,7 +183,7 @@ class Images(Modality, Measures, NamesParts):
 
     def _sizes(self) -> dict[str, int]:
         network = {} if self.network is None else {"network": self.network.dim}
-        return {**network, "hog": SIZE}
+        return {**network, "hog": SIZE, "texture": _TEXTURE_SIZE}
 
     def encoder(self, name: str, **settings: Any) -> Encoder:
         """Return a new learned encoder, given what its constructor names: `blocks` or `image`; and its settings. One that is built as the network
@@ -188,7 +192,8 @@ class Images(Modality, Measures, NamesParts):
         Raises:
             InputError: an unknown encoder or setting.
         """
-        offered = {"blocks": self._sizes(), "image": (3, self.side, self.side)}
+        blocks = {block: size for block, size in self._sizes().items() if block != "texture"}
+        offered = {"blocks": blocks, "image": (3, self.side, self.side)}
         fitting = ["mlp", "resnet", "vit", "conv4"]
         made = registry.build_encoder(name, offered, settings=settings, cases="images", fitting=fitting)
         network = self.network
@@ -208,25 +213,16 @@ class Images(Modality, Measures, NamesParts):
         n_jobs: int | None = None,
         progress: Progress | None = None,
     ) -> Features:
-        """Return blocks beside those of `prepare`: `image` (float32 `[cases, 3 * side * side]`, about +-1) and `texture` (float16
-        `[cases, 13888]`, logarithms of the scattering coefficients of the image at 64 x 64 pixels).
+        """Return the block beside those of `prepare`: `image` (float32 `[cases, 3 * side * side]`, about +-1).
 
         Raises:
             InputError: images have no such block.
             CaseError: a text is no prepared image.
         """
-        unknown = [name for name in names if name not in ("image", "texture")]
+        unknown = [name for name in names if name != "image"]
         if unknown:
-            raise InputError(
-                f"images have no block {', '.join(unknown)} beside those of prepare; they have image and texture"
-            )
-        squares = self.squares(canonical)
-        made: Features = {}
-        if "image" in names:
-            made["image"] = entering(squares).flatten(1)
-        if "texture" in names:
-            made["texture"] = self._texture(squares)
-        return {name: made[name] for name in names}
+            raise InputError(f"images have no block {', '.join(unknown)} beside those of prepare; they have image")
+        return {"image": entering(self.squares(canonical)).flatten(1)} if names else {}
 
     def _texture(self, squares: UInt8[np.ndarray, "n side side 3"]) -> torch.Tensor:
         grey = torch.from_numpy(grey_of(squares)).float()[:, None] / 255
@@ -238,12 +234,8 @@ class Images(Modality, Measures, NamesParts):
         return torch.cat(parts) if parts else torch.zeros(0, _TEXTURE_SIZE, dtype=torch.float16)
 
     def raw_encoder(self) -> RawEncoder:
-        """Return the encoder that compares images by what the network sees, where there is one, and by classical features."""
+        """Return the encoder that compares images by what the network sees, where there is one, by classical features and by texture."""
         return ImageEncoder(self._sizes())
-
-    def rich_encoder(self) -> RawEncoder:
-        """Return the encoder that compares images by scattering too."""
-        return ImageEncoder({**self._sizes(), "texture": _TEXTURE_SIZE})
 
     def measured(self, features: Features) -> Measured:
         """Return the shares of grey levels, which tell how images were made: exposure, window, stain."""
@@ -272,15 +264,11 @@ class Images(Modality, Measures, NamesParts):
             CaseError: a text is no prepared image.
         """
         names = tuple(features)
-        extra = tuple(name for name in names if name not in self._sizes())
 
         def featurised(squares: UInt8[np.ndarray, "n side side 3"]) -> Features:
             made = self._features(list(squares))
-            if extra:
-                if "image" in extra:
-                    made["image"] = entering(squares).flatten(1)
-                if "texture" in extra:
-                    made["texture"] = self._texture(squares)
+            if "image" in names:
+                made["image"] = entering(squares).flatten(1)
             return {name: made[name].to(features[name].dtype) for name in names}
 
         return [image_parts(square, featurised) for square in self.squares(canonical)]

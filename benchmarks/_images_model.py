@@ -1,0 +1,55 @@
+"""The earlier tasks of images as a collection, and the meta-model that learns from them: what is judged, and what ships."""
+
+from itertools import combinations
+
+import numpy as np
+
+from benchmarks._images_sets import CELLS, SCANS, learned_from
+from metamedica.data.collection import TaskCollection
+from metamedica.data.task import Task
+from metamedica.meta_learner import MetaLearner
+from metamedica.modalities.images import Images
+from metamedica.modalities.images.network import Network
+from metamedica.types import MetaSplit
+
+DOMAINS = {"scans": SCANS, "cells": CELLS}
+VALID = {"scans": "breast_us_busi", "cells": "wbc_stain1"}
+"""The set whose tasks are meta-valid."""
+
+
+def earlier_tasks(domain: str, network: Network | None) -> TaskCollection:
+    """Return each pair of classes of each set as a task; those of one set are meta-valid. Pairs, as heads of one task can learn no more classes."""
+    reader = Images() if network is None else Images(side=network.side, network=network)
+    sets = list(learned_from(DOMAINS[domain]))
+    prepared = reader.prepare([image for each in sets for image in each.pixels])
+    if prepared.problems:
+        raise ValueError(f"{len(prepared.problems)} images cannot be read")
+    tasks: dict[str, Task] = {}
+    split: dict[str, MetaSplit] = {}
+    at = 0
+    for each in sets:
+        rows = np.array(prepared.row[at : at + len(each.labels)])
+        at += len(each.labels)
+        _, first = np.unique(rows, return_index=True)  # equal pixels are one case
+        rows, labels = rows[first], each.labels[first]
+        for chosen in combinations(range(len(each.classes)), 2):
+            here = np.isin(labels, chosen)
+            name = f"{each.name}: {' or '.join(each.classes[label] for label in chosen)}"
+            tasks[name] = Task(
+                name,
+                "binary",
+                rows[here],
+                np.searchsorted(chosen, labels[here]).astype(np.int64),
+                classes=tuple(each.classes[label] for label in chosen),
+                family=each.name,
+            )
+            split[name] = "meta_valid" if each.name == VALID[domain] else "meta_train"
+    return TaskCollection(
+        "images", prepared.canonical, features=prepared.features, tasks=tasks, split=split, settings=reader.settings()
+    )
+
+
+def fitted(tasks: TaskCollection, learner: str, *, seed: int = 0, steps: int = 400) -> MetaLearner:
+    """Return the meta-model of these tasks."""
+    made = MetaLearner(learner, steps=steps, support=(4, 8, 16, 32), query=32, tasks_per_batch=8, seed=seed)
+    return made.fit(tasks)
