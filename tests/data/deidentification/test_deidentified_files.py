@@ -363,3 +363,40 @@ def test_without_pydicom_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(MissingExtraError, match=r"metamedica\[images\]"):
         deidentify_folder(tmp_path, tmp_path / "out", KEY)
+
+
+def test_text_behind_a_lookup_table_is_refused(tmp_path: Path) -> None:
+    from pydicom.data import get_testdata_file
+
+    palette = pydicom.dcmread(get_testdata_file("examples_palette.dcm", download=False))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(written(palette))
+    palette.RedPaletteColorLookupTableData += b"Quentin."
+    palette.SOPInstanceUID = "1.2.3.4.5"
+    (tmp_path / "in" / "b.dcm").write_bytes(written(palette))
+    report = deidentify_folder(tmp_path / "in", tmp_path / "out", KEY, flagged="keep")
+    assert report.files == {"read": 2, "written": 1, "refused": 1}
+
+
+def test_an_image_that_says_no_but_looks_like_yes_no_longer_says_no(tmp_path: Path) -> None:
+    (one,) = stack(1)
+    one.BurnedInAnnotation, one.ConversionType = "NO", "WSD"
+    saved([one], tmp_path / "in")
+    deidentify_folder(tmp_path / "in", tmp_path / "out", KEY, flagged="keep")
+    assert "BurnedInAnnotation" not in pydicom.dcmread(outputs(tmp_path / "out")[0])
+
+
+def test_broken_headers_are_refused_one_by_one_and_nothing_of_them_gets_out(tmp_path: Path) -> None:
+    (one,) = stack(1)
+    whole = np.frombuffer(written(identified(one)), np.uint8)
+    (tmp_path / "in").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(80):
+        data = whole.copy()
+        data[generator.integers(132, len(data) - 84, size=5)] = generator.integers(0, 256, size=5)
+        (tmp_path / "in" / f"{number}.dcm").write_bytes(data.tobytes())
+    report = deidentify_folder(tmp_path / "in", tmp_path / "out", KEY, flagged="keep")
+    assert report.files["read"] == 80
+    assert report.files["written"] >= 1
+    for path in [each for each in (tmp_path / "out").rglob("*") if each.is_file()]:
+        assert not re.search(rb"(?i)quentin|elsewhere|sesame|7788991", path.read_bytes())

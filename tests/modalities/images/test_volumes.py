@@ -218,6 +218,11 @@ def test_a_volume_that_cannot_be_is_refused(change: dict[str, object], message: 
         replace(made(), **change)
 
 
+def test_patches_of_two_axes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"got size \(2, 2\) and stride \(2, 2\); give three numbers each"):
+        patches(made(), (2, 2))
+
+
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"shape \(2, 2, 2\) for a volume of shape \(4, 5, 6\)"):
         made().with_values(np.zeros((2, 2, 2)))

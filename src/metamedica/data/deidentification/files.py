@@ -252,6 +252,8 @@ def _made(
     made = cleaned(whole, key, who, dates=dates)
     removed = clear_hidden(made)
     reasons = burned_in.reasons(whole)
+    if reasons and made.get("BurnedInAnnotation") == "NO":
+        del made.BurnedInAnnotation  # nobody can say so any more
     stream = BytesIO()
     made.save_as(stream, enforce_file_format=True)
     return stream.getvalue(), f"{who.patient}/{who.series}/{who.instance}.dcm", reasons, removed

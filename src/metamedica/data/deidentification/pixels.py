@@ -1,6 +1,6 @@
-"""What pixel data can hide beside pixels: bytes after the last one, old overlays in unused bits, and comments inside compressed frames.
+"""What pixel data can hide beside pixels: bytes after the last one, old overlays in unused bits, comments in and text behind compressed frames.
 
-All three are removed without changing a stored value; JPEG's and JPEG 2000's comments are overwritten in place, so that no length changes.
+All are removed without changing a stored value; JPEG's and JPEG 2000's comments are overwritten in place, so that no length changes.
 """
 
 import re
@@ -10,6 +10,8 @@ import numpy as np
 
 _JPEG = b"\xff\xd8"
 _JPEG2000 = b"\xff\x4f\xff\x51"
+_END = b"\xff\xd9"
+"""Ends a frame of JPEG, JPEG-LS and JPEG 2000; inside of coded data it cannot occur."""
 _SCAN = 0xDA
 _TILE = 0x90
 _NEEDED = {0xE0, 0xEE}
@@ -60,6 +62,8 @@ def _without_unused_bits(values: bytes, data: Any) -> bytes:
 
 
 def _without_comments(data: Any) -> list[str]:
+    if data.file_meta.TransferSyntaxUID.name.startswith("RLE"):
+        return []
     stream = bytearray(data.PixelData)
     spans = [
         span
@@ -68,8 +72,13 @@ def _without_comments(data: Any) -> list[str]:
     ]
     for start, end in spans:
         stream[start:end] = b" " * (end - start)
+    behind = [(last + 2, end) for start, end in _fragments(stream) if (last := stream.rfind(_END, start, end)) >= 0]
+    behind = [(start, end) for start, end in behind if any(stream[start:end])]
+    for start, end in behind:
+        stream[start:end] = bytes(end - start)
     data["PixelData"]._value = bytes(stream)
-    return ["comments in compressed frames"] if spans else []
+    found = ["comments in compressed frames"] if spans else []
+    return [*found, "bytes after the end of compressed frames"] if behind else found
 
 
 def _fragments(stream: bytearray) -> list[tuple[int, int]]:

@@ -206,14 +206,26 @@ def _kept(data: Any, key: Key, who: Identity, dates: Dates) -> Any:
         if keyword in SEQUENCES:
             items = [_kept(item, key, who, dates) for item in _items(data[tag])]
             setattr(made, keyword, Sequence(items))
-        elif keyword == "PixelData" or keyword in TABLES:
+        elif keyword == "PixelData":
             made[tag] = data[tag]
+        elif keyword in TABLES:
+            made[tag] = _table(data, keyword)
         elif keyword in _KEPT:
             element = data[tag]
             value = _KEPT[keyword](keyword, element.VR, _list(element.value), key, who, dates)
             if value:
                 made.add_new(tag, element.VR, value if len(value) > 1 else value[0])
     return made
+
+
+def _table(data: Any, keyword: str) -> Any:
+    """Return a lookup table that has as many bytes as its descriptor says, so that nothing hides behind its end."""
+    element = data[keyword]
+    entries = int(data[keyword.replace("Data", "Descriptor")].value[0]) or 2**16
+    held = len(element.value) if isinstance(element.value, bytes) else 2 * len(_list(element.value))
+    if held not in (entries + entries % 2, 2 * entries):
+        raise ValueError("a lookup table of another length than it says")
+    return element
 
 
 def _keyword(tag: int) -> str:

@@ -219,7 +219,7 @@ def _plausible(smooth: Any, air: Any, spacing: Any) -> list[Any]:
     voxel, pixel = np.prod(spacing) / 1000, spacing[1] * spacing[2]
     sizes = np.bincount(labels.ravel())[1:]
     least = min(_LEAST_ML, _LEAST_MM2 * len(air) * spacing[0] / 1000)
-    found = []
+    found: list[int] = []
     for number in np.argsort(-sizes, kind="stable")[:10]:
         if sizes[number] * voxel < least or (found and sizes[number] < _SECOND * sizes[found[0]]):
             break
@@ -227,7 +227,7 @@ def _plausible(smooth: Any, air: Any, spacing: Any) -> list[Any]:
         widest = part.sum(axis=(1, 2)).max() * pixel
         middle = float(np.median(smooth[part]))
         if widest >= _LEAST_MM2 and _GAS_HU <= middle <= _DENSE_HU:
-            found.append(number)
+            found.append(int(number))
     return [labels == number + 1 for number in found]
 
 

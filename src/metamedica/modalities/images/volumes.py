@@ -247,6 +247,8 @@ def patches(volume: Volume, size: Sequence[int], *, stride: Sequence[int] | None
         InputError: sizes or strides that are not whole numbers from 1, a stride above the size, or a block larger than the volume.
     """
     block, step = tuple(size), tuple(size if stride is None else stride)
+    if len(block) != 3 or len(step) != 3:
+        raise InputError(f"got size {block} and stride {step}; give three numbers each: slices, rows, columns")
     for number, (most, wide, far) in enumerate(zip(volume.shape, block, step, strict=True)):
         if not 1 <= far <= wide <= most:
             raise InputError(
