@@ -51,9 +51,7 @@ def scored(method: Method, features: Features, judged: Judged) -> Scored:
     found: list[NDArray[np.float64]] = []
     for at in range(0, len(judged.supports), _AT_ONCE):
         supports, queries = judged.supports[at : at + _AT_ONCE], judged.queries[at : at + _AT_ONCE]
-        support = LabelledBatch(
-            _cases(features, supports), _targets(judged, supports), _kind(judged), judged.n_classes
-        )
+        support = LabelledBatch(_cases(features, supports), _targets(judged, supports), _kind(judged), judged.n_classes)
         with torch.no_grad():
             law = method(support, _cases(features, queries))
         for place, query in enumerate(queries):

@@ -14,7 +14,9 @@ QUERIES = 15
 """A class and episode, where the query is drawn."""
 BLOCK = 10
 """Neighbouring numbers of iq_oth_nccd that are kept together."""
-RBC_DISEASES = {"images/rbc_diseases/rbc_diseases_320x240.zip": "e990994de88ac1cf3bbe4080b8c56921c9c5d96f08217221c69a3d71873a70f7"}
+RBC_DISEASES = {
+    "images/rbc_diseases/rbc_diseases_320x240.zip": "e990994de88ac1cf3bbe4080b8c56921c9c5d96f08217221c69a3d71873a70f7"
+}
 _SOURCE = "https://github.com/Chula-PIC-Lab/Chula-RBC-12-Dataset at commit fa130f4"
 
 
@@ -122,7 +124,9 @@ def stain2(*, shots: int, episodes: int, seed: int) -> Judged:
     here = np.isin(held["labels"], (1, 2, 3, 4))
     labels = held["labels"][here].astype(np.int64) - 1
     groups = np.arange(len(labels))
-    return drawn("white cells, stain 2", list(held["images"][here]), labels, groups, shots=shots, episodes=episodes, seed=seed)
+    return drawn(
+        "white cells, stain 2", list(held["images"][here]), labels, groups, shots=shots, episodes=episodes, seed=seed
+    )
 
 
 def anaemias(*, shots: int, episodes: int, seed: int) -> Judged:

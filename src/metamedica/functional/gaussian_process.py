@@ -148,6 +148,15 @@ def predict_from_covariance(
     return half.mT @ posterior.whitened, (prior - (half**2).sum(-2)).clamp(min=_FLOOR)
 
 
+def hidden_moments(
+    posterior: Posterior, targets: Float[Tensor, "tasks n outputs"]
+) -> tuple[Float[Tensor, "tasks cells n outputs"], Float[Tensor, "tasks cells n"]]:
+    """Return mean and variance of each support target in every cell when it is hidden (Rasmussen & Williams eq. 5.12)."""
+    diagonal = torch.cholesky_inverse(posterior.cholesky).diagonal(dim1=-2, dim2=-1)
+    surprise = torch.linalg.solve_triangular(posterior.cholesky.mT, posterior.whitened, upper=True)
+    return targets[:, None] - surprise / diagonal[..., None], 1 / diagonal
+
+
 def leave_one_out(
     posterior: Posterior, targets: Float[Tensor, "tasks n outputs"], support: LabelledBatch
 ) -> Float[Tensor, "tasks n"]:
@@ -156,11 +165,8 @@ def leave_one_out(
     The weight of a cell without case i is its posterior weight divided by its density of case i, so the average is exact too.
     """
     tasks, cells, n, _ = posterior.whitened.shape
-    diagonal = torch.cholesky_inverse(posterior.cholesky).diagonal(dim1=-2, dim2=-1)
-    variance = 1 / diagonal
+    mean, variance = hidden_moments(posterior, targets)
     given = targets[:, None]
-    surprise = torch.linalg.solve_triangular(posterior.cholesky.mT, posterior.whitened, upper=True)
-    mean = given - surprise / diagonal[..., None]
     hidden: Law = Normal(mean, variance.sqrt()[..., None], validate_args=False)
     density = hidden.log_prob(given).sum(-1)
     log_weight = torch.log_softmax(posterior.log_weight[:, :, None] - density, dim=1)

@@ -42,11 +42,13 @@ class ImageEncoder(RawEncoder):
         return torch.stack([_near(one * size**0.5, other * size**0.5) for one, other, size in pairs]).mean(0)
 
     def kernels(self, left: Features, right: Features) -> Float[Tensor, "*batch kernels n m"]:
-        """Return the RBF on each block, and where there are several their mean."""
-        each = [_near(self._scaled(name, left), self._scaled(name, right)) for name in self.blocks]
-        if len(each) > 1:
-            each.append(torch.stack(each).mean(0))
-        return torch.stack(each, dim=-3)
+        """Return the RBF on each block, the mean of those that nothing was learned for, and the mean of all."""
+        each = {name: _near(self._scaled(name, left), self._scaled(name, right)) for name in self.blocks}
+        fixed = [kernel for name, kernel in each.items() if name != "network"]
+        every = [*each.values(), torch.stack(fixed).mean(0)]
+        if "network" in each:
+            every.append(torch.stack(list(each.values())).mean(0))
+        return torch.stack(every, dim=-3)
 
     def flat(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return the same as the vectors, at a scale at which a column varies by about 1."""

@@ -49,8 +49,8 @@ class Images(Modality, Measures, NamesParts):
 
     name: ClassVar[str] = "images"
     version: ClassVar[str] = "1"
-    from_scratch: ClassVar[tuple[str, ...]] = ("linear", "multi_kernel_gp")
-    default_learner: ClassVar[str] = "multi_kernel_gp"
+    from_scratch: ClassVar[tuple[str, ...]] = ("linear", "leave_one_out_gp")
+    default_learner: ClassVar[str] = "leave_one_out_gp"
     leaning: ClassVar[float] = -1.0
     same_parts: ClassVar[bool] = True
     columns: ClassVar[tuple[str, ...]] = (
