@@ -20,7 +20,7 @@ def _maps(n: int = 5) -> Tensor:
     return torch.randn(n, 6, 8, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(0, [0]), (3, [3]), (7, [3, 2, 2]), (8, [4, 4])])
+@pytest.mark.parametrize(("n", "sizes"), [(0, [0]), (3, [3]), (7, [4, 3]), (8, [4, 4]), (9, [3, 3, 3])])
 def test_parts_hold_no_more_than_the_cache_and_join_to_the_whole(
     n: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
