@@ -1,6 +1,6 @@
 """Speed on images, side by side with the loop that everybody writes: one episode after another, as in easyfsl's training notebook.
 
-`rows(quick=...)` returns goals for `make bench-images`; alone: `python -m benchmarks._images_speed [--quick]`.
+`rows(quick=...)` returns goals for the bench of images; alone: `python -m benchmarks._images_speed [--quick]`.
 
 Training: the gradient of a batch of 5-way 5-shot episodes with 15 queries a class, by our learners as `outer_gradient` takes it (all episodes at
 once), and by plain PyTorch on the same backbone with the same weights: for each episode forward support, head, forward query, loss, backward.
