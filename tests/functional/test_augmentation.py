@@ -170,7 +170,7 @@ def test_an_image_of_one_grey_stays_finite() -> None:
     torch.testing.assert_close(found, flat)
 
 
-def test_grey_stays_grey_under_other_colours_and_a_turn_by_a_third_swaps_the_channels() -> None:
+def test_grey_stays_grey_under_other_colours_and_luma_stays_under_other_saturation() -> None:
     grey = _images().expand(3, 3, 9, 9)
     torch.testing.assert_close(a.recoloured(grey, _random(), saturation=0.5, hue=40.0, stain=0.0), grey)
     images = _images(channels=3)
