@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from generated_images import image_set, pictures, series
 
-from metamedica.data.image_audit.audit import audit
 from metamedica.data.image_audit import split_leak as split_leak_module
+from metamedica.data.image_audit.audit import audit
 from metamedica.data.image_audit.balance import weigh
 from metamedica.data.image_audit.pictures import coded
 from metamedica.data.image_audit.runs import find_runs, running_numbers
