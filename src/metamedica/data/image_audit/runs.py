@@ -148,7 +148,7 @@ def _class_runs(
         label,
         n,
         float(observed[0]),
-        float(pairs.mean()),
+        round(float(pairs.mean()), 4) + 0.0,
         p,
         lag,
         len(lengths),
