@@ -1,0 +1,264 @@
+"""Images: a handful of labelled ones of something new beside methods of today; segmentation; speed; and what dishonest splits flatter.
+
+    make bench-images                                   every part (two hours), resumes from finished parts
+    make bench-images ARGS="--part cells,splits"        these parts
+    make bench-images ARGS=--pages                      nothing is measured: the page is written again from the finished parts
+    make bench-images ARGS=--quick                      a small version in two minutes, without a verdict; writes nothing
+    FRESH=1 make bench-images                           computes the parts that are asked for again
+
+Protocol: sets that are learned from and judged in benchmarks/_images_sets.py, episodes in benchmarks/_images_episodes.py (600, one seed, groups
+never on both sides; COVID-CT: all 203 official test images). Networks are trained here from nothing, on the sets that are learned from alone. 95 %
+intervals: over episodes, or over test images where there is one support. The floor is a linear model on HOG, coarse pixels and a grey histogram. A
+finished part is benchmarks/results/images/<part>.json; the page goes to benchmarks/results/images.{json,md}; the last line on stdout is JSON.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks._images_classification import featurised, paired, scored
+from benchmarks._images_episodes import Judged, anaemias, chula, covid, iq_oth, stain2
+from benchmarks._images_model import DOMAINS
+from benchmarks._images_page import goals, markdown
+from benchmarks._images_sets import image_sets
+from benchmarks._images_splits import split_rows
+from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say, version_of
+from metamedica import registry
+from metamedica.errors import MetamedicaError
+from metamedica.modalities.images import Images
+from metamedica.modalities.images.encoding import ImageEncoder
+from metamedica.modalities.images.hog import SIZE
+from metamedica.modalities.images.network import Network
+from metamedica.predictors.method import LearnerMethod, Method
+from metamedica.pretraining import PretrainingSettings, pretrain
+from metamedica.storage import replace_file
+from metamedica.types import Encoder, Features
+
+EPISODES, SEED = 600, 0
+SIDE = 64
+ROOM = RESULTS / "images"
+SETTINGS = {
+    "scans": PretrainingSettings(steps=4000, batch=40),
+    "cells": PretrainingSettings(steps=2400, batch=64, contrast=0.0),
+}
+"""Chosen on sets that are learned from, and on the validation part of COVID-CT (decisions/0015)."""
+DEFAULT = Images.default_learner
+FLOOR, SAME = "linear model on HOG (floor)", "linear model on the same features"
+
+
+class Frozen(Encoder):
+    """What the network sees, as it is."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, features: Features) -> torch.Tensor:
+        """Return the block `network`."""
+        return features["network"]
+
+
+def network(domain: str) -> Network:
+    """Return the network of a domain, trained now where it is not there; an interrupted training goes on."""
+    folder = PARTS / "images" / domain
+    key = version_of(SOURCE, "pretraining.py", settings=[domain, repr(SETTINGS[domain])])
+    if (folder / "network" / "MANIFEST.json").is_file():
+        found = Network.load(folder / "network")
+        if found.record.get("key") == key or os.environ.get("FRESH") != "1":
+            if found.record.get("key") != key:
+                say(f"the network of {domain} was trained by another version of the code; FRESH=1 trains it again")
+            return found
+    began = time.monotonic()
+
+    def progress(done: int, total: int, message: str) -> None:
+        if done % 250 == 0:
+            say(f"{domain}: {done} of {total}, {message}, {time.monotonic() - began:.0f} s")
+
+    made = pretrain(
+        image_sets(DOMAINS[domain], SIDE),
+        SETTINGS[domain],
+        checkpoints=folder / f"checkpoints-{key}",
+        resume=True,
+        record={"key": key},
+        progress=progress,
+    )
+    made.save(folder / "network")
+    return made
+
+
+def methods(reader: Images) -> dict[str, Method]:
+    """Return what is compared, the product's default first."""
+    raw = reader.raw_encoder()
+    found: dict[str, Method] = {DEFAULT: LearnerMethod(registry.learner_class(DEFAULT)(raw))}
+    found[FLOOR] = LearnerMethod(registry.learner_class("linear")(ImageEncoder({"hog": SIZE})))
+    found[SAME] = LearnerMethod(registry.learner_class("linear")(raw))
+    if reader.network is not None:
+        seen = Frozen(reader.network.dim)
+        for name in ("prototypical", "mahalanobis_prototypes", "ridge_head", "logistic_head"):
+            found[f"{name} on the network"] = LearnerMethod(registry.learner_class(name)(seen))
+    return found
+
+
+def judged(domain: str, *, episodes: int) -> list[Judged]:
+    """Return the judged tasks of a domain."""
+    given = {"episodes": episodes, "seed": SEED}
+    if domain == "cells":
+        return [
+            *(chula(shots=shots, **given) for shots in (1, 5)),
+            *(stain2(shots=shots, **given) for shots in (1, 5)),
+            *(anaemias(shots=shots, **given) for shots in (1, 5)),
+        ]
+    return [
+        *(covid(shots=shots, **given) for shots in (None, 10, 20)),
+        *(iq_oth(shots=shots, **given) for shots in (1, 5, 10)),
+    ]
+
+
+def rows_of(domain: str, *, episodes: int, seen: Network) -> list[dict[str, Any]]:
+    """Return a row a judged task and method."""
+    reader = Images(side=seen.side, network=seen)
+    rows: list[dict[str, Any]] = []
+    for task in judged(domain, episodes=episodes):
+        features = featurised(reader, task)
+        found = {name: scored(method, features, task) for name, method in methods(reader).items()}
+        best = max((found[FLOOR], found[SAME]), key=lambda each: each.accuracy)
+        for name, each in found.items():
+            rows.append(
+                {
+                    "task": task.name,
+                    "shots": task.shots,
+                    "method": name,
+                    "accuracy": each.accuracy,
+                    "accuracy_interval": each.accuracy_interval,
+                    "auc": each.auc,
+                    "auc_interval": each.auc_interval,
+                    "minus_best_simple": paired(each, best),
+                    "episodes": len(task.supports),
+                }
+            )
+        say(f"{task.name}, {task.shots or 'all'} shots: {found[DEFAULT].accuracy:.3f}")
+    return rows
+
+
+def speed_rows() -> list[dict[str, Any]]:
+    """Return the goals of speed."""
+    from benchmarks._images_speed import rows
+
+    return rows(quick=False)
+
+
+def segmentation_rows() -> list[dict[str, Any]]:
+    """Return a row a task of segmentation and number of shots."""
+    from benchmarks._images_segmentation import rows
+    from metamedica.data.mirror import VARIABLE
+
+    root = os.environ.get(VARIABLE)
+    if not root:
+        raise SystemExit(f"{VARIABLE} is not set; set it to the folder of the data mirror")
+    return rows(Path(root) / "images", fresh=os.environ.get("FRESH") == "1")
+
+
+def classified(domain: str) -> Callable[[], list[dict[str, Any]]]:
+    """Return what measures the classification of a domain."""
+    return lambda: rows_of(domain, episodes=EPISODES, seen=network(domain))
+
+
+MEASURED: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
+    "scans": classified("scans"),
+    "cells": classified("cells"),
+    "splits": split_rows,
+    "segmentation": segmentation_rows,
+    "speed": speed_rows,
+}
+
+
+def version(part: str) -> str:
+    """Return a hash of the code that the figures of a part rest on."""
+    roots = {
+        "segmentation": ("applications/segmentation/segmenter.py",),
+        "speed": ("learners/prototypical.py", "learners/ridge_head.py", "encoders/conv4.py", "encoders/resnet.py"),
+    }.get(part, (f"learners/{DEFAULT}.py", "modalities/images/modality.py", "learners/linear.py"))
+    return version_of(SOURCE, *roots, settings=[part, EPISODES, SEED, repr(SETTINGS.get(part))])
+
+
+def run(part: str) -> dict[str, Any]:
+    """Return a finished part, measured now where it is not there or of another version."""
+    path = ROOM / f"{part}.json"
+    if path.is_file() and os.environ.get("FRESH") != "1":
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if found["version"] == version(part):
+            return found
+        say(f"stale, its code has changed: {part}")
+    began = time.monotonic()
+    found = {"part": part, "version": version(part), "commit": commit(), "rows": MEASURED[part]()}
+    found["minutes"] = round((time.monotonic() - began) / 60, 2)
+    ROOM.mkdir(parents=True, exist_ok=True)
+    replace_file(path, (json.dumps(found, indent=1) + "\n").encode())
+    say(f"{part}: {found['minutes']} min")
+    return found
+
+
+def write_pages() -> list[dict[str, Any]]:
+    """Write the page from all finished parts, and return the goals."""
+    found = {
+        part: json.loads((ROOM / f"{part}.json").read_text("utf-8"))
+        for part in MEASURED
+        if (ROOM / f"{part}.json").is_file()
+    }
+    stale = [part for part, each in found.items() if each["version"] != version(part)]
+    told = goals(found, default=DEFAULT)
+    about = {"machine": machine(), "commit": commit(), "stale": stale, "goals": told, "parts": found}
+    replace_file(RESULTS / "images.json", (json.dumps(about, indent=1) + "\n").encode())
+    replace_file(RESULTS / "images.md", markdown(found, told, machine=machine(), stale=stale).encode())
+    return told
+
+
+def quick() -> None:
+    """Measure a few episodes with a network of a few steps."""
+    settings = PretrainingSettings(steps=5, batch=16, contrast=0.0)
+    seen = pretrain(image_sets(("bccd_crops",), 32), settings)
+    reader = Images(side=32, network=seen)
+    task = chula(shots=1, episodes=5, seed=SEED)
+    features = featurised(reader, task)
+    for name, method in methods(reader).items():
+        say(f"{name}: {scored(method, features, task).accuracy:.3f}")
+
+
+def main() -> int:
+    """Measure, write the page, print the verdict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", help=f"these, separated by commas (default: all): {', '.join(MEASURED)}")
+    parser.add_argument(
+        "--pages", action="store_true", help="write the page from the finished parts, and measure nothing"
+    )
+    parser.add_argument("--quick", action="store_true", help="a small version, without a verdict")
+    arguments = parser.parse_args()
+    parts = list(MEASURED) if arguments.part is None else arguments.part.split(",")
+    for part in parts:
+        if part not in MEASURED:
+            raise SystemExit(f"there is no part {part!r}; choose from: {', '.join(MEASURED)}")
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    told: list[dict[str, Any]] = []
+    try:
+        if arguments.quick:
+            quick()
+        else:
+            if not arguments.pages:
+                for part in parts:
+                    run(part)
+            told = write_pages()
+    except MetamedicaError as error:
+        raise SystemExit(str(error)) from None
+    return conclude("images", told, seconds=time.monotonic() - began, quick=arguments.quick)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
