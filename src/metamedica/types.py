@@ -319,6 +319,9 @@ class Modality(ABC):
     """Names of the blocks that `rich_encoder` reads and `prepare` leaves out."""
     distinct: ClassVar[bool] = True
     """Whether cases of equal content are one case (a molecule) or each its own (two patients)."""
+    legible: ClassVar[bool] = True
+    """Whether the text that stands for a case is one to show: a SMILES is; a person's row or the bytes of an image are told by their number,
+    and no model keeps a hash of them."""
     comparable: ClassVar[bool] = True
     """Whether a case of one task can be compared with one of another; not so where every task has other columns."""
     columns: ClassVar[tuple[str, ...]] = (r"smiles", r".*smiles.*", r"structures?|mols?|molecules?|compounds?|cases?")

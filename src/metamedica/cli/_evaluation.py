@@ -143,7 +143,7 @@ def shared_with_training(judged: Judged, models: "Mapping[str, MetaLearner]") ->
         inner = model.model_
         if not inner.learner.learns_from_tasks():
             continue
-        if not inner.modality.distinct:
+        if not inner.modality.legible:
             said.append(f"{name} remembers none of its earlier cases: whether it has met the judged ones is not known.")
             continue
         hashes = content_hash(inner.raw({block: values[rows].float() for block, values in collection.features.items()}))

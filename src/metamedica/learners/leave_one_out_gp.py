@@ -95,7 +95,8 @@ class LeaveOneOutGP(AveragedProcess):
         law = average_law(*flat, one, support.kind)
         given = support.targets[:, None].expand(-1, own.shape[1], -1)
         counted = support.mask[:, None] & ~eye
-        return law.log_prob(given.flatten(1)).unflatten(1, own.shape[1:] * 2).masked_fill(~counted, 0.0).sum(-1)
+        each: Tensor = law.log_prob(given.flatten(1)).reshape(counted.shape)
+        return each.masked_fill(~counted, 0.0).sum(-1)
 
     def _hidden(self, support: LabelledBatch, posterior: Posterior) -> Float[Tensor, "tasks cells n"]:
         """Return the log-likelihood of each support case in each cell while it is hidden; 0 where padded."""

@@ -53,6 +53,7 @@ class AnyTable(Modality, NamesParts):
     default_learner: ClassVar[str] = "prior_fitted_network"
     leaning: ClassVar[float] = 0.0
     distinct: ClassVar[bool] = False
+    legible: ClassVar[bool] = False
     same_parts: ClassVar[bool] = True
     comparable: ClassVar[bool] = False
     recipe: ClassVar[Mapping[str, str]] = {

@@ -257,7 +257,7 @@ def near_cases(predictor: "Predictor", features: Features, *, most: int = NEARES
     asked = raw({name: block.to(torch.float32) for name, block in features.items()})
     similarity = raw.similarity(asked, known)
     value, where = similarity.topk(min(most, len(labels)), dim=-1)
-    texts = support.canonical if predictor.model.modality.distinct else [None] * len(labels)
+    texts = support.canonical if predictor.model.modality.legible else [None] * len(labels)
     return [
         tuple(
             NearCase(int(at) + 1, texts[int(at)], labels[int(at)], round(float(how), 4))

@@ -23,7 +23,7 @@ def trust_of(predictor: "Predictor", adapted: Adapted) -> Trust:
     model, support = predictor.model, predictor.support
     near = model.earlier.near(model.raw, model.raw(support.rows))
     closeness = float(cohesion(model.raw, support.batch)[0])
-    seen = float(model.earlier.seen(model.raw, support.batch)[0]) if model.modality.distinct else None
+    seen = float(model.earlier.seen(model.raw, support.batch)[0]) if model.modality.legible else None
     name = model.spec.learner
     if isinstance(adapted, AdaptedLearner) and isinstance(model.learner, WeighsItself):
         leaning = model.learner.leaning(adapted.state)
@@ -34,7 +34,7 @@ def trust_of(predictor: "Predictor", adapted: Adapted) -> Trust:
         compared = not predictor.guard or support.compares or not model.guards(model.learner)
         others = () if compared else model.from_scratch
         weights = {name: 1.0, **dict.fromkeys(others, 0.0)}
-        return Trust(learned, 0.0, weights, closeness, seen, near, compared=compared)
+        return Trust(learned, 0.0, weights, closeness, seen, near, compared=compared, scratch=not learned)
     shown = adapted.weighed.weights[0]
     scores = adapted.weighed.evidence.held_out[0]
     candidates = dict(zip([name, *model.from_scratch], [float(weight) for weight in shown], strict=True))

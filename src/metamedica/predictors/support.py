@@ -16,6 +16,8 @@ from metamedica.predictors.questions import Question, agreed
 from metamedica.types import CaseBatch, CaseProblem, Features, LabelledBatch, PreparedCases, TaskKind
 
 _SHOWN = 3
+_LONGEST = 200
+"""Characters of a case that an error quotes; a longer one (an image) is told by its number alone."""
 
 
 @runtime_checkable
@@ -199,7 +201,7 @@ def read_support(
     for i, row in enumerate(prepared.row):
         if row in merged and encoded[merged[row]] != encoded[i]:
             raise CaseError(
-                f"cases {merged[row] + 1} and {i + 1} are the same ({prepared.canonical[row]!r}) with different targets "
+                f"cases {merged[row] + 1} and {i + 1} are the same{_told(prepared.canonical[row])} with different targets "
                 f"({values[merged[row]]} and {values[i]}); keep one or give their mean"
             )
         merged.setdefault(row, i)
@@ -217,6 +219,10 @@ def read_support(
     return Support(
         [prepared.canonical[row] for row in merged], batch, classes, unit, told, unread=unread_cells(prepared)
     )
+
+
+def _told(canonical: str) -> str:
+    return f" ({canonical!r})" if len(canonical) <= _LONGEST else ""
 
 
 def unread_cells(prepared: PreparedCases) -> dict[str, int]:

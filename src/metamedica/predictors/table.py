@@ -36,7 +36,7 @@ def answer_table(
     text = np.array([*prepared.canonical, ""], dtype=object)
     columns: dict[str, Any] = {"case": shown_cases(cases), "canonical": text[row]}
     known = predictor.support.canonical
-    if not predictor.model.modality.distinct:  # a row is a person's: told by its number
+    if not predictor.model.modality.legible:  # a row is a person's, an image is no text: told by its number
         del columns["canonical"]
         known = [f"labelled case {number}" for number in range(1, len(known) + 1)]
 

@@ -198,7 +198,7 @@ def explain_task(
         {
             "number": [at + 1 for at in chosen],
             "case": [
-                support.canonical[at] if modality.distinct and at < len(support.canonical) else None for at in chosen
+                support.canonical[at] if modality.legible and at < len(support.canonical) else None for at in chosen
             ],
             "label": [labels[at] if at < len(labels) else "" for at in chosen],
             "before": values[0],

@@ -41,6 +41,7 @@ class Trust:
         nearest: the earlier tasks whose cases look most like the support's.
         compared: false where the labels show fewer than two classes, from which the methods from scratch that guard the learned one
             learn nothing: they are left out, with weight 0.
+        scratch: whether the method itself is one from scratch, so that there was nothing to weigh.
     """
 
     weight: float
@@ -50,10 +51,13 @@ class Trust:
     seen: float | None
     nearest: tuple[NearTask, ...]
     compared: bool = True
+    scratch: bool = False
 
     @property
     def verdict(self) -> str:
         """One sentence for a person."""
+        if self.scratch:
+            return "The method starts from scratch with every task: what earlier ones taught is at most how a case is seen."
         if self.weight < NOTHING:
             return (
                 f"Leans on nothing learned ({self.weight:.0%}): earlier tasks do not explain these cases better, so the prediction "
@@ -89,7 +93,7 @@ class EarlierTasks:
             modality: of the cases.
         """
         raw = modality.raw_encoder()
-        fewest = 1 if modality.distinct else _FEWEST_PATIENTS
+        fewest = 1 if modality.legible else _FEWEST_PATIENTS
         names, centroids, known = [], [torch.zeros(0, raw.dim)], [torch.zeros(0, dtype=torch.int64)]
         for name, cases in tasks if modality.comparable else ():
             vectors = raw(cases.features)[0]
@@ -97,7 +101,7 @@ class EarlierTasks:
                 continue
             names.append(name)
             centroids.append(vectors.mean(0, keepdim=True))
-            if modality.distinct:
+            if modality.legible:
                 known.append(content_hash(vectors))
         return cls(names, torch.cat(centroids), torch.unique(torch.cat(known)))
 

@@ -1,5 +1,7 @@
 """The fixed encoders of images: what a network sees, classical features, and how alike two images are by each."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -52,8 +54,8 @@ class ImageEncoder(RawEncoder):
 
     def flat(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return the same as the vectors, at a scale at which a column varies by about 1."""
-        vectors: Tensor = self(features)
-        return vectors * self.dim**0.5
+        flat: Tensor = self(features) * math.sqrt(self.dim)
+        return flat
 
 
 SCALES = {"network": 0.9, "hog": 5.8, "texture": 1.9}

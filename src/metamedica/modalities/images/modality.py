@@ -53,6 +53,7 @@ class Images(Modality, Measures, NamesParts):
     default_learner: ClassVar[str] = "leave_one_out_gp"
     leaning: ClassVar[float] = -1.0
     same_parts: ClassVar[bool] = True
+    legible: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = (
         r"path|image|file|file_?name|file_?path|image_?path",
         r".*(path|image|file).*",

@@ -51,6 +51,7 @@ class Tables(Modality, Measures, NamesParts):
     default_learner: ClassVar[str] = "hierarchical_bayes"
     leaning: ClassVar[float] = 3.0  # one pooled model is hard to beat at a new site (Johnson et al. 2018)
     distinct: ClassVar[bool] = False
+    legible: ClassVar[bool] = False
     same_parts: ClassVar[bool] = True
     recipe: ClassVar[Mapping[str, str]] = {
         "numbers": "numbers, ordinals and booleans in the order of the schema, scaled by its `typical` numbers, 0 where missing",
