@@ -23,6 +23,8 @@ FOOTER = (
     "Shades are Shapley values of patches, each blurred out in turn: they say what this answer rests on, not what causes a disease. "
     "This page describes research software; it is not a medical device and must not decide about a patient on its own."
 )
+COALITIONS = 400
+"""Of 64 patches that a heat map asks about: some seconds an image."""
 _GRID = 60
 _SUPPORT = 40
 _SIDE = 132
@@ -118,7 +120,7 @@ def read_images(
     names: Sequence[str] | None = None,
     truths: Sequence[str | None] | None = None,
     explained: int = 4,
-    coalitions: int | None = None,
+    coalitions: int = COALITIONS,
     coverage: float = 0.9,
     asked: float = 0.2,
     skip_invalid: bool = False,
@@ -133,7 +135,7 @@ def read_images(
         names: what to call them; numbers if left out.
         truths: the class of each, None where not known.
         explained: how many are explained, the least sure first.
-        coalitions: of patches that an explanation asks about; None: as many as usual.
+        coalitions: of patches that an explanation asks about, each a further image to look at.
         coverage: of the sets.
         asked: share of the images that a person should look at.
         skip_invalid: leave out images that cannot be read.

@@ -44,13 +44,14 @@ class ImageEncoder(RawEncoder):
         return torch.stack([_near(one * size**0.5, other * size**0.5) for one, other, size in pairs]).mean(0)
 
     def kernels(self, left: Features, right: Features) -> Float[Tensor, "*batch kernels n m"]:
-        """Return the RBF on each block, the mean of those that nothing was learned for, and the mean of all."""
+        """Return means of the RBFs on blocks: of all, of those that nothing was learned for, and of those that are of the whole image. A few labels
+        cannot single out a block, but tell whether a network or an object in the middle has anything to say (decisions/0015)."""
         each = {name: _near(self._scaled(name, left), self._scaled(name, right)) for name in self.blocks}
-        fixed = [kernel for name, kernel in each.items() if name != "network"]
-        every = [*each.values(), torch.stack(fixed).mean(0)]
-        if "network" in each:
-            every.append(torch.stack(list(each.values())).mean(0))
-        return torch.stack(every, dim=-3)
+        nested = dict.fromkeys(
+            tuple(name for name in each if name not in without)
+            for without in ((), ("network",), ("network", "outline"))
+        )
+        return torch.stack([torch.stack([each[name] for name in some]).mean(0) for some in nested if some], dim=-3)
 
     def flat(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return the same as the vectors, at a scale at which a column varies by about 1."""
@@ -58,7 +59,7 @@ class ImageEncoder(RawEncoder):
         return flat
 
 
-SCALES = {"network": 0.9, "hog": 5.8, "texture": 1.9}
+SCALES = {"network": 0.9, "hog": 5.8, "texture": 1.9, "outline": 1.25}
 """One over the usual standard deviation of a column of one task: so scaled, the median squared distance of two images is about 1 a column."""
 
 

@@ -18,6 +18,8 @@ from metamedica.measured import Measured, Measures
 from metamedica.modalities.images.encoding import ImageEncoder
 from metamedica.modalities.images.hog import BINS, SIZE, classical
 from metamedica.modalities.images.network import Network, entering
+from metamedica.modalities.images.outline import SIZE as OUTLINE_SIZE
+from metamedica.modalities.images.outline import outlines
 from metamedica.modalities.images.patches import image_parts, shaded
 from metamedica.modalities.images.pixels import PREFIX, Windowing, grey_of, square_of, text_of
 from metamedica.modalities.images.rasters import ImageLimits
@@ -62,6 +64,7 @@ class Images(Modality, Measures, NamesParts):
     recipe: ClassVar[Mapping[str, str]] = {
         "texture": "logarithms of wavelet scattering at 64 x 64 pixels as `functional/scattering.py` computes it",
         "hog": "gradients, coarse pixels and grey levels as `modalities/images/hog.py` computes them",
+        "outline": "size, outline and darkness of the object in the middle as `modalities/images/outline.py` computes them",
         "network": "what the frozen network of the predictor's modality makes of the image",
     }
 
@@ -102,7 +105,7 @@ class Images(Modality, Measures, NamesParts):
 
         Returns:
             Blocks `hog` (float32 `[distinct, 2052]`), `texture` (float16 `[distinct, 13888]`, logarithms of the scattering coefficients
-            of the image at 64 x 64 pixels) and, with a network, `network` (float32 `[distinct, dim]`).
+            of the image at 64 x 64 pixels), `outline` (float32 `[distinct, 52]`, the object in the middle) and, with a network, `network` (float32 `[distinct, dim]`).
 
         Raises:
             InputError: an impossible `n_jobs`.
@@ -164,6 +167,7 @@ class Images(Modality, Measures, NamesParts):
         features: Features = {
             "hog": torch.from_numpy(classical(grey_of(together))),
             "texture": self._texture(together),
+            "outline": torch.from_numpy(outlines(together)),
         }
         if self.network is not None:
             features["network"] = self.network.embed(together)
@@ -184,7 +188,7 @@ class Images(Modality, Measures, NamesParts):
 
     def _sizes(self) -> dict[str, int]:
         network = {} if self.network is None else {"network": self.network.dim}
-        return {**network, "hog": SIZE, "texture": _TEXTURE_SIZE}
+        return {**network, "hog": SIZE, "texture": _TEXTURE_SIZE, "outline": OUTLINE_SIZE}
 
     def encoder(self, name: str, **settings: Any) -> Encoder:
         """Return a new learned encoder, given what its constructor names: `blocks` or `image`; and its settings. One that is built as the network
