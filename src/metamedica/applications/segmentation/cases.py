@@ -6,6 +6,7 @@ A mask holds whole numbers: 0 background, 1 ... classes - 1 structures, and -1 w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from metamedica.applications.segmentation.features import dense_features
 from metamedica.errors import CaseError, TaskError
 
 UNLABELLED = -1
@@ -40,6 +42,11 @@ class Picture:
     def colour(self) -> bool:
         """Whether the image has three channels."""
         return len(self.pixels) == 3
+
+    @cached_property
+    def dense(self) -> Float[Tensor, "features height width"]:
+        """The dense features in half precision (12 MB at most), computed once: every head that is tried asks for them."""
+        return dense_features(self.pixels[None], self.region[None])[0].half()
 
 
 @dataclass(frozen=True)

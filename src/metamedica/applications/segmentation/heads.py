@@ -12,11 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture, Picture
-from metamedica.applications.segmentation.features import dense_features
 from metamedica.functional.logistic import fit_logistic
 from metamedica.functional.ridge import fit_ridge
 
-PIXELS = 900
+PIXELS = 600
 """Labelled pixels that a head learns from: its closed forms take a matrix of this size."""
 _LEAST = 1e-3
 
@@ -54,8 +53,7 @@ class LinearHead(PixelModel):
 
     def log_probabilities(self, picture: Picture) -> Float[Tensor, "classes height width"]:
         """Return the logarithm of each class's probability at every pixel of an image."""
-        found = dense_features(picture.pixels[None], picture.region[None])[0]
-        shifted = (found - self.centre[:, None, None]) / self.scale[:, None, None]
+        shifted = (picture.dense.float() - self.centre[:, None, None]) / self.scale[:, None, None]
         scores = torch.einsum("fhw,fc->chw", shifted, self.weight) + self.bias[:, None, None]
         return torch.log_softmax(scores, dim=0)
 
@@ -77,11 +75,11 @@ class _Sample:
         at = torch.cat(chosen).sort().values
         start, rows = 0, []
         for pair in pairs:
-            found = dense_features(pair.picture.pixels[None], pair.picture.region[None])[0].flatten(1)
+            found = pair.picture.dense.flatten(1)
             end = start + pair.classes.numel()
             rows.append(found[:, at[(at >= start) & (at < end)] - start].T)
             start = end
-        features = torch.cat(rows)
+        features = torch.cat(rows).float()
         self.classes: Int[Tensor, " n"] = labels[at]
         self.centre = features.mean(0)
         self.scale = features.std(0).clamp(min=_LEAST)
