@@ -31,7 +31,12 @@ FOREST_PIXELS = 20_000
 _SCALES = (1.0, 2.0, 4.0)
 CELLS = "white cells, stain 1 to 2"
 VESSELS = "DRIVE vessels"
-GOALS: Mapping[tuple[str, int], float] = {(CELLS, 16): 0.82, (VESSELS, 1): 0.66, (VESSELS, 5): 0.73, (VESSELS, 20): 0.77}
+GOALS: Mapping[tuple[str, int], float] = {
+    (CELLS, 16): 0.82,
+    (VESSELS, 1): 0.66,
+    (VESSELS, 5): 0.73,
+    (VESSELS, 20): 0.77,
+}
 FLOORS: Mapping[tuple[str, int], float] = {
     (CELLS, 16): 0.587,
     (VESSELS, 1): 0.517,
@@ -138,7 +143,9 @@ def measured(question: Question, shots: int, draw: int, *, schedule: Schedule = 
     began = time.process_time()
     found["forest"] = _each(_forest(support, draw), judged)
     found["forest_seconds"] = time.process_time() - began
-    say(f"{question.name}, {shots} shots, draw {draw}: {np.mean(found['dice']):.3f}, forest {np.mean(found['forest']):.3f}")
+    say(
+        f"{question.name}, {shots} shots, draw {draw}: {np.mean(found['dice']):.3f}, forest {np.mean(found['forest']):.3f}"
+    )
     return found
 
 
@@ -151,9 +158,7 @@ def interval(dices: Array, *, seed: int = 0) -> list[float]:
     """Return the 95 % interval of a mean over `[draws, images]`, both drawn anew 2,000 times."""
     rng = np.random.default_rng(seed)
     draws, images = dices.shape
-    means = [
-        dices[rng.integers(draws, size=draws)][:, rng.integers(images, size=images)].mean() for _ in range(2000)
-    ]
+    means = [dices[rng.integers(draws, size=draws)][:, rng.integers(images, size=images)].mean() for _ in range(2000)]
     return [float(each) for each in np.quantile(means, [0.025, 0.975])]
 
 
@@ -202,7 +207,11 @@ def quick_rows(root: Path) -> list[dict[str, Any]]:
 
 
 def _kept(question: Question, shots: int, draw: int, *, fresh: bool) -> dict[str, Any]:
-    settings = {"schedule": repr(SCHEDULE), "forest": FOREST_PIXELS, "bench": Path(__file__).read_text(encoding="utf-8")}
+    settings = {
+        "schedule": repr(SCHEDULE),
+        "forest": FOREST_PIXELS,
+        "bench": Path(__file__).read_text(encoding="utf-8"),
+    }
     version = version_of(SOURCE, "applications/segmentation/segmenter.py", settings=settings)
     name = f"segmentation-{question.name.split()[0].lower()}-{shots}-{draw}-{version}.json"
     path = PARTS / name

@@ -26,7 +26,9 @@ def _hidden(seed: int) -> Hidden:
         scores[at] += 0.7 * noise / noise.std() + 0.7 * rng.standard_normal()
     said = torch.log_softmax(torch.from_numpy(scores), dim=0).float()
     inside = torch.ones(SIDE, SIDE, dtype=torch.bool)
-    return Hidden(LabelledPicture(Picture(torch.zeros(1, SIDE, SIDE), inside, (SIDE, SIDE)), torch.from_numpy(truth)), said)
+    return Hidden(
+        LabelledPicture(Picture(torch.zeros(1, SIDE, SIDE), inside, (SIDE, SIDE)), torch.from_numpy(truth)), said
+    )
 
 
 def _area(mask: np.ndarray) -> float:

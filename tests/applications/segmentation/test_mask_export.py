@@ -51,7 +51,7 @@ def test_a_nifti_mask_comes_back_with_its_affine_and_spacing(tmp_path: Path) -> 
 
 def test_what_nifti_cannot_hold_is_refused(tmp_path: Path) -> None:
     mask = _mask((40, 50))
-    with pytest.raises(InputError, match="ends in .nii"):
+    with pytest.raises(InputError, match=r"ends in \.nii"):
         write_nifti(mask, tmp_path / "mask.png")
     with pytest.raises(InputError, match="give one of them"):
         write_nifti(mask, tmp_path / "mask.nii", affine=np.eye(4), spacing=(1.0, 1.0))

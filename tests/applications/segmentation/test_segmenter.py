@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.drawn_cells import drawn
 
 from metamedica.applications.segmentation import SegmentationPredictor, SegmentationTask, Segmenter
 from metamedica.applications.segmentation.earlier import MetaSchedule
 from metamedica.applications.segmentation.measures import dice
 from metamedica.applications.segmentation.unet import Schedule
 from metamedica.errors import BundleError, CaseError, InputError, TaskError
-from tests.applications.segmentation.drawn_cells import drawn
 
 SHORT = Schedule(steps=6, crops=2, side=32, width=4)
 HEADS = ("prototype", "logistic")
@@ -20,9 +20,7 @@ CLASSES = ("background", "cytoplasm", "nucleus")
 @pytest.fixture(scope="module")
 def predictor() -> SegmentationPredictor:
     pairs = [drawn(seed) for seed in range(3)]
-    return Segmenter(schedule=SHORT).adapt(
-        [image for image, _ in pairs], [mask for _, mask in pairs], classes=CLASSES
-    )
+    return Segmenter(schedule=SHORT).adapt([image for image, _ in pairs], [mask for _, mask in pairs], classes=CLASSES)
 
 
 def test_three_drawn_cells_teach_to_segment_another(predictor: SegmentationPredictor) -> None:

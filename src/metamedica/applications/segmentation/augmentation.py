@@ -20,7 +20,9 @@ VARIANTS = 32
 _DARKEST = 0.02
 
 
-def recoloured(pixels: Float[Tensor, "channels height width"], generator: torch.Generator) -> Float[Tensor, "channels height width"]:
+def recoloured(
+    pixels: Float[Tensor, "channels height width"], generator: torch.Generator
+) -> Float[Tensor, "channels height width"]:
     """Return an image under another stain, lamp and sensor: densities mixed over channels, channels in another order, gamma, tint and noise."""
     channels = len(pixels)
     density = -pixels.clamp(min=_DARKEST).log()
@@ -30,7 +32,8 @@ def recoloured(pixels: Float[Tensor, "channels height width"], generator: torch.
     density = torch.einsum("ij,jhw->ihw", mix, density) + tint
     gamma = torch.exp(0.4 * torch.randn((), generator=generator))
     changed = torch.exp(-density.clamp(min=0)).clamp(0, 1) ** gamma
-    return (changed + 0.02 * torch.randn(changed.shape, generator=generator)).clamp(0, 1)
+    noise = 0.02 * changed.std()  # of thin structures little more than that tells them from the ground
+    return (changed + noise * torch.randn(changed.shape, generator=generator)).clamp(0, 1)
 
 
 class Crops:
@@ -66,9 +69,13 @@ class Crops:
             features[:bent] = functional.grid_sample(
                 features[:bent], grid, mode="bilinear", padding_mode="reflection", align_corners=False
             )
-            classes[:bent] = functional.grid_sample(
-                classes[:bent, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
-            )[:, 0].round().long()
+            classes[:bent] = (
+                functional.grid_sample(
+                    classes[:bent, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
+                )[:, 0]
+                .round()
+                .long()
+            )
         return features, classes
 
     def _crop(self) -> tuple[Tensor, Tensor]:

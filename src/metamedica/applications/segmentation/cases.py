@@ -62,7 +62,9 @@ class LabelledPicture:
     classes: Int[Tensor, "height width"]
 
 
-def read_picture(image: NDArray[np.generic], *, region: NDArray[np.generic] | None = None, name: str = "image") -> Picture:
+def read_picture(
+    image: NDArray[np.generic], *, region: NDArray[np.generic] | None = None, name: str = "image"
+) -> Picture:
     """Return an image at the working size.
 
     Args:
@@ -83,7 +85,9 @@ def read_picture(image: NDArray[np.generic], *, region: NDArray[np.generic] | No
     if values.dtype.kind not in "uif":
         raise CaseError(f"{name} holds values of type {values.dtype}; give numbers")
     if not np.isfinite(values).all():
-        raise CaseError(f"{name} holds {int((~np.isfinite(values)).sum())} values that are NaN or infinite; give finite numbers")
+        raise CaseError(
+            f"{name} holds {int((~np.isfinite(values)).sum())} values that are NaN or infinite; give finite numbers"
+        )
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise CaseError(f"{name} has one value in every pixel; give an image that shows something")
@@ -113,7 +117,9 @@ def working_size(height: int, width: int) -> tuple[int, int]:
     return max(LEAST_SIDE, round(height * scale)), max(LEAST_SIDE, round(width * scale))
 
 
-def read_mask(mask: NDArray[np.generic], picture: Picture, n_classes: int, *, name: str = "mask") -> Int[Tensor, "height width"]:
+def read_mask(
+    mask: NDArray[np.generic], picture: Picture, n_classes: int, *, name: str = "mask"
+) -> Int[Tensor, "height width"]:
     """Return the classes of an image's pixels at the working size.
 
     Args:
@@ -180,7 +186,7 @@ def read_pairs(
         pairs.append(LabelledPicture(picture, read_mask(mask, picture, n_classes, name=f"mask {at + 1}")))
     if len({pair.picture.colour for pair in pairs}) > 1:
         raise TaskError("got grey and colour images in one support; give all as grey or all as colour")
-    seen = {int(value) for pair in pairs for value in pair.classes.unique()} - {UNLABELLED}
+    seen = {int(value) for pair in pairs for value in torch.unique(pair.classes)} - {UNLABELLED}
     if len(seen) < 2:
         raise TaskError(
             f"every labelled pixel of the support is of class {seen.pop()}; give masks that show at least two classes"

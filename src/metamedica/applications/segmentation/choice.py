@@ -162,9 +162,7 @@ def hidden_in_turn(pairs: Sequence[LabelledPicture], n_classes: int, fit: Fit, *
     return found
 
 
-def parts(
-    pairs: Sequence[LabelledPicture], folds: int
-) -> list[tuple[list[LabelledPicture], list[LabelledPicture]]]:
+def parts(pairs: Sequence[LabelledPicture], folds: int) -> list[tuple[list[LabelledPicture], list[LabelledPicture]]]:
     """Return (rest, hidden) for each part of the support whose rest shows two classes; one image is parted into halves by labels."""
     if len(pairs) == 1:
         return _halves(pairs[0])
@@ -189,7 +187,7 @@ def _halves(pair: LabelledPicture) -> list[tuple[list[LabelledPicture], list[Lab
 
 
 def _classes_of(pairs: Sequence[LabelledPicture]) -> int:
-    return len({int(value) for pair in pairs for value in pair.classes.unique()} - {UNLABELLED})
+    return len({int(value) for pair in pairs for value in torch.unique(pair.classes)} - {UNLABELLED})
 
 
 def calibrated(hidden: Sequence[Hidden], *, seed: int = 0) -> Calibration:

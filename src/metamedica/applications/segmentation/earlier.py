@@ -99,7 +99,11 @@ def learned_start(
     """
     generator = torch.Generator().manual_seed(seed)
     networks = [new_network(task.n_classes, width=width, seed=seed) for task in tasks]
-    trunk = {name: value.detach().clone().requires_grad_() for name, value in networks[0].named_parameters() if not name.startswith("head.")}
+    trunk = {
+        name: value.detach().clone().requires_grad_()
+        for name, value in networks[0].named_parameters()
+        if not name.startswith("head.")
+    }
     drawn = []
     for at, task in enumerate(tasks):
         half = max(1, len(task.pairs) // 2)
@@ -113,7 +117,8 @@ def learned_start(
             support, query = drawn[at] if int(torch.randint(2, (), generator=generator)) else drawn[at][::-1]
             network = networks[at]
             head = {
-                f"head.{name}": torch.zeros_like(value).requires_grad_() for name, value in network.head.named_parameters()
+                f"head.{name}": torch.zeros_like(value).requires_grad_()
+                for name, value in network.head.named_parameters()
             }
             features, classes = support.batch(schedule.crops)
             own = adapted_weights(network, trunk | head, features, classes, loop, outer=schedule.outer)

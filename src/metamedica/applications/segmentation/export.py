@@ -47,7 +47,9 @@ def write_nifti(
     if affine is None:
         steps = spacing if spacing is not None else (1.0,) * values.ndim
         if len(steps) != values.ndim or not all(np.isfinite(step) and step > 0 for step in steps):
-            raise InputError(f"got spacing {steps} for a mask of {values.ndim} axes; give a positive number of mm for each")
+            raise InputError(
+                f"got spacing {steps} for a mask of {values.ndim} axes; give a positive number of mm for each"
+            )
         affine = np.diag([*steps, *[1.0] * (3 - values.ndim), 1.0])
     image = nibabel.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm")
@@ -135,14 +137,18 @@ def _check_slices(values: np.ndarray, slices: "Sequence[Dataset]") -> None:
             )
         for tag in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
             if not getattr(each, tag, None):
-                raise CaseError(f"slice {at + 1} has no {tag}, to which a DICOM SEG must refer; give slices with their UIDs")
+                raise CaseError(
+                    f"slice {at + 1} has no {tag}, to which a DICOM SEG must refer; give slices with their UIDs"
+                )
 
 
 def _whole(mask: np.ndarray) -> np.ndarray:
     if mask.ndim not in (2, 3) or mask.dtype.kind not in "bui":
         raise CaseError(f"got a mask of shape {mask.shape} and type {mask.dtype}; give whole numbers in 2-D or 3-D")
     if mask.size == 0 or mask.min() < 0 or mask.max() > 65535:
-        raise CaseError("got a mask that is empty or holds values below 0 or above 65,535; give the class of each voxel")
+        raise CaseError(
+            "got a mask that is empty or holds values below 0 or above 65,535; give the class of each voxel"
+        )
     return mask.astype(np.uint8 if mask.max() < 256 else np.uint16)
 
 

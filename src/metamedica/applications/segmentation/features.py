@@ -102,7 +102,9 @@ def _hessian(grey: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor
     return scale**2 * (across + along + root) / 2, scale**2 * (across + along - root) / 2, scale * slope, smooth
 
 
-def line_responses(grey: Float[Tensor, "n 1 height width"], width: float, length: float) -> Float[Tensor, "n 2 height width"]:
+def line_responses(
+    grey: Float[Tensor, "n 1 height width"], width: float, length: float
+) -> Float[Tensor, "n 2 height width"]:
     """Return the response to a dark line of this half width and half length: the greatest over directions, and its spread over them."""
     kernels = _line_kernels(width, length)
     reach = kernels.shape[-1] // 2

@@ -126,7 +126,9 @@ def fit_ridge_head(pairs: Sequence[LabelledPicture], n_classes: int, *, seed: in
     fit = fit_ridge(
         sample.inputs.expand(n_classes, -1, -1), sample.members.T.contiguous(), sample.mask.expand(n_classes, -1)
     )
-    residual = torch.einsum("nd,cd->nc", sample.inputs[0], fit.weight) - torch.einsum("cd,cd->c", fit.centre, fit.weight)
+    residual = torch.einsum("nd,cd->nc", sample.inputs[0], fit.weight) - torch.einsum(
+        "cd,cd->c", fit.centre, fit.weight
+    )
     noise = (residual + fit.offset - sample.members).square().mean(0).clamp(min=_LEAST).mean()
     bias = (fit.offset - torch.einsum("cd,cd->c", fit.centre, fit.weight)) / (2 * noise) + sample.prior
     return LinearHead(sample.centre, sample.scale, fit.weight.T / (2 * noise), bias)

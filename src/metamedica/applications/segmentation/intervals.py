@@ -74,7 +74,9 @@ class Bands:
                     continue
                 for name, measure in (("area", _area), ("diameter", _diameter)):
                     goal = measure(true)
-                    masks = ((moved(said, structure, -s, labelled), moved(said, structure, s, labelled)) for s in SHIFTS)
+                    masks = (
+                        (moved(said, structure, -s, labelled), moved(said, structure, s, labelled)) for s in SHIFTS
+                    )
                     score = _smallest((measure(small), measure(large)) for small, large in masks)(goal)
                     found[name].setdefault(str(structure), []).append(score)
                 for other in range(structure + 1, n_classes):
@@ -116,7 +118,9 @@ class Bands:
         """Return what `as_dict` gave."""
         return cls(
             {
-                name: {key: [float("inf") if score is None else float(score) for score in each] for key, each in by.items()}
+                name: {
+                    key: [float("inf") if score is None else float(score) for score in each] for key, each in by.items()
+                }
                 for name, by in value.items()
             }
         )

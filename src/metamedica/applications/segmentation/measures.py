@@ -66,7 +66,9 @@ def diameters(mask: Bool[np.ndarray, "height width"], *, spacing: tuple[float, f
     return Diameters(float(longest), shortest)
 
 
-def widest_slice(mask: Bool[np.ndarray, "depth height width"], *, spacing: tuple[float, float, float]) -> tuple[int, Diameters]:
+def widest_slice(
+    mask: Bool[np.ndarray, "depth height width"], *, spacing: tuple[float, float, float]
+) -> tuple[int, Diameters]:
     """Return the slice along the first axis with the longest in-plane diameter, as RECIST measures a lesion, and its diameters, mm.
 
     Raises:
@@ -127,9 +129,7 @@ def surface_distances(
     )
 
 
-def margin(
-    first: Bool[np.ndarray, "..."], second: Bool[np.ndarray, "..."], *, spacing: tuple[float, ...]
-) -> float:
+def margin(first: Bool[np.ndarray, "..."], second: Bool[np.ndarray, "..."], *, spacing: tuple[float, ...]) -> float:
     """Return the least distance between two structures (a tumour and a vessel), mm, exact for any spacing; 0 where they share a box.
 
     By the exact Euclidean distance transform (Maurer, Qi and Raghavan 2003) of the second, asked at the surface of the first.
@@ -166,7 +166,8 @@ def _both_there(first: NDArray[np.generic], second: NDArray[np.generic]) -> None
 
 
 def _surface(mask: Bool[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
-    return mask & ~binary_erosion(mask)
+    found: Bool[np.ndarray, "..."] = mask & ~binary_erosion(mask)
+    return found
 
 
 def _corners(mask: Bool[np.ndarray, "..."], spacing: tuple[float, ...]) -> Float[np.ndarray, "corners axes"]:
@@ -175,8 +176,10 @@ def _corners(mask: Bool[np.ndarray, "..."], spacing: tuple[float, ...]) -> Float
     if len(boxes) == 0:
         return np.zeros((0, mask.ndim))
     steps = np.indices((2,) * mask.ndim).reshape(mask.ndim, -1).T
-    corners = np.unique((boxes[:, None] + steps[None]).reshape(-1, mask.ndim), axis=0) * np.asarray(spacing)
+    every = np.unique((boxes[:, None] + steps[None]).reshape(-1, mask.ndim), axis=0)
+    corners: Float[np.ndarray, "corners axes"] = every * np.asarray(spacing)
     try:
-        return corners[ConvexHull(corners).vertices]
-    except QhullError:  # never for boxes of one size, but a hull only saves time
+        hull: Float[np.ndarray, "corners axes"] = corners[ConvexHull(corners).vertices]
+    except QhullError:  # boxes of spacings that differ by more than rounding allows; the hull only saves time
         return corners
+    return hull

@@ -1,4 +1,4 @@
-"""Segments a new kind of structure from a few images and masks: `Segmenter.fit` on earlier tasks (or not), `adapt` to a support, `predict` one image."""
+"""Segments a structure from a few images and masks: `Segmenter.fit` on earlier tasks if there are any, `adapt` to a support, `predict` an image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
@@ -159,7 +158,9 @@ class SegmentationPredictor:
                 n_images=about["images_of_the_support"],
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise BundleError(f"{folder} lacks a part of a {PREDICTOR} ({type(error).__name__}); write it again") from None
+            raise BundleError(
+                f"{folder} lacks a part of a {PREDICTOR} ({type(error).__name__}); write it again"
+            ) from None
 
     def _width(self) -> int | None:
         return self.model.network.head.in_channels if isinstance(self.model, NetworkModel) else None
@@ -286,10 +287,10 @@ class Segmenter:
         tensors, documents = read_bundle(folder, SEGMENTER)
         try:
             about = documents["about"]
-            found = cls(
-                schedule=Schedule(**about["schedule"]), meta=MetaSchedule(**about["meta"]), seed=about["seed"]
-            )
+            found = cls(schedule=Schedule(**about["schedule"]), meta=MetaSchedule(**about["meta"]), seed=about["seed"])
         except (KeyError, TypeError) as error:
-            raise BundleError(f"{folder} lacks a part of a {SEGMENTER} ({type(error).__name__}); write it again") from None
+            raise BundleError(
+                f"{folder} lacks a part of a {SEGMENTER} ({type(error).__name__}); write it again"
+            ) from None
         found.trunk = tensors.get("trunk")
         return found

@@ -151,7 +151,9 @@ def started(trunk: dict[str, Tensor], n_classes: int, *, width: int, seed: int) 
     Where many heads would serve alike, a start at 0 does not take the side of one numbering of the classes (Ye and Chao 2022, arXiv:2106.09486).
     """
     network = new_network(n_classes, width=width, seed=seed)
-    network.load_state_dict(trunk | {name: torch.zeros_like(value) for name, value in network.head.state_dict(prefix="head.").items()})
+    network.load_state_dict(
+        trunk | {name: torch.zeros_like(value) for name, value in network.head.state_dict(prefix="head.").items()}
+    )
     return network
 
 
