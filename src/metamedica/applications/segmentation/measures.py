@@ -166,7 +166,7 @@ def _both_there(first: NDArray[np.generic], second: NDArray[np.generic]) -> None
 
 
 def _surface(mask: Bool[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
-    found: Bool[np.ndarray, "..."] = mask & ~binary_erosion(mask)
+    found: NDArray[np.bool_] = mask & ~binary_erosion(mask)
     return found
 
 
