@@ -1,0 +1,10 @@
+"""Segmentation from a few images and masks: adapt, predict one image, measure in mm, export."""
+
+from metamedica.applications.segmentation.segmenter import (
+    Segmentation,
+    SegmentationPredictor,
+    SegmentationTask,
+    Segmenter,
+)
+
+__all__ = ["Segmentation", "SegmentationPredictor", "SegmentationTask", "Segmenter"]
