@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-fed-heart bench-golden bench-many-diseases bench-molecules bench-scaling bench-trust bench-unlabelled readme model model-any-table model-heart clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-fed-heart bench-golden bench-images bench-many-diseases bench-molecules bench-scaling bench-trust bench-unlabelled readme model model-any-table model-cells model-heart model-lung-ct clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,9 @@ bench-fed-heart: $(STAMP)  ## the published Fed-Heart split, our rows beside it 
 bench-many-diseases: $(STAMP)  ## a new disease from 20 patients: the model of any table beside tuned methods (an hour, resumes); ARGS=--quick
 	$(PY) -m benchmarks.many_diseases $(ARGS)
 
+bench-images: $(STAMP)  ## a handful of labelled images: classes, segmentation, speed, splits (two hours, resumes; needs METAMEDICA_DATA); ARGS=--quick
+	$(PY) -m benchmarks.images $(ARGS)
+
 bench-engine: $(VENV)/.peers  ## speed and memory of a meta-step beside what people use; ARGS=--quick for a minute
 	$(PY) -m benchmarks.engine $(ARGS)
 
@@ -85,6 +88,12 @@ model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMED
 
 model-heart: $(STAMP)  ## train the meta-model of clinical tables that ships (a minute; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_heart $(ARGS)
+
+model-cells: $(STAMP)  ## train the meta-model of blood cells that ships (15 minutes; needs METAMEDICA_DATA)
+	$(PY) -m benchmarks.make_image_models --name cells $(ARGS)
+
+model-lung-ct: $(STAMP)  ## train the meta-model of lungs that ships (15 minutes; needs METAMEDICA_DATA)
+	$(PY) -m benchmarks.make_image_models --name lung-ct $(ARGS)
 
 model-any-table: $(STAMP)  ## train the meta-model of any table that ships (half an hour, ARGS=--resume; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_any_table $(ARGS)

@@ -94,7 +94,8 @@ def command(
         ],
         wide=["image", "may be"],
     )
-    session.left_out({"images that cannot be read": len(reading.left_out)})
+    if reading.left_out:
+        session.left_out({"images that cannot be read": len(reading.left_out)})
     if truths is not None:
         table = reading.confusion().to_numpy()
         session.say(f"{table.trace()} of {table.sum()} images are called what they are.")

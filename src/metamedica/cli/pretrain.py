@@ -114,8 +114,9 @@ def _set(
             "give some that can be" if len(bad) == len(cases) else "mend them, or add --skip-invalid to leave them out"
         )
         raise CaseError(f"{folder.name}: {len(bad):,} of {len(cases):,} images cannot be read: {shown}; {advice}")
+    equal = len(cases) - len(bad) - len(prepared.canonical)
     session.left_out(
-        {"invalid images": len(bad), "images equal to another": len(cases) - len(bad) - len(prepared.canonical)}
+        {what: count for what, count in (("invalid images", len(bad)), ("images equal to another", equal)) if count}
     )
     changes = Augmentation(least=0.45, degrees=20.0, brightness=0.2, contrast=0.4, gamma=0.4, blur=1.0)
     if turned:
