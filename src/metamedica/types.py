@@ -287,13 +287,11 @@ class ClosedForm(ABC):
 
     @abstractmethod
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
-        """Fit everything that the meta-training tasks teach; `fit_prior` follows on meta-valid tasks.
-
-        The same tasks in another order give the same up to rounding.
+        """Fit everything that the meta-training tasks teach, whatever their order; `fit_prior` follows on meta-valid tasks.
 
         Args:
-            tasks: each a batch of one whole task without padding, standardised; made when asked for, so that memory holds one. A
-                regression task may come a second time as a binary one.
+            tasks: each a whole task as a batch without padding, standardised; made when asked for, so that memory holds one. A
+                regression task may come again as a binary one.
 
         Raises:
             TaskError: no task of a kind that the learner allows.
@@ -301,9 +299,8 @@ class ClosedForm(ABC):
 
 
 class Modality(ABC):
-    """One kind of case: how to read, check, featurise, encode and draw it. One file or folder in `modalities/`.
-
-    Built without arguments it has seen no case; with those that `settings` names it reads the cases of one collection (of tables, their columns).
+    """One kind of case: how to read, check, featurise, encode and draw it. One file or folder in `modalities/`. Built without arguments it has seen
+    no case; with those that `settings` names it reads the cases of one collection (of tables, their columns).
     """
 
     name: ClassVar[str]
@@ -320,8 +317,7 @@ class Modality(ABC):
     distinct: ClassVar[bool] = True
     """Whether cases of equal content are one case (a molecule) or each its own (two patients)."""
     legible: ClassVar[bool] = True
-    """Whether the text that stands for a case is one to show: a SMILES is; a person's row or the bytes of an image are told by their number,
-    and no model keeps a hash of them."""
+    """Whether a case's text is one to show: a SMILES is; a person's row or an image is told by its number, and no model keeps a hash of it."""
     comparable: ClassVar[bool] = True
     """Whether a case of one task can be compared with one of another; not so where every task has other columns."""
     columns: ClassVar[tuple[str, ...]] = (r"smiles", r".*smiles.*", r"structures?|mols?|molecules?|compounds?|cases?")
@@ -348,26 +344,8 @@ class Modality(ABC):
         """Return the modality that also reads what only these cases of one task have (further columns); by default unchanged."""
         return self
 
-    def beside(self, cases: Sequence[str], folder: str) -> list[str]:
-        """Return raw cases that a file in this folder names as `prepare` finds them (a path below it); by default unchanged.
-
-        Raises:
-            InputError: a case that lies outside of the folder.
-        """
-        return list(cases)
-
-    def identities(self, cases: Sequence[str]) -> Sequence[str]:
-        """Return a text for each raw case that changes whenever what it stands for does, for caches; by default the cases, which are texts
-        themselves (of a file, the hash of its content)."""
-        return cases
-
     def leaks(self, cases: Any, labels: Sequence[int]) -> list[str]:
-        """Return the names of the parts of a case that tell two classes apart without error, as the label itself would; by default none.
-
-        Args:
-            cases: raw, as `prepare` takes them.
-            labels: class 0 or 1 of each.
-        """
+        """Return the names of the parts of raw cases that tell class 0 from class 1 without error, as the label itself would; by default none."""
         return []
 
     @abstractmethod

@@ -11,14 +11,12 @@ from metamedica.errors import BundleError, FileFormatError, InputError
 
 _TABLE = "Table"
 _DECLARED = "Declared tasks"
-_IMAGES = "Images"
 _RUN = "Run"
 _TRAINING = "Training"
 
 Kind = Literal["binary", "multiclass", "regression"]
 Precision = Literal["float32", "tf32", "bf16"]
 Duplicates = Literal["error", "mean", "median"]
-Copies = Literal["plain", "mirrored", "turned"]
 
 
 def _set_json(ctx: typer.Context, value: bool) -> bool:
@@ -95,24 +93,6 @@ SchemaFile = Annotated[
         "--schema",
         metavar="FILE",
         help="What the columns of tables hold, as YAML; 'metamedica data schema' writes a first one.",
-        rich_help_panel=_TABLE,
-    ),
-]
-NetworkFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--network",
-        metavar="FOLDER",
-        help="Images: a network that 'metamedica pretrain' wrote, through which they are seen; without one by classical features alone.",
-        rich_help_panel=_TABLE,
-    ),
-]
-HuWindow = Annotated[
-    str | None,
-    typer.Option(
-        "--window",
-        metavar="NAME",
-        help="Images: window of CT numbers (lung, mediastinum, bone, brain, ...) that DICOM and NIfTI files are seen through.",
         rich_help_panel=_TABLE,
     ),
 ]
@@ -201,19 +181,6 @@ DuplicatesOption = Annotated[
         help="Different values for the same case in a task: error, mean or median.",
         rich_help_panel=_TABLE,
     ),
-]
-CopiesOption = Annotated[
-    Copies,
-    typer.Option(
-        "--copies",
-        metavar="HOW",
-        help="Images that count as the same: plain, mirrored (flips too) or turned (quarter turns and flips too).",
-        rich_help_panel=_IMAGES,
-    ),
-]
-AuditPage = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="FILE", help="Write the audit of images as a page, .html.", rich_help_panel=_IMAGES),
 ]
 Accumulate = Annotated[
     int,
@@ -305,30 +272,6 @@ def numbers(text: str, option: str, *, least: int) -> list[int]:
         if not part.isascii() or not part.isdigit() or int(part) < least:
             raise InputError(f"{option} got {part!r}; give whole numbers of at least {least}, separated by commas")
         found.append(int(part))
-    return found
-
-
-def image_settings(modality: str, network: Path | None, window: str | None) -> dict[str, Any] | None:
-    """Return the settings of the modality `images` that the options speak of; None where they say nothing.
-
-    Raises:
-        InputError: one came with another modality, or there is no such window.
-        BundleError: the folder holds no network.
-    """
-    if network is None and window is None:
-        return None
-    if modality != "images":
-        given = "--window" if network is None else "--network"
-        raise InputError(f"{given} came with {modality}, and is of images; leave it out, or name --modality images")
-    from metamedica.modalities.images.network import Network
-    from metamedica.modalities.images.windows import window as named
-
-    if window is not None:
-        named(window)
-    found: dict[str, Any] = {"window": window}
-    if network is not None:
-        value = Network.load(network).as_value()
-        found |= {"network": value, "side": value["side"]}
     return found
 
 

@@ -33,27 +33,6 @@ def _found(columns: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return []
 
 
-def read_labelled(file: Path, modality: "Modality") -> "pd.DataFrame":
-    """Return a table; of images a folder with a subfolder for each class is one too, with the columns `image` and `class`.
-
-    Raises:
-        FileFormatError: it cannot be read.
-        TaskError: a class with fewer than two images.
-    """
-    from metamedica.data.tables import read_table
-
-    if not (modality.name == "images" and file.is_dir()):
-        return read_table(file)
-    import pandas as pd
-
-    from metamedica.data.image_files import files_in_folder
-
-    files = files_in_folder(file)
-    frame = pd.DataFrame({"image": files.table["path"], "class": files.table["label"]})
-    frame.attrs["source"] = file.name
-    return frame
-
-
 def case_column(columns: Sequence[str], source: str, modality: "Modality") -> str:
     """Return the column that holds the cases, by its name.
 
@@ -183,6 +162,8 @@ class TableOptions:
             raise InputError(
                 "--targets (one column a task) came with --target or --task (one row a measurement); name one form"
             )
+        from metamedica.cli._image_options import found_beside, read_labelled
+
         reader = registry.modality(self.modality)
         frame = read_labelled(file, reader)
         columns = [str(name) for name in frame.columns]
@@ -207,9 +188,7 @@ class TableOptions:
             case = tuple(cases)
         else:
             case = self.case or case_column([name for name in columns if name not in named], file.name, reader)
-            frame = frame.assign(
-                **{case: reader.beside(frame[case].tolist(), str(file if file.is_dir() else file.parent))}
-            )
+            frame = frame.assign(**{case: found_beside(reader, frame[case].tolist(), file)})
         taken = [*(case if isinstance(case, tuple) else [case]), *named]
         if self.targets is not None:
             wide = (
@@ -372,6 +351,7 @@ def read_library(file: Path, modality: "Modality", *, case: str | None) -> Libra
     """
     import pandas as pd
 
+    from metamedica.cli._image_options import found_beside
     from metamedica.data.tables import read_table
 
     own = modality.read_file(str(file))
@@ -390,7 +370,7 @@ def read_library(file: Path, modality: "Modality", *, case: str | None) -> Libra
         raise FileFormatError(f"{file.name} has no column {case!r}; it has: {', '.join(columns)}")
     column = case or case_column(columns, file.name, modality)
     return Library(
-        modality.beside([text.strip() for text in frame[column]], str(file.parent)),
+        found_beside(modality, [text.strip() for text in frame[column]], file),
         _numbered(frame.drop(columns=[column])),
         "row",
     )

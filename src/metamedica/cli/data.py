@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from metamedica.cli import _image_options
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
 from metamedica.cli._declared import Config
@@ -43,8 +44,8 @@ def check(
     schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
-    copies: options.CopiesOption = "plain",
-    out: options.AuditPage = None,
+    copies: _image_options.CopiesOption = "plain",
+    out: _image_options.AuditPage = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     debug: options.Debug = False,

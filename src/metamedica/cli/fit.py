@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metamedica.cli import _fit_file as files
+from metamedica.cli import _image_options
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
 from metamedica.cli._declared import Config, DeclaredTasks
@@ -41,8 +42,8 @@ def command(
     split: options.SplitColumn = None,
     modality: options.ModalityIfNamed = None,
     schema: options.SchemaFile = None,
-    network: options.NetworkFolder = None,
-    window: options.HuWindow = None,
+    network: _image_options.NetworkFolder = None,
+    window: _image_options.HuWindow = None,
     duplicates: options.DuplicatesOption = "error",
     skip_invalid: options.SkipInvalid = False,
     learner: Annotated[
@@ -218,7 +219,7 @@ def command(
         raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
     options.check_bundle(out, "model", overwrite=overwrite)
     files.check_written(write_config, overwrite=overwrite, inputs=() if file is None else (file,))
-    reading = options.image_settings(modality, network, window)
+    reading = _image_options.image_settings(modality, network, window)
     given = TableOptions(
         case,
         target,

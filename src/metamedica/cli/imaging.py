@@ -112,7 +112,8 @@ def _cases(
     Raises:
         FileFormatError: there is no such file, or no image in it.
     """
-    from metamedica.cli._tables import read_labelled, read_library
+    from metamedica.cli._image_options import read_labelled
+    from metamedica.cli._tables import read_library
     from metamedica.modalities.images import Images
 
     assert isinstance(modality, Images)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metamedica.cli import _image_options
 from metamedica.cli import _options as options
 from metamedica.cli._console import Session
 from metamedica.errors import CaseError, InputError
@@ -28,7 +29,7 @@ def command(
     side: Annotated[
         int, typer.Option("--side", metavar="PIXELS", min=16, help="Every image is brought to this side.")
     ] = 64,
-    window: options.HuWindow = None,
+    window: _image_options.HuWindow = None,
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=1, help="Training steps; 3,000 take half an hour on one core.")
     ] = 3000,
@@ -70,7 +71,7 @@ def command(
 
     from metamedica.pretraining import PretrainingSettings, pretrain
 
-    options.image_settings("images", None, window)
+    _image_options.image_settings("images", None, window)
     sets = [
         _set(session, folder, side=side, window=window, turned=turned, skip_invalid=skip_invalid) for folder in folders
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from metamedica.errors import BundleError
+from metamedica.filed import LiesInFiles
 from metamedica.storage import digest_of, read_bundle, write_bundle
 from metamedica.types import CaseProblem, Features, Modality, PreparedCases, Progress
 
@@ -90,7 +91,8 @@ def _key(modality: Modality, cases: Sequence[str], blocks: Sequence[str] = ()) -
     settings = modality.settings()
     how = digest_of(settings) if settings else ""
     digest = hashlib.sha256(f"{modality.name}\0{modality.version}\0{how}{extra}{len(cases)}\0".encode())
-    for case in cases if blocks else modality.identities(cases):
+    named = modality.identities(cases) if isinstance(modality, LiesInFiles) and not blocks else cases
+    for case in named:
         raw = case.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)

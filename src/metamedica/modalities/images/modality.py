@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from metamedica import registry
 from metamedica.errors import CaseError, FileFormatError, InputError
+from metamedica.filed import LiesInFiles
 from metamedica.functional.scattering import Scattering
 from metamedica.measured import Measured, Measures
 from metamedica.modalities.images.encoding import ImageEncoder
@@ -37,7 +38,7 @@ _VOLUMES = (".nii", ".nii.gz")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom")
 
 
-class Images(Modality, Measures, NamesParts):
+class Images(Modality, LiesInFiles, Measures, NamesParts):
     """Pictures as squares of pixels: what a frozen network sees of them, classical features, wavelet scattering.
 
     Args:
@@ -104,8 +105,9 @@ class Images(Modality, Measures, NamesParts):
             progress: called with images done and in total.
 
         Returns:
-            Blocks `hog` (float32 `[distinct, 2052]`), `texture` (float16 `[distinct, 13888]`, logarithms of the scattering coefficients
-            of the image at 64 x 64 pixels), `outline` (float32 `[distinct, 52]`, the object in the middle) and, with a network, `network` (float32 `[distinct, dim]`).
+            Blocks `hog` (float32 `[distinct, 2052]`), `texture` (float16 `[distinct, 13888]`, logarithms of the scattering coefficients of the
+            image at 64 x 64 pixels), `outline` (float32 `[distinct, 52]`, the object in the middle) and, with a network, `network`
+            (float32 `[distinct, dim]`).
 
         Raises:
             InputError: an impossible `n_jobs`.
@@ -133,7 +135,7 @@ class Images(Modality, Measures, NamesParts):
         """
         return [case if case.startswith(PREFIX) else _below(case, Path(folder)) for case in cases]
 
-    def identities(self, cases: Sequence[str]) -> Sequence[str]:
+    def identities(self, cases: Sequence[str]) -> list[str]:
         """Return the SHA-256 of each file, and the slice of a volume; a case that is no file as it is."""
         return [_identity(case) for case in cases]
 
