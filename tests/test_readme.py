@@ -23,7 +23,7 @@ def _blocks(text: str) -> list[str]:
 
 def test_both_languages_have_the_same_code_blocks() -> None:
     assert _blocks(ENGLISH) == _blocks(CHINESE)
-    assert len(_blocks(ENGLISH)) == 8
+    assert len(_blocks(ENGLISH)) == 9
 
 
 def test_both_languages_show_the_same_figures() -> None:
