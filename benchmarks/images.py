@@ -33,9 +33,8 @@ from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine
 from metamedica import registry
 from metamedica.errors import MetamedicaError
 from metamedica.modalities.images import Images
-from metamedica.modalities.images.encoding import ImageEncoder
-from metamedica.modalities.images.hog import SIZE
 from metamedica.modalities.images.network import Network
+from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod, Method
 from metamedica.pretraining import PretrainingSettings, pretrain
 from metamedica.storage import replace_file
@@ -49,7 +48,8 @@ SETTINGS = {
     "cells": PretrainingSettings(steps=2400, batch=64, contrast=0.0),
 }
 """Chosen on sets that are learned from, and on the validation part of COVID-CT (decisions/0015)."""
-DEFAULT = Images.default_learner
+LEARNER = Images.default_learner
+DEFAULT = f"{LEARNER}, guarded (the product)"
 FLOOR, SAME = "linear model on HOG (floor)", "linear model on the same features"
 
 
@@ -95,10 +95,12 @@ def network(domain: str) -> Network:
 
 def methods(reader: Images) -> dict[str, Method]:
     """Return what is compared, the product's default first."""
-    raw = reader.raw_encoder()
-    found: dict[str, Method] = {DEFAULT: LearnerMethod(registry.learner_class(DEFAULT)(raw))}
-    found[FLOOR] = LearnerMethod(registry.learner_class("linear")(ImageEncoder({"hog": SIZE})))
-    found[SAME] = LearnerMethod(registry.learner_class("linear")(raw))
+    raw, rich = reader.raw_encoder(), reader.rich_encoder()
+    alone = LearnerMethod(registry.learner_class(LEARNER)(rich))
+    floor = LearnerMethod(registry.learner_class("linear")(raw))
+    guard = Guard({LEARNER: alone, "linear": floor}, raw, gate=starting_gate(1, leaning=reader.leaning))
+    found: dict[str, Method] = {DEFAULT: guard, f"{LEARNER} alone": alone, FLOOR: floor}
+    found[SAME] = LearnerMethod(registry.learner_class("linear")(rich))
     if reader.network is not None:
         seen = Frozen(reader.network.dim)
         for name in ("prototypical", "mahalanobis_prototypes", "ridge_head", "logistic_head"):
@@ -184,7 +186,9 @@ def version(part: str) -> str:
     roots = {
         "segmentation": ("applications/segmentation/segmenter.py",),
         "speed": ("learners/prototypical.py", "learners/ridge_head.py", "encoders/conv4.py", "encoders/resnet.py"),
-    }.get(part, (f"learners/{DEFAULT}.py", "modalities/images/modality.py", "learners/linear.py"))
+    }.get(
+        part, (f"learners/{LEARNER}.py", "modalities/images/modality.py", "learners/linear.py", "predictors/guard.py")
+    )
     return version_of(SOURCE, *roots, settings=[part, EPISODES, SEED, repr(SETTINGS.get(part))])
 
 

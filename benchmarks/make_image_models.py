@@ -1,12 +1,12 @@
-"""Train the meta-models of images that ship, `cells` and `lung-ct`: networks that were trained here from nothing, on data whose licence allows it, and
-the kernels that compare images through them.
+"""Train the meta-models of images that ship, `cells` and `lung-ct`: networks that were trained here from nothing, on data whose licence allows
+it, and the kernels that compare images through them.
 
     python -m benchmarks.make_image_models --name cells        writes src/metamedica/models/cells/ (15 minutes on one core)
     python -m benchmarks.make_image_models --name lung-ct      writes src/metamedica/models/lung-ct/ (15 minutes)
 
 `cells`: supervised, on the labels of common shapes of red cells (Chula RBC-12, MIT) and of blood cells (BCCD, MIT). The rare shapes are left out, so
-that they stay new to the model. `lung-ct`: without labels (SimCLR), on slices of one CT in three planes and three windows (TotalSegmentator's test files,
-Apache-2.0) and on paediatric chest X-rays (PneumoniaMNIST, CC BY 4.0).
+that they stay new to the model. `lung-ct`: without labels (SimCLR), on slices of two CT volumes in three planes and three windows (TotalSegmentator's
+test files, Apache-2.0) and on paediatric chest X-rays (PneumoniaMNIST, CC BY 4.0).
 """
 
 import argparse
@@ -101,7 +101,7 @@ def cells_about(tasks: TaskCollection) -> About:
         attribution=f"{chula_rbc12_cells.ATTRIBUTION} {bccd_crops.ATTRIBUTION}",
         command=f"{COMMAND}cells",
         limits=[
-            "Images are single cells that fill about half of a square, in colour, from brightfield smears; other magnifications look like other shapes.",
+            "Images are single cells that fill about half of a square, in colour, from brightfield smears; under another magnification they look like others.",
             "The labels of its cells come from one laboratory each, and overlapping neighbours occur.",
             "The shapes microcyte, teardrop, burr cell and schistocyte were left out of its training, and are what it is judged on.",
         ],

@@ -221,7 +221,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         self.n_tasks_ = len(names)
         self.model_ = self._model(spec, learner, tasks, names)
         self.model_.record = self._record(tasks, history)
-        if self.guard and self.model_.guards(learner):
+        if self.guard and (valid or closed_form) and self.model_.guards(learner):
             learned = (
                 self._gates_by_leaving_out(spec, tasks, names, plan, progress)
                 if closed_form and not valid

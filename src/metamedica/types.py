@@ -320,6 +320,8 @@ class Modality(ABC):
     """Whether a case's text is one to show: a SMILES is; a person's row or an image is told by its number, and no model keeps a hash of it."""
     comparable: ClassVar[bool] = True
     """Whether a case of one task can be compared with one of another; not so where every task has other columns."""
+    learned: bool = False
+    """Whether `rich_encoder` compares cases by what was learned of earlier ones (a pre-trained network), so that a method with it is guarded."""
     columns: ClassVar[tuple[str, ...]] = (r"smiles", r".*smiles.*", r"structures?|mols?|molecules?|compounds?|cases?")
     """Patterns of usual names of the column that holds the cases in a table, likeliest first."""
     recipe: ClassVar[Mapping[str, str]] = {}

@@ -295,7 +295,7 @@ def command(
     )
     session.left_out(tasks.left_out)
     session.remarks(tasks.remarks)
-    if not made.model_.learner.learns_from_tasks():
+    if not (made.model_.learner.learns_from_tasks() or made.model_.modality.learned):
         session.say(
             f"{learner} starts from scratch with every new task: the tasks taught it the usual spread of values only."
         )

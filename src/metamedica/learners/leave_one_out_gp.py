@@ -23,7 +23,7 @@ class LeaveOneOutGP(AveragedProcess):
     Deviates: pairs are averaged over and not optimised; classes by `average_law` where the paper has numbers.
 
     Args:
-        raw: its `kernels`, 1 on the diagonal, compare cases.
+        rich: its `kernels`, 1 on the diagonal, compare cases.
         noises: shares of noise in a standardised target's variance, in (0, 1).
     """
 
@@ -32,8 +32,8 @@ class LeaveOneOutGP(AveragedProcess):
         "doi:10.1162/08997660151134343",
     )  # fmt: skip
 
-    def __init__(self, raw: RawEncoder, *, noises: tuple[float, ...] = NOISES) -> None:
-        super().__init__(raw, noises=noises)
+    def __init__(self, rich: RawEncoder, *, noises: tuple[float, ...] = NOISES) -> None:
+        super().__init__(rich, noises=noises)
 
     def kernels(self, left: Features, right: Features) -> Float[Tensor, "tasks kernels n m"]:
         """Return what the modality compares by."""

@@ -145,8 +145,10 @@ class FittedModel:
         return self.usual_scale.get(unit) if unit is not None and kind == "regression" else None
 
     def guards(self, learner: Learner[Any]) -> bool:
-        """Return whether such a learner is weighed against methods from scratch: one that learns from tasks, unless it weighs itself."""
-        return bool(self._scratch) and learner.learns_from_tasks() and not isinstance(learner, WeighsItself)
+        """Return whether such a learner is weighed against methods from scratch: one that learns from tasks, or sees cases as earlier ones taught,
+        unless it weighs itself."""
+        taught = learner.learns_from_tasks() or (self.modality.learned and registry.takes(self.spec.learner, "rich"))
+        return bool(self._scratch) and taught and not isinstance(learner, WeighsItself)
 
     def starting_gate(self) -> Tensor:
         """Return the guard's gate before anything is known: sceptical of earlier tasks as far as the modality has reason to be."""

@@ -30,11 +30,20 @@ def trust_of(predictor: "Predictor", adapted: Adapted) -> Trust:
         shares = {part: float(share[0]) for part, share in leaning.shares.items()}
         return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near)
     if not isinstance(adapted, AdaptedMixture):
-        learned = float(model.learner.learns_from_tasks())
+        learned = float(model.learner.learns_from_tasks() or model.guards(model.learner))
         compared = not predictor.guard or support.compares or not model.guards(model.learner)
         others = () if compared else model.from_scratch
         weights = {name: 1.0, **dict.fromkeys(others, 0.0)}
-        return Trust(learned, 0.0, weights, closeness, seen, near, compared=compared, scratch=not learned)
+        return Trust(
+            learned,
+            0.0,
+            weights,
+            closeness,
+            seen,
+            near,
+            compared=compared,
+            scratch=not learned and not model.modality.learned,
+        )
     shown = adapted.weighed.weights[0]
     scores = adapted.weighed.evidence.held_out[0]
     candidates = dict(zip([name, *model.from_scratch], [float(weight) for weight in shown], strict=True))

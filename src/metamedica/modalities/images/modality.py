@@ -52,9 +52,9 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
 
     name: ClassVar[str] = "images"
     version: ClassVar[str] = "1"
-    from_scratch: ClassVar[tuple[str, ...]] = ("linear", "leave_one_out_gp")
+    from_scratch: ClassVar[tuple[str, ...]] = ("linear",)
     default_learner: ClassVar[str] = "leave_one_out_gp"
-    leaning: ClassVar[float] = -1.0
+    leaning: ClassVar[float] = 2.0
     same_parts: ClassVar[bool] = True
     legible: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = (
@@ -87,6 +87,7 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
                 f"got images of side {side} and a network of images of side {self.network.side}; give the same side"
             )
         self.limits = ImageLimits()
+        self.learned = self.network is not None
 
     def settings(self) -> dict[str, Any]:
         """Return side, window and network."""
@@ -241,7 +242,11 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
         return torch.cat(parts) if parts else torch.zeros(0, _TEXTURE_SIZE, dtype=torch.float16)
 
     def raw_encoder(self) -> RawEncoder:
-        """Return the encoder that compares images by what the network sees, where there is one, by classical features and by texture."""
+        """Return the encoder that compares images by classical features: the floor that methods from scratch stand on."""
+        return ImageEncoder({"hog": SIZE})
+
+    def rich_encoder(self) -> RawEncoder:
+        """Return the encoder that compares images by what the network sees, where there is one, by gradients, texture and outline."""
         return ImageEncoder(self._sizes())
 
     def measured(self, features: Features) -> Measured:
