@@ -101,7 +101,7 @@ def cells_about(tasks: TaskCollection) -> About:
         attribution=f"{chula_rbc12_cells.ATTRIBUTION} {bccd_crops.ATTRIBUTION}",
         command=f"{COMMAND}cells",
         limits=[
-            "Images are single cells that fill about half of a square, in colour, from brightfield smears; under another magnification they look like others.",
+            "Images are single cells that fill about half of a square, in colour, from brightfield smears of one magnification.",
             "The labels of its cells come from one laboratory each, and overlapping neighbours occur.",
             "The shapes microcyte, teardrop, burr cell and schistocyte were left out of its training, and are what it is judged on.",
         ],
