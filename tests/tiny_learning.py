@@ -48,6 +48,7 @@ def learner(name: str, *, dropout: float = 0.0) -> Learner[Any]:
         ours = {
             "encoder": MLP({"vector": SIZE}, hidden=(8,), dim=6, dropout=dropout),
             "raw": VectorRaw(),
+            "rich": VectorRaw(),
             "n_tasks": N_TASKS,
         }
         wanted = inspect.signature(made).parameters

@@ -74,6 +74,7 @@ def test_from_a_folder_of_classes_to_a_page(files: Path, model: Path, capsys: py
     answers = pd.read_csv(files / "answers.csv")
     assert set(answers["name"].str.split("/").str[0][:3]) == {"lying"}  # the best first
     assert answers["nearest_labelled"].str.match(r"labelled case \d+").all()
+    assert str(files) not in (files / "answers.csv").read_text(encoding="utf-8")
     assert "base64" not in (files / "answers.csv").read_text(encoding="utf-8")
 
 

@@ -332,11 +332,13 @@ class Library:
         cases: raw texts, or rows as a data frame.
         about: what the file says of them beside, one row a case; the first column is the row (table) or record number in the file.
         word: what the file counts in, "row" or "record".
+        shown: the cases as the file names them, where `cases` say where they lie on this machine; None: they are the same.
     """
 
     cases: "list[str] | pd.DataFrame"
     about: "pd.DataFrame"
     word: str
+    shown: "list[str] | None" = None
 
     def place(self, position: int) -> str:
         """Return where the case at a position of `cases` stands in the file."""
@@ -353,11 +355,13 @@ def read_library(file: Path, modality: "Modality", *, case: str | None) -> Libra
 
     from metamedica.cli._image_options import found_beside
     from metamedica.data.tables import read_table
+    from metamedica.filed import LiesInFiles
 
     own = modality.read_file(str(file))
     if own is not None:
         cases, names = own
-        return Library(cases, pd.DataFrame({"row": range(1, len(cases) + 1), "name": names}), "record")
+        about = pd.DataFrame({"row": range(1, len(cases) + 1), "name": names})
+        return Library(cases, about, "record", names if isinstance(modality, LiesInFiles) else None)
     frame = read_table(file)
     columns = [str(name) for name in frame.columns]
     if not modality.distinct:
@@ -369,11 +373,8 @@ def read_library(file: Path, modality: "Modality", *, case: str | None) -> Libra
     if case is not None and case not in columns:
         raise FileFormatError(f"{file.name} has no column {case!r}; it has: {', '.join(columns)}")
     column = case or case_column(columns, file.name, modality)
-    return Library(
-        found_beside(modality, [text.strip() for text in frame[column]], file),
-        _numbered(frame.drop(columns=[column])),
-        "row",
-    )
+    shown = [text.strip() for text in frame[column]]
+    return Library(found_beside(modality, shown, file), _numbered(frame.drop(columns=[column])), "row", shown)
 
 
 def _numbered(frame: "pd.DataFrame") -> "pd.DataFrame":

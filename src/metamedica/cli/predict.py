@@ -118,6 +118,8 @@ def command(
     library = read_library(file, loaded.model.modality, case=case)
     with session.progress("reading cases") as progress:
         frame = loaded.predict_table(library.cases, coverage=coverage, skip_invalid=True, progress=progress)
+    if library.shown is not None:
+        frame["case"] = library.shown
     remarks = _told_of_rows(loaded, library, frame)
     left_out = _left_out(frame, library, file, skip_invalid=skip_invalid)
     table = _joined(library, frame)
@@ -235,7 +237,7 @@ def _left_out(frame: "pd.DataFrame", library: Library, file: Path, *, skip_inval
 
 def _shown(library: Library, at: int) -> str:
     """Return what stands between a case's place and its problem: the case as a text; nothing of a row, which is a person's."""
-    return f" ({_short(library.cases[at])!r}): " if isinstance(library.cases, list) else ", "
+    return f" ({_short((library.shown or library.cases)[at])!r}): " if isinstance(library.cases, list) else ", "
 
 
 def _short(text: str, *, length: int = 60) -> str:
