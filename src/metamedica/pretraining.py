@@ -43,12 +43,21 @@ class ImageSet:
         images: `[n, side, side, 3]`.
         labels: `[n]` from 0 on; None: there are none.
         augmentation: what may happen to such an image without making it another (a chest may not stand on its head, a cell may).
+
+    Raises:
+        InputError: as many labels as images were wanted.
     """
 
     name: str
     images: UInt8[np.ndarray, "n side side 3"]
     labels: Int64[np.ndarray, " n"] | None = None
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(least=0.5))
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and len(self.labels) != len(self.images):
+            raise InputError(
+                f"the set {self.name!r} has {len(self.images)} images and {len(self.labels)} labels; give one label an image"
+            )
 
     @property
     def n_classes(self) -> int:
@@ -163,10 +172,6 @@ def _check(sets: Sequence[ImageSet], settings: PretrainingSettings) -> None:
     for each in sets:
         if len(each.images) < 2:
             raise InputError(f"the set {each.name!r} has {len(each.images)} image; give at least 2, or leave it out")
-        if each.labels is not None and len(each.labels) != len(each.images):
-            raise InputError(
-                f"the set {each.name!r} has {len(each.images)} images and {len(each.labels)} labels; give one label an image"
-            )
     if not settings.contrast and not any(each.n_classes > 1 for each in sets):
         raise InputError("got contrast 0 and no set with two classes; there is nothing to learn")
 

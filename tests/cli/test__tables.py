@@ -7,6 +7,7 @@ import pytest
 from metamedica import registry
 from metamedica.cli._tables import TableOptions, case_column, read_library, target_column
 from metamedica.errors import FileFormatError, InputError, TaskError
+from metamedica.modalities.molecules import Molecules
 
 
 def _table(folder: Path, text: str, name: str = "table.csv") -> Path:
@@ -27,7 +28,7 @@ def _table(folder: Path, text: str, name: str = "table.csv") -> Path:
     ],
 )
 def test_the_column_of_cases_is_found_by_its_usual_names(columns: list[str], found: str) -> None:
-    assert case_column(columns, "t.csv") == found
+    assert case_column(columns, "t.csv", Molecules()) == found
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_the_column_of_cases_is_found_by_its_usual_names(columns: list[str], fou
 )
 def test_where_it_is_not_clear_the_columns_are_listed(columns: list[str], said: str) -> None:
     with pytest.raises(FileFormatError, match=said) as caught:
-        case_column(columns, "t.csv")
+        case_column(columns, "t.csv", Molecules())
     assert ", ".join(columns) in str(caught.value)
     assert "--case" in str(caught.value)
 

@@ -28,7 +28,7 @@ def test_a_person_reads_the_verdict_and_what_it_rests_on(run: Run, model: Path, 
     shown = run("adapt", measured, "--model", model, "--unit", "-log10 M", "--out", tmp_path / "p")
     assert shown.code == 0
     assert "16 measured cases (regression, -log10 M" in shown.out
-    assert "Leans on nothing learned" in shown.out
+    assert "The method starts from scratch with every task" in shown.out
     assert "Nearest earlier tasks" in shown.out
     assert "tanimoto_gp" in shown.out
     assert "metamedica predict" in shown.out

@@ -89,4 +89,4 @@ def test_show_says_how_to_get_a_collection_that_is_not_there(run: Run, monkeypat
 
 
 def test_an_unknown_collection_is_refused_with_the_known_ones(refused: Run) -> None:
-    assert "choose one of: chembl691" in refused("data", "show", "chembl9000").err
+    assert "choose one of: bccd_crops" in refused("data", "show", "chembl9000").err

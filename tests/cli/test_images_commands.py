@@ -1,7 +1,9 @@
 """Images on the command line, from labelled files to a page: pretrain, fit, adapt, predict, imaging; bad input leaves nothing behind."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,3 +132,13 @@ def test_bad_input_is_told_in_a_sentence_and_leaves_nothing(
     assert main(arguments) == 2
     assert told in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_teaches_what_comes_before_and_after(run: Callable[..., Any]) -> None:
+    shown = run("pretrain", "--help")
+    assert shown.code == 0
+    assert "No outside weights are needed" in shown.out
+    assert "Next: metamedica fit" in shown.out
+    shown = run("imaging", "--help")
+    assert "metamedica adapt labelled/" in shown.out
+    assert "Shapley values" in shown.out

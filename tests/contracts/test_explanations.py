@@ -13,6 +13,7 @@ from metamedica import registry
 from metamedica.functional.additive import Additive
 from metamedica.functional.population import HasPopulation
 from metamedica.modalities.any_table import AnyTable
+from metamedica.modalities.images import Images
 from metamedica.modalities.molecules.modality import Molecules
 from metamedica.modalities.tables.modality import Tables
 from metamedica.parts import NamesParts
@@ -93,6 +94,7 @@ ROWS = [
 CASES: dict[str, tuple[Modality, Any]] = {
     "tables": (Tables().fitted(ROWS), ROWS),
     "any_table": (AnyTable().fitted(ROWS), ROWS),
+    "images": (Images(side=32), list(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))),
     "molecules": (Molecules(), ["CCO", "c1ccccc1C(=O)N", "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "C" * 60]),
 }
 

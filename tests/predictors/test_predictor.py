@@ -195,7 +195,10 @@ def test_every_shipped_model_adapts_and_is_small(name: str) -> None:
     folder = model_folder(name)
     assert sum(path.stat().st_size for path in folder.iterdir()) < 25_000_000
     model = MetaLearner.load(name)
-    if model.model_.modality.distinct:
+    if model.model_.modality.name == "images":
+        images = list(np.random.default_rng(0).integers(0, 256, (12, 64, 64), dtype=np.uint8))
+        predicted = model.adapt(images, [0, 1] * 6).predict_proba(images)
+    elif model.model_.modality.distinct:
         predicted = model.adapt(ALKANES, np.linspace(4, 8, 12), unit="-log10 M").predict(LIBRARY)
     else:
         patients = pd.DataFrame({"age": np.linspace(40, 80, 12), "sex": ["male", "female"] * 6})

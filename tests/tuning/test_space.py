@@ -13,7 +13,7 @@ from metamedica.tuning.space import Space, around, decoded, encoded, space_of
 from metamedica.types import Between, OneOf, Ranges
 
 TRAINING = {"learning_rate": 2e-3, "weight_decay": 1e-2}
-NOTHING = {"linear", "multi_kernel_gp", "similarity_search", "tanimoto_gp"}
+NOTHING = {"leave_one_out_gp", "linear", "multi_kernel_gp", "similarity_search", "tanimoto_gp"}
 """Learners from scratch that choose everything by the support."""
 
 
@@ -44,7 +44,7 @@ def test_a_learner_can_be_built_wherever_the_search_looks(name: str) -> None:
 def test_an_encoder_can_be_built_wherever_the_search_looks(name: str) -> None:
     space = space_of("prototypical", name, training=TRAINING)
     assert space.encoder_settings
-    given: dict[str, Any] = {"blocks": {"counts": 8}, "atoms": (4, 3), "bonds": (3,), "image": (1, 28, 28)}
+    given: dict[str, Any] = {"blocks": {"counts": 8}, "atoms": (4, 3), "bonds": (3,), "image": (1, 32, 32)}
     wanted = inspect.signature(registry.encoder_class(name)).parameters
     given = {each: value for each, value in given.items() if each in wanted}
     for seed in range(4):

@@ -19,7 +19,7 @@ DATA = {
         name: name
         for name in (
             "root", "variant", "case", "target", "task", "targets", "kind", "unit", "positive", "group", "family", "split", "modality",
-            "schema", "duplicates", "skip_invalid",
+            "schema", "network", "window", "duplicates", "skip_invalid",
         )
     },
 }  # fmt: skip
@@ -38,7 +38,7 @@ TOP = {
 }  # fmt: skip
 """Key -> parameter of `fit`; beside them `data`, `card`, `settings` and `encoder_settings`."""
 _MAPS = ("settings", "encoder_settings")
-_PATHS = ("file", "root", "schema", "settings_file", "checkpoints", "out")
+_PATHS = ("file", "root", "schema", "network", "settings_file", "checkpoints", "out")
 _LISTS = ("case", "targets")
 _SUFFIXES = (".yaml", ".yml")
 

@@ -24,7 +24,7 @@ from metamedica.functional.feature_maps import (
     in_parts,
 )
 from metamedica.functional.weights import KnownElsewhere, for_channels
-from metamedica.types import Encoder, Features
+from metamedica.types import Encoder, Features, OneOf, Ranges
 
 LEAST_SIDE = 16
 SLOPE = 0.1
@@ -157,6 +157,11 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
         InputError: no channel, a side below 16 pixels, another number of layers, another norm, or a width that is no multiple of the groups.
     """
 
+    ranges: ClassVar[Ranges] = {
+        "layers": OneOf((10, 12, 18)),
+        "width": OneOf((16, 32, 64)),
+        "groups": OneOf((4, 8, 16)),
+    }
     renamed: ClassVar[tuple[tuple[str, str], ...]] = (
         (r"conv1\.", r"stem.convolution."),
         (r"bn1\.", r"stem.norm."),

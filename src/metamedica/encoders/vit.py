@@ -15,7 +15,7 @@ from metamedica.encoders.mlp import checked
 from metamedica.errors import InputError
 from metamedica.functional.feature_maps import FeatureMaps, check_readable, checked_image, in_parts
 from metamedica.functional.weights import KnownElsewhere, for_channels
-from metamedica.types import Encoder, Features
+from metamedica.types import Encoder, Features, OneOf, Ranges
 
 LEAST_SIDE = 16
 EPS = 1e-6
@@ -76,6 +76,12 @@ class ViT(Encoder, FeatureMaps, KnownElsewhere):
             another pooling.
     """
 
+    ranges: ClassVar[Ranges] = {
+        "patch": OneOf((4, 8)),
+        "width": OneOf((64, 128, 256)),
+        "depth": OneOf((2, 4, 8)),
+        "heads": OneOf((2, 4, 8)),
+    }
     renamed: ClassVar[tuple[tuple[str, str], ...]] = (
         (r"patch_embed\.proj\.", r"patches."),
         (r"cls_token", r"class_token"),
