@@ -41,6 +41,10 @@ def command(
             "--methods", metavar="NAMES", help="To choose among: prototype, ridge, logistic, network; all if left out."
         ),
     ] = None,
+    expected: Annotated[
+        Literal["alike", "recoloured"],
+        typer.Option("--expected", help="What new images are like: recoloured under another stain or scanner."),
+    ] = "alike",
     spacing: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +96,9 @@ def command(
         pairs = read_support(support, classes=names, values=given)
         chosen = None if methods is None else options.words(methods, "--methods")
         with session.progress("adapting") as progress:
-            loaded = adapted(Segmenter(seed=seed), pairs, classes=names, methods=chosen, progress=progress)
+            loaded = adapted(
+                Segmenter(seed=seed), pairs, classes=names, methods=chosen, expected=expected, progress=progress
+            )
     with session.progress("segmenting") as progress:
         table = segment_folder(
             loaded, found, out, spacing=step, masks=masks, coverage=coverage, title=f"Segmentation of {images.name}",

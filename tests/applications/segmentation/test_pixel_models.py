@@ -152,3 +152,18 @@ def test_a_network_of_no_use_is_not_chosen() -> None:
     )
     assert chosen.method != "network"
     assert chosen.dice[chosen.method] > chosen.dice["network"]
+
+
+def test_hidden_images_are_recoloured_where_new_ones_will_be() -> None:
+    found = [drawn(seed, colour=True) for seed in range(2)]
+    pairs = read_pairs([image for image, _ in found], [mask for _, mask in found], 3)
+    alike, other = (
+        choose(pairs, 3, methods=["prototype"], schedule=Schedule(), expected=expected)
+        for expected in ("alike", "recoloured")
+    )
+    assert [each.pair for each in alike.hidden] == pairs
+    assert all(
+        not torch.equal(each.pair.picture.pixels, pair.picture.pixels) and torch.equal(each.pair.classes, pair.classes)
+        for each, pair in zip(other.hidden, pairs, strict=True)
+    )
+    assert other.dice["prototype"] < alike.dice["prototype"]

@@ -2,19 +2,21 @@
 
 Prototypes, ridge and logistic heads are fitted without each image (or without each fifth of them); a network, which costs more, once without half of
 them. Both are compared on the images that were hidden from both. So the network is judged with half of the labels, and answers only where it wins
-nevertheless. A single image is hidden by halves.
+nevertheless. A single image is hidden by halves. Where new images are said to come under another stain or from another scanner, hidden images are
+recoloured before they are judged: what serves best under the support's own colours need not serve there.
 What the winner says of hidden images also sets its temperature, how readily it calls a pixel background, and how wide intervals of measures are.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
+from metamedica.applications.segmentation.augmentation import recoloured
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture
 from metamedica.applications.segmentation.heads import (
     PixelModel,
@@ -29,6 +31,8 @@ from metamedica.types import Progress
 
 Fit: TypeAlias = Callable[[Sequence[LabelledPicture], int], PixelModel]
 Fold: TypeAlias = tuple[list[LabelledPicture], list[LabelledPicture]]
+Expected: TypeAlias = Literal["alike", "recoloured"]
+"""What new images are like: taken and stained as the support, or otherwise."""
 METHODS = ("prototype", "ridge", "logistic", "network")
 DEEP = ("network", "transferred")
 FOLDS = 5
@@ -98,6 +102,7 @@ def choose(
     schedule: Schedule,
     seed: int = 0,
     trunk: dict[str, Tensor] | None = None,
+    expected: Expected = "alike",
     progress: Progress | None = None,
 ) -> Chosen:
     """Return the method with the best Dice coefficient on hidden images, fitted to the whole support.
@@ -109,6 +114,7 @@ def choose(
         schedule: of a network.
         seed: of all randomness.
         trunk: a network's weights from earlier tasks, which "transferred" starts from.
+        expected: what new images are like.
         progress: told every fit.
 
     Raises:
@@ -121,6 +127,8 @@ def choose(
     fits = {name: fit_of(name, schedule, seed, trunk) for name in methods}
     halves = parts(pairs, 2)
     shallow = halves if len(pairs) == 1 else parts(pairs, FOLDS)
+    if expected == "recoloured":
+        halves, shallow = _recoloured([halves, shallow], seed)
     told: dict[str, list[Hidden]] = {}
     for at, name in enumerate(methods):
         told[name] = hidden_in_turn(halves[-1:] if name in DEEP else shallow, n_classes, fits[name])
@@ -180,6 +188,19 @@ def parts(pairs: Sequence[LabelledPicture], folds: int) -> list[Fold]:
         if _classes_of(rest) > 1:
             found.append((rest, [pairs[at] for at in group]))
     return found
+
+
+def _recoloured(every: Sequence[Sequence[Fold]], seed: int) -> list[list[Fold]]:
+    """Return folds whose hidden images are recoloured, an image in the same way wherever it is hidden."""
+    generator = torch.Generator().manual_seed(seed)
+    changed: dict[int, LabelledPicture] = {}
+    for folds in every:
+        for _, hidden in folds:
+            for pair in hidden:
+                if id(pair) not in changed:
+                    pixels = recoloured(pair.picture.pixels, generator)
+                    changed[id(pair)] = replace(pair, picture=replace(pair.picture, pixels=pixels))
+    return [[(rest, [changed[id(pair)] for pair in hidden]) for rest, hidden in folds] for folds in every]
 
 
 def _halves(pair: LabelledPicture) -> list[Fold]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from metamedica.applications.segmentation import measures
 from metamedica.applications.segmentation.cases import UNLABELLED
+from metamedica.applications.segmentation.choice import Expected
 from metamedica.applications.segmentation.export import write_nifti
 from metamedica.applications.segmentation.intervals import Mask, measured, measured_margin
 from metamedica.applications.segmentation.page import Shown, shown, write_segmentation_page
@@ -260,10 +261,13 @@ def adapted(
     *,
     classes: Sequence[str],
     methods: Sequence[str] | None = None,
+    expected: Expected = "alike",
     progress: Progress | None = None,
 ) -> SegmentationPredictor:
     """Return the predictor of a support that was read from files. Raises as `Segmenter.adapt`."""
-    return segmenter.adapt(pairs.images, pairs.masks, classes=classes, methods=methods, progress=progress)
+    return segmenter.adapt(
+        pairs.images, pairs.masks, classes=classes, methods=methods, expected=expected, progress=progress
+    )
 
 
 def _cell(text: str) -> str:
