@@ -109,8 +109,9 @@ def command(
         session.table(
             "On hidden labelled images", ["method", "Dice"], [(name, value) for name, value in loaded.dice.items()]
         )
-    shown = [name for name in table.columns if not name.endswith(("_low", "_high", "_coverage"))]
-    session.table("Measures", shown, table[shown].head(_SHOWN).to_numpy().tolist(), wide=["image"])
+    shown = [name for name in table.columns if name.startswith(("image", "structure", "area", "longest"))]
+    shown = [name for name in shown if not name.endswith(("_low", "_high"))]
+    session.table("Measures", shown, table[shown].head(_SHOWN).to_numpy().tolist())
     session.say(f"Wrote {len(found):,} masks, measures.csv and report.html to {out}.")
     session.say("The predictor comes from the labelled images: keep it as you keep them.")
     session.result(

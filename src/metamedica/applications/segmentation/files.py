@@ -136,7 +136,7 @@ def measures_of(
     spacing: tuple[float, float] | None,
     coverage: float,
 ) -> list[dict[str, Any]]:
-    """Return a row for each structure: area and diameters with intervals, the distance to the other structures, and mean uncertainty.
+    """Return a row for each structure: area, and diameters of its largest part, with intervals, the distance to the other structures, and mean uncertainty.
 
     In mm where `spacing` is given (height and width of a pixel of the image, mm), else in pixels.
     """
@@ -149,7 +149,7 @@ def measures_of(
     rows = []
     for structure, name in enumerate(predictor.classes[1:], start=1):
         mask: Mask = found.mask == structure
-        across = measures.diameters(mask, spacing=step)
+        across = measures.diameters(measures.largest_part(mask), spacing=step)
         row: dict[str, Any] = {"structure": name, f"area_{unit}2": measures.area_mm2(mask, spacing=step)}
         told = {
             f"area_{unit}2": measured(
@@ -158,7 +158,7 @@ def measures_of(
             ),
             f"longest_{unit}": measured(
                 found.said, found.inside, predictor.bands, name="diameter", structure=structure, coverage=coverage,
-                measure=lambda each: measures.longest_diameter(each, spacing=near),
+                measure=lambda each: measures.longest_diameter(measures.largest_part(each), spacing=near),
             ),
         }  # fmt: skip
         row |= {f"longest_{unit}": across.longest, f"short_axis_{unit}": across.short_axis}
