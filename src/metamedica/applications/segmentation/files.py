@@ -136,7 +136,7 @@ def measures_of(
     spacing: tuple[float, float] | None,
     coverage: float,
 ) -> list[dict[str, Any]]:
-    """Return a row for each structure: area, and diameters of its largest part, with intervals, the distance to the other structures, and mean uncertainty.
+    """Return a row for each structure: area, diameters of its largest part and the distance to others, with intervals, and mean uncertainty.
 
     In mm where `spacing` is given (height and width of a pixel of the image, mm), else in pixels.
     """
