@@ -69,7 +69,7 @@ def _verdict(audit: ImageAudit) -> str:
     grave = [each for each in audit.findings if each.severity == "grave"]
     if grave:
         told = "one finding that makes" if len(grave) == 1 else f"{len(grave)} findings that make"
-        return f"{audit.images:,} images, {told} figures on this set as it is wrong."
+        return f"{audit.images:,} images, {told} figures on this set, as it is, wrong."
     warnings = sum(each.severity == "warning" for each in audit.findings)
     if warnings:
         return f"{audit.images:,} images, nothing that makes figures wrong, {warnings} to look into."
@@ -101,7 +101,8 @@ def _card(pair: Pair, shown: Mapping[int, Shaped[np.ndarray, "..."]], names: Seq
 
 def _named(place: int, names: Sequence[str], images: ImageSet) -> str:
     part = "" if images.split is None else f", {images.split[place]}"
-    return f"{names[place]} ({images.labels[place]}{part})"
+    name = names[place].replace("/", "/\u200b").replace("_", "_\u200b")  # where a long path may be folded
+    return f"{name} ({images.labels[place]}{part})"
 
 
 def small(pixels: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "height width *channels"]:
@@ -220,7 +221,7 @@ def _runs(audit: ImageAudit) -> Section:
     header = ["class", "images", "neighbours", "random pairs", "p", "alike up to", "runs", "median run", "longest"]
     rows = [
         [
-            each.label, f"{each.images:,}", f"{each.neighbours:.2f}", f"{round(each.random, 2) + 0.0:.2f}", f"{each.p:.3f}", f"{each.lag}", f"{each.runs:,}",
+            each.label, f"{each.images:,}", f"{each.neighbours:.2f}", f"{each.random:.2f}", f"{each.p:.3f}", f"{each.lag}", f"{each.runs:,}",
             f"{each.median_run:g}", f"{each.longest_run}",
         ]
         for each in audit.runs.classes

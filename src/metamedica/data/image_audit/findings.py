@@ -125,7 +125,7 @@ def of_runs(runs: Runs | None) -> Iterator[Finding]:
     if runs is None or not runs.found:
         return
     told = "; ".join(
-        f"{each.label!r}: correlation {each.neighbours:.2f} of neighbours, {round(each.random, 2) + 0.0:.2f} of random pairs (p = {each.p:.3f}), runs of "
+        f"{each.label!r}: correlation {each.neighbours:.2f} of neighbours, {each.random:.2f} of random pairs (p = {each.p:.3f}), runs of "
         f"{each.median_run:g} images (longest {each.longest_run}), alike up to {each.lag} apart"
         for each in alike
     )
