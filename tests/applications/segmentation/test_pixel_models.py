@@ -9,7 +9,7 @@ from tests.drawn_cells import drawn
 from torch.distributions import MultivariateNormal
 
 from metamedica.applications.segmentation import heads
-from metamedica.applications.segmentation.augmentation import Crops
+from metamedica.applications.segmentation.augmentation import Crops, repainted
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture, read_pairs
 from metamedica.applications.segmentation.choice import Calibration, Hidden, calibrated, choose, parts
 from metamedica.applications.segmentation.earlier import adapted_weights
@@ -167,3 +167,21 @@ def test_hidden_images_are_recoloured_where_new_ones_will_be() -> None:
         for each, pair in zip(other.hidden, pairs, strict=True)
     )
     assert other.dice["prototype"] < alike.dice["prototype"]
+
+
+def test_structures_are_painted_each_by_itself_and_stay_where_they_are() -> None:
+    image, mask = drawn(0, colour=True)
+    pair = read_pairs([image], [mask], 3)[0]
+    generator = torch.Generator().manual_seed(0)
+    ratios = []
+    for _ in range(30):
+        painted = repainted(pair.picture.pixels, pair.classes, generator)
+        assert painted.shape == pair.picture.pixels.shape
+        assert 0 <= float(painted.min()) <= float(painted.max()) <= 1
+        means = [float(painted[:, pair.classes == each].mean()) for each in range(3)]
+        ratios.append((means[0] - means[1], means[1] - means[2]))
+    own = [float(pair.picture.pixels[:, pair.classes == each].mean()) for each in range(3)]
+    spread = np.std(ratios, axis=0)
+    assert (spread > 0.03).all()
+    assert np.corrcoef(np.array(ratios).T)[0, 1] < 0.6  # contrasts change apart from each other
+    assert own[0] > own[1] > own[2]

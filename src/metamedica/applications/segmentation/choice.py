@@ -9,14 +9,14 @@ What the winner says of hidden images also sets its temperature, how readily it 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
-from metamedica.applications.segmentation.augmentation import recoloured
+from metamedica.applications.segmentation.augmentation import Expected, recoloured
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture
 from metamedica.applications.segmentation.heads import (
     PixelModel,
@@ -31,8 +31,6 @@ from metamedica.types import Progress
 
 Fit: TypeAlias = Callable[[Sequence[LabelledPicture], int], PixelModel]
 Fold: TypeAlias = tuple[list[LabelledPicture], list[LabelledPicture]]
-Expected: TypeAlias = Literal["alike", "recoloured"]
-"""What new images are like: taken and stained as the support, or otherwise."""
 METHODS = ("prototype", "ridge", "logistic", "network")
 DEEP = ("network", "transferred")
 FOLDS = 5
@@ -124,7 +122,7 @@ def choose(
     strange = [name for name in methods if name not in known]
     if strange or not methods:
         raise InputError(f"got methods {', '.join(methods) or 'none'}; choose among {', '.join(known)}")
-    fits = {name: fit_of(name, schedule, seed, trunk) for name in methods}
+    fits = {name: fit_of(name, schedule, seed, trunk, expected) for name in methods}
     halves = parts(pairs, 2)
     shallow = halves if len(pairs) == 1 else parts(pairs, FOLDS)
     if expected == "recoloured":
@@ -152,14 +150,16 @@ def choose(
     return Chosen(best, model, maps[best], dice, tuple(told[best]))
 
 
-def fit_of(name: str, schedule: Schedule, seed: int, trunk: dict[str, Tensor] | None) -> Fit:
+def fit_of(name: str, schedule: Schedule, seed: int, trunk: dict[str, Tensor] | None, expected: Expected) -> Fit:
     """Return the function that fits a method to pairs and a number of classes."""
     heads = {"prototype": fit_prototypes, "ridge": fit_ridge_head, "logistic": fit_logistic_head}
     if name in heads:
         head = heads[name]
         return lambda pairs, n_classes: head(pairs, n_classes, seed=seed)
     start = trunk if name == "transferred" else None
-    return lambda pairs, n_classes: fit_network(pairs, n_classes, schedule=schedule, seed=seed, trunk=start)
+    return lambda pairs, n_classes: fit_network(
+        pairs, n_classes, schedule=schedule, seed=seed, trunk=start, expected=expected
+    )
 
 
 def hidden_in_turn(folds: Sequence[Fold], n_classes: int, fit: Fit) -> list[Hidden]:

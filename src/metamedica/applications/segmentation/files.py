@@ -13,8 +13,8 @@ from jaxtyping import Int, UInt
 from numpy.typing import NDArray
 
 from metamedica.applications.segmentation import measures
+from metamedica.applications.segmentation.augmentation import Expected
 from metamedica.applications.segmentation.cases import UNLABELLED
-from metamedica.applications.segmentation.choice import Expected
 from metamedica.applications.segmentation.export import write_nifti
 from metamedica.applications.segmentation.intervals import Mask, measured, measured_margin
 from metamedica.applications.segmentation.page import Shown, shown, write_segmentation_page

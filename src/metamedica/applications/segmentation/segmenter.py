@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from metamedica.applications.segmentation.augmentation import Expected
 from metamedica.applications.segmentation.cases import LabelledPicture, read_pairs, read_picture
-from metamedica.applications.segmentation.choice import METHODS, Calibration, Expected, choose
+from metamedica.applications.segmentation.choice import METHODS, Calibration, choose
 from metamedica.applications.segmentation.earlier import EarlierTask, MetaSchedule, learned_start
 from metamedica.applications.segmentation.heads import LinearHead, PixelModel
 from metamedica.applications.segmentation.intervals import Bands
