@@ -41,6 +41,10 @@ def command(
             "--methods", metavar="NAMES", help="To choose among: prototype, ridge, logistic, network; all if left out."
         ),
     ] = None,
+    expected: Annotated[
+        Literal["alike", "recoloured"],
+        typer.Option("--expected", help="What new images are like: recoloured under another stain or scanner."),
+    ] = "alike",
     spacing: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +96,9 @@ def command(
         pairs = read_support(support, classes=names, values=given)
         chosen = None if methods is None else options.words(methods, "--methods")
         with session.progress("adapting") as progress:
-            loaded = adapted(Segmenter(seed=seed), pairs, classes=names, methods=chosen, progress=progress)
+            loaded = adapted(
+                Segmenter(seed=seed), pairs, classes=names, methods=chosen, expected=expected, progress=progress
+            )
     with session.progress("segmenting") as progress:
         table = segment_folder(
             loaded, found, out, spacing=step, masks=masks, coverage=coverage, title=f"Segmentation of {images.name}",
@@ -103,8 +109,9 @@ def command(
         session.table(
             "On hidden labelled images", ["method", "Dice"], [(name, value) for name, value in loaded.dice.items()]
         )
-    shown = [name for name in table.columns if not name.endswith(("_low", "_high", "_coverage"))]
-    session.table("Measures", shown, table[shown].head(_SHOWN).to_numpy().tolist(), wide=["image"])
+    shown = [name for name in table.columns if name.startswith(("image", "structure", "area", "longest"))]
+    shown = [name for name in shown if not name.endswith(("_low", "_high"))]
+    session.table("Measures", shown, table[shown].head(_SHOWN).to_numpy().tolist())
     session.say(f"Wrote {len(found):,} masks, measures.csv and report.html to {out}.")
     session.say("The predictor comes from the labelled images: keep it as you keep them.")
     session.result(

@@ -91,6 +91,16 @@ def test_a_mask_moved_by_two_voxels_lies_two_voxels_away() -> None:
     assert (same.mean, same.hausdorff95, same.hausdorff) == (0, 0, 0)
 
 
+def test_the_largest_part_leaves_specks_out_and_joins_corners() -> None:
+    mask = np.zeros((9, 9), dtype=bool)
+    mask[0, 8] = True
+    mask[3:5, 3:5], mask[5, 5] = True, True
+    found = measures.largest_part(mask)
+    assert found.sum() == 5
+    assert not found[0, 8]
+    assert (measures.largest_part(found) == found).all()
+
+
 def test_dice_is_twice_the_overlap_over_both_sizes() -> None:
     first, second = np.array([True, True, False, False]), np.array([True, False, True, True])
     assert measures.dice(first, second) == pytest.approx(2 / 5)

@@ -1,11 +1,14 @@
 """Augmented crops of a few labelled images: recoloured, mirrored, turned, scaled and sheared, the same for the same seed.
 
 Colours are mixed and stretched as optical density, the logarithm in which stains add up (Ruifrok and Johnston 2001), and channels may change
-places, so that a network learns what is darker or other than the background rather than which colour a stain has.
+places, so that a network learns what is darker or other than the background rather than which colour a stain has. Where new images come under
+another stain, each structure is also painted anew by itself and discs of no class are laid beside, so that contrast between structures and what
+else lies around are no clue either (Billot et al. 2023, SynthSeg, arXiv:2107.09559, who draw whole images from label maps in this way).
 """
 
 import math
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -13,11 +16,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from metamedica.applications.segmentation.cases import LEAST_SIDE, LabelledPicture
-from metamedica.applications.segmentation.features import network_channels
+from metamedica.applications.segmentation.features import blurred, network_channels
 
+Expected: TypeAlias = Literal["alike", "recoloured"]
+"""What new images are like: taken and stained as the support, or otherwise."""
 VARIANTS = 32
-"""Recoloured copies of the support in all, at least one an image; features of each are computed once."""
+"""Recoloured copies of the support in all, at least one an image (four under another stain); features of each are computed once."""
 _DARKEST = 0.02
+_MOST_DISCS = 8
 
 
 def recoloured(
@@ -36,6 +42,37 @@ def recoloured(
     return (changed + noise * torch.randn(changed.shape, generator=generator)).clamp(0, 1)
 
 
+def repainted(
+    pixels: Float[Tensor, "channels height width"], classes: Int[Tensor, "height width"], generator: torch.Generator
+) -> Float[Tensor, "channels height width"]:
+    """Return an image whose structures have each a density and a contrast of their own, with discs of any density laid on the background.
+
+    Args:
+        pixels: 0 ... 1.
+        classes: of the pixels; what nobody has labelled is painted as a class of its own.
+        generator: of all draws.
+    """
+    channels, height, width = pixels.shape
+    density = -pixels.clamp(min=_DARKEST).log()
+    named = sorted({int(value) for value in torch.unique(classes)})
+    soft = blurred(torch.stack([(classes == each).float() for each in named])[None], 0.7)[0]
+    painted = torch.zeros_like(density)
+    for share, each in zip(soft, named, strict=True):
+        middle = density[:, classes == each].mean(1)[:, None, None]
+        gain = torch.exp(0.3 * torch.randn((), generator=generator))
+        shift = 0.15 * torch.randn(channels, 1, 1, generator=generator) + 0.15 * torch.randn((), generator=generator)
+        painted += share * (gain * (density - middle) + middle + shift)
+    ground = blurred((classes <= 0).float()[None, None], 1.0)[0, 0]
+    down, right = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    for _ in range(int(torch.randint(_MOST_DISCS + 1, (), generator=generator))):
+        place = torch.rand(2, generator=generator) * torch.tensor([height, width])
+        reach = (0.05 + 0.12 * torch.rand((), generator=generator)) * min(height, width)
+        away = ((down - place[0]).square() + (right - place[1]).square()).sqrt()
+        disc = torch.sigmoid((reach - away) / 0.7) * ground
+        painted += 0.3 * disc * (torch.randn(channels, 1, 1, generator=generator).abs() + 0.3)
+    return torch.exp(-painted.clamp(min=0)).clamp(0, 1)
+
+
 class Crops:
     """Draws augmented crops of labelled images, as many in turn as asked.
 
@@ -43,19 +80,24 @@ class Crops:
         pairs: of the support.
         side: of a crop, in pixels; smaller where an image is smaller, a multiple of 8.
         seed: of all draws.
+        expected: what new images are like; "recoloured" paints structures anew in three of four copies.
     """
 
-    def __init__(self, pairs: Sequence[LabelledPicture], *, side: int, seed: int) -> None:
+    def __init__(self, pairs: Sequence[LabelledPicture], *, side: int, seed: int, expected: Expected = "alike") -> None:
         self._generator = torch.Generator().manual_seed(seed)
         least = min(min(pair.classes.shape) for pair in pairs)
         self.side = max(LEAST_SIDE, min(side, least) // 8 * 8)
-        copies = max(1, round(VARIANTS / len(pairs)))
+        copies = max(1 if expected == "alike" else 4, round(VARIANTS / len(pairs)))
         self._features: list[Tensor] = []
         self._classes: list[Tensor] = []
         for pair in pairs:
             for copy in range(copies):
                 # every image once as it is, where there are several copies of it
-                pixels = recoloured(pair.picture.pixels, self._generator) if copy else pair.picture.pixels
+                pixels = pair.picture.pixels
+                if copy % 4 and expected == "recoloured":
+                    pixels = repainted(pixels, pair.classes, self._generator)
+                if copy:
+                    pixels = recoloured(pixels, self._generator)
                 self._features.append(network_channels(pixels[None], pair.picture.region[None])[0])
                 self._classes.append(pair.classes)
 

@@ -1,7 +1,9 @@
 """Which way to segment serves a support best, told by images of the support that are hidden in turn: do no harm.
 
-Prototypes, ridge and logistic heads are fitted without each image (or without each fifth of them); a network, which costs more, without each half,
-in half the steps. So the network is judged at a disadvantage, and answers only where it wins nevertheless. A single image is hidden by halves.
+Prototypes, ridge and logistic heads are fitted without each image (or without each fifth of them); a network, which costs more, once without half of
+them. Both are compared on the images that were hidden from both. So the network is judged with half of the labels, and answers only where it wins
+nevertheless. A single image is hidden by halves. Where new images are said to come under another stain or from another scanner, hidden images are
+recoloured before they are judged: what serves best under the support's own colours need not serve there.
 What the winner says of hidden images also sets its temperature, how readily it calls a pixel background, and how wide intervals of measures are.
 """
 
@@ -14,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
+from metamedica.applications.segmentation.augmentation import Expected, recoloured
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture
 from metamedica.applications.segmentation.heads import (
     PixelModel,
@@ -27,9 +30,11 @@ from metamedica.functional.calibration import Temperature
 from metamedica.types import Progress
 
 Fit: TypeAlias = Callable[[Sequence[LabelledPicture], int], PixelModel]
+Fold: TypeAlias = tuple[list[LabelledPicture], list[LabelledPicture]]
 METHODS = ("prototype", "ridge", "logistic", "network")
+DEEP = ("network", "transferred")
 FOLDS = 5
-"""At most so many parts of the support are hidden in turn from a head; from a network two."""
+"""At most so many parts of the support are hidden in turn from a head; from a network one of two."""
 OFFSETS = tuple(step / 4 for step in range(-10, 11))
 """Log-odds that may be added to the background's score, so that the Dice coefficient of hidden images is greatest."""
 _PIXELS = 4000
@@ -95,6 +100,7 @@ def choose(
     schedule: Schedule,
     seed: int = 0,
     trunk: dict[str, Tensor] | None = None,
+    expected: Expected = "alike",
     progress: Progress | None = None,
 ) -> Chosen:
     """Return the method with the best Dice coefficient on hidden images, fitted to the whole support.
@@ -106,6 +112,7 @@ def choose(
         schedule: of a network.
         seed: of all randomness.
         trunk: a network's weights from earlier tasks, which "transferred" starts from.
+        expected: what new images are like.
         progress: told every fit.
 
     Raises:
@@ -115,17 +122,24 @@ def choose(
     strange = [name for name in methods if name not in known]
     if strange or not methods:
         raise InputError(f"got methods {', '.join(methods) or 'none'}; choose among {', '.join(known)}")
-    fits = {name: fit_of(name, schedule, seed, trunk) for name in methods}
-    quicker = replace(schedule, steps=max(1, schedule.steps // 2))
+    fits = {name: fit_of(name, schedule, seed, trunk, expected) for name in methods}
+    halves = parts(pairs, 2)
+    shallow = halves if len(pairs) == 1 else parts(pairs, FOLDS)
+    if expected == "recoloured":
+        halves, shallow = _recoloured([halves, shallow], seed)
     told: dict[str, list[Hidden]] = {}
     for at, name in enumerate(methods):
-        deep = name in ("network", "transferred")
-        fit = fit_of(name, quicker, seed, trunk) if deep else fits[name]
-        told[name] = hidden_in_turn(pairs, n_classes, fit, folds=2 if deep else FOLDS)
+        told[name] = hidden_in_turn(halves[-1:] if name in DEEP else shallow, n_classes, fits[name])
         if progress is not None:
             progress(at + 1, len(methods) + 1, f"judged {name} on hidden images")
     maps = {name: calibrated(hidden, seed=seed) for name, hidden in told.items()}
-    dice = {name: _mean_dice(hidden, maps[name]) for name, hidden in told.items() if hidden}
+    judged = [{id(each.pair) for each in hidden} for hidden in told.values()]
+    alike = set.intersection(*judged)
+    dice = {
+        name: mean_dice([each for each in hidden if id(each.pair) in alike], maps[name])
+        for name, hidden in told.items()
+        if alike
+    }
     best = methods[0]
     for name in methods[1:]:
         if name in dice and dice[name] > dice.get(best, -1.0) + _MARGIN:
@@ -136,33 +150,34 @@ def choose(
     return Chosen(best, model, maps[best], dice, tuple(told[best]))
 
 
-def fit_of(name: str, schedule: Schedule, seed: int, trunk: dict[str, Tensor] | None) -> Fit:
+def fit_of(name: str, schedule: Schedule, seed: int, trunk: dict[str, Tensor] | None, expected: Expected) -> Fit:
     """Return the function that fits a method to pairs and a number of classes."""
     heads = {"prototype": fit_prototypes, "ridge": fit_ridge_head, "logistic": fit_logistic_head}
     if name in heads:
         head = heads[name]
         return lambda pairs, n_classes: head(pairs, n_classes, seed=seed)
     start = trunk if name == "transferred" else None
-    return lambda pairs, n_classes: fit_network(pairs, n_classes, schedule=schedule, seed=seed, trunk=start)
+    return lambda pairs, n_classes: fit_network(
+        pairs, n_classes, schedule=schedule, seed=seed, trunk=start, expected=expected
+    )
 
 
-def hidden_in_turn(pairs: Sequence[LabelledPicture], n_classes: int, fit: Fit, *, folds: int) -> list[Hidden]:
-    """Return what models say of images that they were not fitted to; empty where no part of the support can be spared.
+def hidden_in_turn(folds: Sequence[Fold], n_classes: int, fit: Fit) -> list[Hidden]:
+    """Return what models say of images that they were not fitted to; empty without a fold.
 
     Args:
-        pairs: of the support.
+        folds: as `parts` gives them.
         n_classes: declared classes.
         fit: makes a model of pairs.
-        folds: parts of the support, at most.
     """
     found = []
-    for rest, hidden in parts(pairs, folds):
+    for rest, hidden in folds:
         model = fit(rest, n_classes)
         found += [Hidden(pair, model.log_probabilities(pair.picture)) for pair in hidden]
     return found
 
 
-def parts(pairs: Sequence[LabelledPicture], folds: int) -> list[tuple[list[LabelledPicture], list[LabelledPicture]]]:
+def parts(pairs: Sequence[LabelledPicture], folds: int) -> list[Fold]:
     """Return (rest, hidden) for each part of the support whose rest shows two classes; one image is parted into halves by labels."""
     if len(pairs) == 1:
         return _halves(pairs[0])
@@ -175,7 +190,20 @@ def parts(pairs: Sequence[LabelledPicture], folds: int) -> list[tuple[list[Label
     return found
 
 
-def _halves(pair: LabelledPicture) -> list[tuple[list[LabelledPicture], list[LabelledPicture]]]:
+def _recoloured(every: Sequence[Sequence[Fold]], seed: int) -> list[list[Fold]]:
+    """Return folds whose hidden images are recoloured, an image in the same way wherever it is hidden."""
+    generator = torch.Generator().manual_seed(seed)
+    changed: dict[int, LabelledPicture] = {}
+    for folds in every:
+        for _, hidden in folds:
+            for pair in hidden:
+                if id(pair) not in changed:
+                    pixels = recoloured(pair.picture.pixels, generator)
+                    changed[id(pair)] = replace(pair, picture=replace(pair.picture, pixels=pixels))
+    return [[(rest, [changed[id(pair)] for pair in hidden]) for rest, hidden in folds] for folds in every]
+
+
+def _halves(pair: LabelledPicture) -> list[Fold]:
     height, width = pair.classes.shape
     for axis, length in ((1, width), (0, height)):
         first = torch.arange(length) < length // 2
@@ -205,14 +233,15 @@ def calibrated(hidden: Sequence[Hidden], *, seed: int = 0) -> Calibration:
     law = Categorical(logits=said[some][None], validate_args=False)
     temperature = Temperature.fit(law, classes[some][None], torch.ones(1, len(some), dtype=torch.bool))
     tried = [Calibration(float(temperature.sharpness[0]), offset) for offset in OFFSETS]
-    scores = [round(_mean_dice(hidden, each), 6) for each in tried]
+    scores = [round(mean_dice(hidden, each), 6) for each in tried]
     best = max(scores)
     # of those that are as good as the best, the one that changes least
     offset = min((each.offset for each, score in zip(tried, scores, strict=True) if score == best), key=abs)
     return Calibration(float(temperature.sharpness[0]), offset)
 
 
-def _mean_dice(hidden: Sequence[Hidden], calibration: Calibration) -> float:
+def mean_dice(hidden: Sequence[Hidden], calibration: Calibration) -> float:
+    """Return the mean Dice coefficient over images and the structures that either mask shows; 0 where there is none."""
     found = []
     for each in hidden:
         labelled = each.pair.classes != UNLABELLED

@@ -77,9 +77,9 @@ def against_surroundings(
 def standardised(
     images: Float[Tensor, "n channels height width"], regions: Bool[Tensor, "n height width"]
 ) -> Float[Tensor, "n channels height width"]:
-    """Return images less the median of each channel, over the root of the mean squared distance from it; 0 outside of the region.
+    """Return images less the median of each channel, over the root mean squared distance of all channels; 0 outside of the region.
 
-    In most images the median is the background, so that colours are told as differences from it.
+    In most images the median is the background, so that colours are told as differences from it; one scale for all channels keeps their hue.
     """
     found = torch.zeros_like(images)
     for at, (image, region) in enumerate(zip(images, regions, strict=True)):

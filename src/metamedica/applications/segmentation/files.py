@@ -13,6 +13,7 @@ from jaxtyping import Int, UInt
 from numpy.typing import NDArray
 
 from metamedica.applications.segmentation import measures
+from metamedica.applications.segmentation.augmentation import Expected
 from metamedica.applications.segmentation.cases import UNLABELLED
 from metamedica.applications.segmentation.export import write_nifti
 from metamedica.applications.segmentation.intervals import Mask, measured, measured_margin
@@ -135,7 +136,7 @@ def measures_of(
     spacing: tuple[float, float] | None,
     coverage: float,
 ) -> list[dict[str, Any]]:
-    """Return a row for each structure: area and diameters with intervals, the distance to the other structures, and mean uncertainty.
+    """Return a row for each structure: area, diameters of its largest part and the distance to others, with intervals, and mean uncertainty.
 
     In mm where `spacing` is given (height and width of a pixel of the image, mm), else in pixels.
     """
@@ -148,7 +149,7 @@ def measures_of(
     rows = []
     for structure, name in enumerate(predictor.classes[1:], start=1):
         mask: Mask = found.mask == structure
-        across = measures.diameters(mask, spacing=step)
+        across = measures.diameters(measures.largest_part(mask), spacing=step)
         row: dict[str, Any] = {"structure": name, f"area_{unit}2": measures.area_mm2(mask, spacing=step)}
         told = {
             f"area_{unit}2": measured(
@@ -157,7 +158,7 @@ def measures_of(
             ),
             f"longest_{unit}": measured(
                 found.said, found.inside, predictor.bands, name="diameter", structure=structure, coverage=coverage,
-                measure=lambda each: measures.longest_diameter(each, spacing=near),
+                measure=lambda each: measures.longest_diameter(measures.largest_part(each), spacing=near),
             ),
         }  # fmt: skip
         row |= {f"longest_{unit}": across.longest, f"short_axis_{unit}": across.short_axis}
@@ -260,10 +261,13 @@ def adapted(
     *,
     classes: Sequence[str],
     methods: Sequence[str] | None = None,
+    expected: Expected = "alike",
     progress: Progress | None = None,
 ) -> SegmentationPredictor:
     """Return the predictor of a support that was read from files. Raises as `Segmenter.adapt`."""
-    return segmenter.adapt(pairs.images, pairs.masks, classes=classes, methods=methods, progress=progress)
+    return segmenter.adapt(
+        pairs.images, pairs.masks, classes=classes, methods=methods, expected=expected, progress=progress
+    )
 
 
 def _cell(text: str) -> str:

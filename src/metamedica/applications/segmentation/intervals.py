@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metamedica.applications.segmentation.cases import UNLABELLED
 from metamedica.applications.segmentation.choice import Calibration, Hidden
-from metamedica.applications.segmentation.measures import longest_diameter, margin
+from metamedica.applications.segmentation.measures import largest_part, longest_diameter, margin
 from metamedica.functional import conformal
 
 SHIFTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
@@ -214,7 +214,7 @@ def _area(mask: Mask) -> float:
 
 
 def _diameter(mask: Mask) -> float:
-    return longest_diameter(mask, spacing=(1.0, 1.0))
+    return longest_diameter(largest_part(mask), spacing=(1.0, 1.0))
 
 
 def _smallest(ends: Any) -> Callable[[float], float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_erosion, distance_transform_edt, label
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
@@ -80,6 +80,18 @@ def widest_slice(
     found = {at: diameters(volume[at], spacing=spacing[1:]) for at in np.flatnonzero(volume.any((1, 2)))}
     widest = max(found, key=lambda at: found[at].longest)
     return int(widest), found[widest]
+
+
+def largest_part(mask: Bool[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+    """Return the largest connected part of a mask (boxes that touch at a corner are connected), so that specks make no lesion longer.
+
+    Of parts of one size it is the one that comes first.
+    """
+    named, count = label(mask, structure=np.ones((3,) * mask.ndim))
+    if count < 2:
+        return mask
+    found: NDArray[np.bool_] = named == 1 + int(np.bincount(named.ravel())[1:].argmax())
+    return found
 
 
 def dice(first: Bool[np.ndarray, "..."], second: Bool[np.ndarray, "..."]) -> float:

@@ -127,10 +127,22 @@ def write_segmentation_page(
         Section(
             "Measures",
             prose=[shortfall],
-            tables=[table_of(table.head(_ROWS), caption=f"The first {_ROWS} rows." if len(table) > _ROWS else "")],
+            tables=[
+                table_of(_readable(table.head(_ROWS)), caption=f"The first {_ROWS} rows." if len(table) > _ROWS else "")
+            ],
         ),
     ]
     write_page(path, title, sections, verdict=verdict, footer="All images are listed in measures.csv.")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with each measure and its interval in one cell."""
+    found = table.drop(columns="interval_coverage", errors="ignore")
+    for name in [column for column in table.columns if f"{column}_low" in table.columns]:
+        ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        found[name] = ["–" if value != value else f"{value:.4g} ({low:.4g} to {high:.4g})" for value, low, high in ends]
+        found = found.drop(columns=[f"{name}_low", f"{name}_high"])
+    return found
 
 
 def _many(count: int, noun: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from metamedica.applications.segmentation.augmentation import Expected
 from metamedica.applications.segmentation.cases import LabelledPicture, read_pairs, read_picture
 from metamedica.applications.segmentation.choice import METHODS, Calibration, choose
 from metamedica.applications.segmentation.earlier import EarlierTask, MetaSchedule, learned_start
@@ -218,6 +219,7 @@ class Segmenter:
         classes: Sequence[str] = ("background", "structure"),
         regions: Sequence[NDArray[np.generic]] | None = None,
         methods: Sequence[str] | None = None,
+        expected: Expected = "alike",
         progress: Progress | None = None,
     ) -> SegmentationPredictor:
         """Return a predictor for images like those of the support; this object is not changed.
@@ -228,6 +230,7 @@ class Segmenter:
             classes: names, the background first.
             regions: pixels that count; everywhere by default.
             methods: to choose among, cheapest first; by default all, with "transferred" after `fit`.
+            expected: "recoloured" where new images come under another stain, lamp or sensor than the support.
             progress: told every method.
 
         Raises:
@@ -236,7 +239,7 @@ class Segmenter:
             InputError: an unknown method.
         """
         pairs = read_pairs(images, masks, len(classes), regions=regions)
-        return self.adapt_pairs(pairs, classes=classes, methods=methods, progress=progress)
+        return self.adapt_pairs(pairs, classes=classes, methods=methods, expected=expected, progress=progress)
 
     def adapt_pairs(
         self,
@@ -244,6 +247,7 @@ class Segmenter:
         *,
         classes: Sequence[str],
         methods: Sequence[str] | None = None,
+        expected: Expected = "alike",
         progress: Progress | None = None,
     ) -> SegmentationPredictor:
         """Return a predictor for pairs that are read already. Arguments and errors as those of `adapt`."""
@@ -255,6 +259,7 @@ class Segmenter:
             schedule=self.schedule,
             seed=self.seed,
             trunk=self.trunk,
+            expected=expected,
             progress=progress,
         )
         return SegmentationPredictor(

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metamedica.applications.segmentation.augmentation import Crops
+from metamedica.applications.segmentation.augmentation import Crops, Expected
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture, Picture
 from metamedica.applications.segmentation.features import NETWORK_CHANNELS, network_channels
 from metamedica.applications.segmentation.heads import PixelModel
@@ -164,6 +164,7 @@ def fit_network(
     schedule: Schedule,
     seed: int = 0,
     trunk: dict[str, Tensor] | None = None,
+    expected: Expected = "alike",
     progress: Progress | None = None,
 ) -> NetworkModel:
     """Return a network fitted to image and mask pairs, the same for the same seed.
@@ -174,6 +175,7 @@ def fit_network(
         schedule: how.
         seed: of weights and crops.
         trunk: weights that earlier tasks taught, without head; None starts from random ones.
+        expected: what new images are like.
         progress: told every step.
     """
     if trunk is None:
@@ -181,7 +183,7 @@ def fit_network(
     else:
         network = started(trunk, n_classes, width=schedule.width, seed=seed)
     network.train()
-    crops = Crops(pairs, side=schedule.side, seed=seed)
+    crops = Crops(pairs, side=schedule.side, seed=seed, expected=expected)
     optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=1e-2)
     with torch.enable_grad():
         for step in range(schedule.steps):
