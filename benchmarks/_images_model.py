@@ -13,12 +13,10 @@ from metamedica.modalities.images.network import Network
 from metamedica.types import MetaSplit
 
 DOMAINS = {"scans": SCANS, "cells": CELLS}
-VALID = {"scans": "breast_us_busi", "cells": "wbc_stain1"}
-"""The set whose tasks are meta-valid."""
 
 
 def earlier_tasks(domain: str, network: Network | None) -> TaskCollection:
-    """Return each pair of classes of each set as a task; those of one set are meta-valid. Pairs, as heads of one task can learn no more classes."""
+    """Return each set and each pair of its classes as a task; gates are fitted by leaving some out in turn, so that all are meta-train."""
     reader = Images() if network is None else Images(side=network.side, network=network)
     sets = list(learned_from(DOMAINS[domain]))
     prepared = reader.prepare([image for each in sets for image in each.pixels])
@@ -32,18 +30,19 @@ def earlier_tasks(domain: str, network: Network | None) -> TaskCollection:
         at += len(each.labels)
         _, first = np.unique(rows, return_index=True)  # equal pixels are one case
         rows, labels = rows[first], each.labels[first]
-        for chosen in combinations(range(len(each.classes)), 2):
+        all_of_them = [tuple(range(len(each.classes)))] if len(each.classes) > 2 else []
+        for chosen in (*all_of_them, *combinations(range(len(each.classes)), 2)):
             here = np.isin(labels, chosen)
             name = f"{each.name}: {' or '.join(each.classes[label] for label in chosen)}"
             tasks[name] = Task(
                 name,
-                "binary",
+                "binary" if len(chosen) == 2 else "multiclass",
                 rows[here],
                 np.searchsorted(chosen, labels[here]).astype(np.int64),
                 classes=tuple(each.classes[label] for label in chosen),
                 family=each.name,
             )
-            split[name] = "meta_valid" if each.name == VALID[domain] else "meta_train"
+            split[name] = "meta_train"
     return TaskCollection(
         "images", prepared.canonical, features=prepared.features, tasks=tasks, split=split, settings=reader.settings()
     )

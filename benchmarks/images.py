@@ -25,7 +25,7 @@ import torch
 
 from benchmarks._images_classification import featurised, paired, scored
 from benchmarks._images_episodes import Judged, anaemias, chula, covid, iq_oth, stain2
-from benchmarks._images_model import DOMAINS
+from benchmarks._images_model import DOMAINS, earlier_tasks, fitted
 from benchmarks._images_page import goals, markdown
 from benchmarks._images_sets import image_sets
 from benchmarks._images_splits import split_rows
@@ -36,9 +36,10 @@ from metamedica.modalities.images import Images
 from metamedica.modalities.images.network import Network
 from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod, Method
+from metamedica.predictors.model import FittedModel
 from metamedica.pretraining import PretrainingSettings, pretrain
 from metamedica.storage import replace_file
-from metamedica.types import Encoder, Features
+from metamedica.types import Encoder, Features, TaskKind
 
 EPISODES, SEED = 600, 0
 SIDE = 64
@@ -48,8 +49,9 @@ SETTINGS = {
     "cells": PretrainingSettings(steps=2400, batch=64, contrast=0.0),
 }
 """Chosen on sets that are learned from, and on the validation part of COVID-CT (decisions/0015)."""
-LEARNER = Images.default_learner
-DEFAULT = f"{LEARNER}, guarded (the product)"
+LEARNERS = {"scans": "kernel_prior_gp", "cells": "leave_one_out_gp"}
+"""What `metamedica fit` takes: without a network one that learns from earlier tasks how images are compared, else one that learns nothing more."""
+DEFAULT, ALONE = "the product, guarded", "its learner alone"
 FLOOR, SAME = "linear model on HOG (floor)", "linear model on the same features"
 
 
@@ -93,18 +95,37 @@ def network(domain: str) -> Network:
     return made
 
 
-def methods(reader: Images) -> dict[str, Method]:
-    """Return what is compared, the product's default first."""
+def product(domain: str) -> FittedModel:
+    """Return the meta-model of the earlier scans, which sees through no network: on their validation it gains nothing there (decisions/0015)."""
+    made = fitted(earlier_tasks(domain, None), LEARNERS[domain]).model_
+    assert made is not None
+    return made
+
+
+def methods(seen: Network, model: FittedModel | None, kind: TaskKind) -> dict[str, Method]:
+    """Return what is compared, the product first.
+
+    Args:
+        seen: what the heads stand on; and the product, where there is no model.
+        model: of the product.
+        kind: of the judged task.
+    """
+    reader = Images() if model is not None else Images(side=seen.side, network=seen)
     raw, rich = reader.raw_encoder(), reader.rich_encoder()
-    alone = LearnerMethod(registry.learner_class(LEARNER)(rich))
+    scratch = LearnerMethod(registry.learner_class("leave_one_out_gp")(rich))
     floor = LearnerMethod(registry.learner_class("linear")(raw))
-    guard = Guard({LEARNER: alone, "linear": floor}, raw, gate=starting_gate(1, leaning=reader.leaning))
-    found: dict[str, Method] = {DEFAULT: guard, f"{LEARNER} alone": alone, FLOOR: floor}
-    found[SAME] = LearnerMethod(registry.learner_class("linear")(rich))
-    if reader.network is not None:
-        seen = Frozen(reader.network.dim)
-        for name in ("prototypical", "mahalanobis_prototypes", "ridge_head", "logistic_head"):
-            found[f"{name} on the network"] = LearnerMethod(registry.learner_class(name)(seen))
+    if model is None:
+        gate = starting_gate(1, leaning=reader.leaning)
+        found: dict[str, Method] = {
+            DEFAULT: Guard({"learned": scratch, "linear": floor}, raw, gate=gate),
+            ALONE: scratch,
+        }
+    else:
+        found = {DEFAULT: model.method(kind), ALONE: LearnerMethod(model.learner), "leave_one_out_gp": scratch}
+    found |= {FLOOR: floor, SAME: LearnerMethod(registry.learner_class("linear")(rich))}
+    through = Frozen(seen.dim)
+    for name in ("prototypical", "mahalanobis_prototypes", "ridge_head", "logistic_head"):
+        found[f"{name} on the network"] = LearnerMethod(registry.learner_class(name)(through))
     return found
 
 
@@ -126,10 +147,12 @@ def judged(domain: str, *, episodes: int) -> list[Judged]:
 def rows_of(domain: str, *, episodes: int, seen: Network) -> list[dict[str, Any]]:
     """Return a row a judged task and method."""
     reader = Images(side=seen.side, network=seen)
+    model = product(domain) if domain == "scans" else None
     rows: list[dict[str, Any]] = []
     for task in judged(domain, episodes=episodes):
         features = featurised(reader, task)
-        found = {name: scored(method, features, task) for name, method in methods(reader).items()}
+        kind: TaskKind = "binary" if task.n_classes == 2 else "multiclass"
+        found = {name: scored(method, features, task) for name, method in methods(seen, model, kind).items()}
         best = max((found[FLOOR], found[SAME]), key=lambda each: each.accuracy)
         for name, each in found.items():
             rows.append(
@@ -187,7 +210,13 @@ def version(part: str) -> str:
         "segmentation": ("applications/segmentation/segmenter.py",),
         "speed": ("learners/prototypical.py", "learners/ridge_head.py", "encoders/conv4.py", "encoders/resnet.py"),
     }.get(
-        part, (f"learners/{LEARNER}.py", "modalities/images/modality.py", "learners/linear.py", "predictors/guard.py")
+        part,
+        (
+            *(f"learners/{name}.py" for name in LEARNERS.values()),
+            "modalities/images/modality.py",
+            "learners/linear.py",
+            "predictors/guard.py",
+        ),
     )
     return version_of(SOURCE, *roots, settings=[part, EPISODES, SEED, repr(SETTINGS.get(part))])
 
@@ -228,10 +257,9 @@ def quick() -> None:
     """Measure a few episodes with a network of a few steps."""
     settings = PretrainingSettings(steps=5, batch=16, contrast=0.0)
     seen = pretrain(image_sets(("bccd_crops",), 32), settings)
-    reader = Images(side=32, network=seen)
     task = chula(shots=1, episodes=5, seed=SEED)
-    features = featurised(reader, task)
-    for name, method in methods(reader).items():
+    features = featurised(Images(side=32, network=seen), task)
+    for name, method in methods(seen, None, "multiclass").items():
         say(f"{name}: {scored(method, features, task).accuracy:.3f}")
 
 

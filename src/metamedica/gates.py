@@ -68,8 +68,8 @@ def gates_on_valid(
     gates = starting(model)
     if len(valid) < FEWEST_TASKS:
         return gates
-    for kind in _met(model, tasks, valid):
-        gates.fit(kind, _observed(model, kind, tasks, valid, plan, seed, progress), n_tasks=len(valid))
+    for kind, names in _met(model, tasks, valid).items():
+        gates.fit(kind, _observed(model, kind, tasks, names, plan, seed, progress), n_tasks=len(names))
     return gates
 
 
@@ -99,19 +99,20 @@ def gates_by_leaving_out(
     """
     gates = starting(whole)
     judged = [name for name in names if not why_not_drawn(tasks[name], group_codes(tasks[name]), plan.min_cases)]
-    kinds = _met(whole, tasks, names)
-    if len(judged) < FEWEST_TASKS or not kinds:
+    met = _met(whole, tasks, judged)
+    if not met:
         return gates
     order = np.random.default_rng(seed).permutation(len(judged))
-    observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in kinds}
+    observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in met}
     n_folds = min(FOLDS, len(judged))
     for fold in range(n_folds):
         held = [judged[int(at)] for at in order[fold::n_folds]]
         model = fit([name for name in names if name not in held])
-        for kind in kinds:
-            observed[kind] += _observed(model, kind, tasks, held, plan, seed, progress, of=len(judged))
+        for kind, known in met.items():
+            if asked := [name for name in held if name in known]:
+                observed[kind] += _observed(model, kind, tasks, asked, plan, seed, progress, of=len(known))
     for kind, seen in observed.items():
-        gates.fit(kind, seen, n_tasks=len(judged))
+        gates.fit(kind, seen, n_tasks=len(met[kind]))
     return gates
 
 
@@ -120,14 +121,15 @@ def starting(model: FittedModel) -> Gates:
     return Gates({kind: model.starting_gate() for kind in sorted(model.learner.kinds)})
 
 
-def _met(model: FittedModel, tasks: TaskCollection, names: Sequence[str]) -> list[TaskKind]:
-    """Return the kinds that these tasks tell something about: their own, and active / inactive of measured values."""
-    kinds = {tasks.tasks[name].kind for name in names}
-    return [
-        kind
-        for kind in sorted(model.learner.kinds)
-        if kinds == {kind} or (kinds == {"regression"} and kind == "binary")
-    ]
+def _met(model: FittedModel, tasks: TaskCollection, names: Sequence[str]) -> dict[TaskKind, list[str]]:
+    """Return the kinds that enough of these tasks tell something about, and those tasks: of the kind itself, or, of active / inactive where there
+    are none, of measured values."""
+    of_kind: dict[TaskKind, list[str]] = {}
+    for name in names:
+        of_kind.setdefault(tasks.tasks[name].kind, []).append(name)
+    if "binary" not in of_kind and "regression" in of_kind:
+        of_kind["binary"] = of_kind["regression"]
+    return {kind: of_kind[kind] for kind in sorted(model.learner.kinds) if len(of_kind.get(kind, ())) >= FEWEST_TASKS}
 
 
 def _observed(

@@ -308,8 +308,8 @@ class Modality(ABC):
     """Part of every cache key and saved model: changes whenever the same case would give other features."""
     from_scratch: ClassVar[tuple[str, ...]]
     """Names of the learners from scratch that users of this modality trust; the guard compares with them."""
-    default_learner: ClassVar[str] = "deep_kernel"
-    """Name of the learner that is fitted where none is named."""
+    default_learner: str = "deep_kernel"
+    """Name of the learner that is fitted where none is named; its settings may have a say in it."""
     leaning: ClassVar[float] = -3.0
     """Log-odds of a learned method against one from scratch before any evidence; -3: earlier tasks count for one part in twenty."""
     rich_blocks: ClassVar[tuple[str, ...]] = ()

@@ -201,8 +201,9 @@ def command(
 
     declaration = Config(config, root, variant)
     modality = declaration.modality(modality) or TableOptions.modality
+    reading = _image_options.image_settings(modality, network, window)
     told = (
-        FitSettings(registry.modality(modality).default_learner)
+        FitSettings(registry.modality(modality, reading).default_learner)
         if settings_file is None
         else FitSettings.read(settings_file)
     )
@@ -219,7 +220,6 @@ def command(
         raise InputError("--resume came without --checkpoints; name the folder that the interrupted training wrote to")
     options.check_bundle(out, "model", overwrite=overwrite)
     files.check_written(write_config, overwrite=overwrite, inputs=() if file is None else (file,))
-    reading = _image_options.image_settings(modality, network, window)
     given = TableOptions(
         case,
         target,

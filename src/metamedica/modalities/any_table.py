@@ -50,7 +50,7 @@ class AnyTable(Modality, NamesParts):
     name: ClassVar[str] = "any_table"
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("linear",)
-    default_learner: ClassVar[str] = "prior_fitted_network"
+    default_learner: str = "prior_fitted_network"
     leaning: ClassVar[float] = 0.0
     distinct: ClassVar[bool] = False
     legible: ClassVar[bool] = False

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metamedica.functional.kernels import rbf_kernel
 from metamedica.functional.shared import shared
+from metamedica.modalities.images.spreads import spreads
 from metamedica.types import Features, RawEncoder
 
 
@@ -32,8 +33,9 @@ class ImageEncoder(RawEncoder):
         values = block if block.is_floating_point() else block.to(torch.get_default_dtype())
         if values.dtype == torch.float16:
             values = values.float()
-        scaled: Tensor = values * SCALES[name]
-        return scaled
+        if name in SCALES:
+            return values * SCALES[name]
+        return values / spreads()[name].to(values)
 
     def similarity(
         self, left: Float[Tensor, "*batch n dim"], right: Float[Tensor, "*batch m dim"]
@@ -44,14 +46,14 @@ class ImageEncoder(RawEncoder):
         return torch.stack([_near(one * size**0.5, other * size**0.5) for one, other, size in pairs]).mean(0)
 
     def kernels(self, left: Features, right: Features) -> Float[Tensor, "*batch kernels n m"]:
-        """Return means of the RBFs on blocks: of all, of those that nothing was learned for, and of those that are of the whole image. A few labels
-        cannot single out a block, but tell whether a network or an object in the middle has anything to say (decisions/0015)."""
+        """Return means of the RBFs on blocks: of those that tell what lies in the middle, whichever way round; of those that tell where on the
+        image something is; with a network, of the first and of what it sees. A few labels cannot single out a block, but tell which of these has
+        anything to say (decisions/0015)."""
         each = {name: _near(self._scaled(name, left), self._scaled(name, right)) for name in self.blocks}
-        nested = dict.fromkeys(
-            tuple(name for name in each if name not in without)
-            for without in ((), ("network",), ("network", "outline"))
-        )
-        return torch.stack([torch.stack([each[name] for name in some]).mean(0) for some in nested if some], dim=-3)
+        groups = [[name for name in group if name in each] for group in (OF_THE_MIDDLE, OF_PLACES)]
+        if "network" in each:
+            groups.append([*groups[0], "network"])
+        return torch.stack([torch.stack([each[name] for name in group]).mean(0) for group in groups if group], dim=-3)
 
     def flat(self, features: Features) -> Float[Tensor, "*batch dim"]:
         """Return the same as the vectors, at a scale at which a column varies by about 1."""
@@ -59,8 +61,13 @@ class ImageEncoder(RawEncoder):
         return flat
 
 
-SCALES = {"network": 0.9, "hog": 5.8, "texture": 1.9, "outline": 1.25}
-"""One over the usual standard deviation of a column of one task: so scaled, the median squared distance of two images is about 1 a column."""
+OF_THE_MIDDLE = ("colours", "patterns", "outline", "nucleus", "waves")
+OF_PLACES = ("texture", "patterns", "levels", "hog")
+BY_SPREAD = ("colours", "levels", "patterns", "outline", "nucleus", "waves")
+"""Blocks each number of which has its own scale (`spreads.py`)."""
+SCALES = {"network": 0.9, "hog": 5.8, "texture": 1.9}
+"""Of the others, one over the usual standard deviation of a column of one task: so scaled, the median squared distance of two images is about 1 a
+column."""
 
 
 @shared

@@ -14,26 +14,26 @@ from jaxtyping import UInt8
 from metamedica import registry
 from metamedica.errors import CaseError, FileFormatError, InputError
 from metamedica.filed import LiesInFiles
-from metamedica.functional.scattering import Scattering
 from metamedica.measured import Measured, Measures
 from metamedica.modalities.images.encoding import ImageEncoder
 from metamedica.modalities.images.hog import BINS, SIZE, classical
+from metamedica.modalities.images.invariants import COLOURS, LEVELS, PATTERNS, colours, levels, patterns
 from metamedica.modalities.images.network import Network, entering
+from metamedica.modalities.images.nucleus import SIZE as NUCLEUS_SIZE
+from metamedica.modalities.images.nucleus import nuclei
 from metamedica.modalities.images.outline import SIZE as OUTLINE_SIZE
 from metamedica.modalities.images.outline import outlines
 from metamedica.modalities.images.patches import image_parts, shaded
 from metamedica.modalities.images.pixels import PREFIX, Windowing, grey_of, square_of, text_of
 from metamedica.modalities.images.rasters import ImageLimits
+from metamedica.modalities.images.texture import SIZE as TEXTURE_SIZE
+from metamedica.modalities.images.texture import ZONES_SIZE, in_zones, textures
 from metamedica.parts import CaseParts, NamesParts
 from metamedica.storage import sha256
 from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 SIDE = 64
 _SHOWN = 60
-_TEXTURE = Scattering(64)
-_TEXTURE_SIZE = _TEXTURE.channels * _TEXTURE.windows**2
-_LEAST_TEXTURE = 1e-3
-"""Added to coefficients in [0, 1] before their logarithm."""
 _VOLUMES = (".nii", ".nii.gz")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom")
 
@@ -51,10 +51,10 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
     """
 
     name: ClassVar[str] = "images"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     from_scratch: ClassVar[tuple[str, ...]] = ("linear",)
-    default_learner: ClassVar[str] = "leave_one_out_gp"
-    leaning: ClassVar[float] = 2.0
+    default_learner: str = "kernel_prior_gp"
+    leaning: ClassVar[float] = 3.0
     same_parts: ClassVar[bool] = True
     legible: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = (
@@ -64,6 +64,11 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
     )
     recipe: ClassVar[Mapping[str, str]] = {
         "texture": "logarithms of wavelet scattering at 64 x 64 pixels as `functional/scattering.py` computes it",
+        "waves": "means and spreads of `texture` in zones as `modalities/images/texture.py` computes them",
+        "levels": "grey levels and how they vary nearby as `modalities/images/invariants.py` computes them",
+        "patterns": "local binary patterns in zones as `modalities/images/invariants.py` computes them",
+        "colours": "colours in rings as `modalities/images/invariants.py` computes them",
+        "nucleus": "what is dark and what is darkest as `modalities/images/nucleus.py` computes it",
         "hog": "gradients, coarse pixels and grey levels as `modalities/images/hog.py` computes them",
         "outline": "size, outline and darkness of the object in the middle as `modalities/images/outline.py` computes them",
         "network": "what the frozen network of the predictor's modality makes of the image",
@@ -88,6 +93,8 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
             )
         self.limits = ImageLimits()
         self.learned = self.network is not None
+        if self.learned:  # the network has seen the earlier tasks, which therefore cannot tell how far to trust it
+            self.default_learner = "leave_one_out_gp"
 
     def settings(self) -> dict[str, Any]:
         """Return side, window and network."""
@@ -106,9 +113,10 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
             progress: called with images done and in total.
 
         Returns:
-            Blocks `hog` (float32 `[distinct, 2052]`), `texture` (float16 `[distinct, 13888]`, logarithms of the scattering coefficients of the
-            image at 64 x 64 pixels), `outline` (float32 `[distinct, 52]`, the object in the middle) and, with a network, `network`
-            (float32 `[distinct, dim]`).
+            Blocks, float32 `[distinct, size]` if nothing else is said: `hog` (2,052), `texture` (float16, 13,888: logarithms of the scattering
+            coefficients of the image at 64 x 64 pixels), `waves` (1,085: the same in zones), `levels` (80: grey levels and how they vary nearby),
+            `patterns` (240: local binary patterns), `colours` (72: in rings), `outline` (52: the object in the middle), `nucleus` (22: what is
+            dark and darkest) and, with a network, `network`.
 
         Raises:
             InputError: an impossible `n_jobs`.
@@ -167,10 +175,17 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
 
     def _features(self, squares: Sequence[UInt8[np.ndarray, "side side 3"]]) -> Features:
         together = np.stack(squares) if squares else np.zeros((0, self.side, self.side, 3), np.uint8)
+        grey = grey_of(together)
+        texture = textures(together)
         features: Features = {
-            "hog": torch.from_numpy(classical(grey_of(together))),
-            "texture": self._texture(together),
+            "hog": torch.from_numpy(classical(grey)),
+            "texture": texture.flatten(1).half(),
+            "waves": in_zones(texture),
+            "levels": torch.from_numpy(levels(grey)),
+            "patterns": torch.from_numpy(patterns(grey)),
+            "colours": torch.from_numpy(colours(together)),
             "outline": torch.from_numpy(outlines(together)),
+            "nucleus": torch.from_numpy(nuclei(together)),
         }
         if self.network is not None:
             features["network"] = self.network.embed(together)
@@ -191,7 +206,17 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
 
     def _sizes(self) -> dict[str, int]:
         network = {} if self.network is None else {"network": self.network.dim}
-        return {**network, "hog": SIZE, "texture": _TEXTURE_SIZE, "outline": OUTLINE_SIZE}
+        return {
+            **network,
+            "hog": SIZE,
+            "texture": TEXTURE_SIZE,
+            "waves": ZONES_SIZE,
+            "levels": LEVELS,
+            "patterns": PATTERNS,
+            "colours": COLOURS,
+            "outline": OUTLINE_SIZE,
+            "nucleus": NUCLEUS_SIZE,
+        }
 
     def encoder(self, name: str, **settings: Any) -> Encoder:
         """Return a new learned encoder, given what its constructor names: `blocks` or `image`; and its settings. One that is built as the network
@@ -231,15 +256,6 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
         if unknown:
             raise InputError(f"images have no block {', '.join(unknown)} beside those of prepare; they have image")
         return {"image": entering(self.squares(canonical)).flatten(1)} if names else {}
-
-    def _texture(self, squares: UInt8[np.ndarray, "n side side 3"]) -> torch.Tensor:
-        grey = torch.from_numpy(grey_of(squares)).float()[:, None] / 255
-        if self.side != _TEXTURE.side:
-            grey = torch.nn.functional.interpolate(
-                grey, (_TEXTURE.side, _TEXTURE.side), mode="bilinear", antialias=True, align_corners=False
-            )
-        parts = [(_TEXTURE(part[:, 0]) + _LEAST_TEXTURE).log().flatten(1).half() for part in torch.split(grey, 64)]
-        return torch.cat(parts) if parts else torch.zeros(0, _TEXTURE_SIZE, dtype=torch.float16)
 
     def raw_encoder(self) -> RawEncoder:
         """Return the encoder that compares images by classical features: the floor that methods from scratch stand on."""

@@ -53,9 +53,8 @@ def _described(square: UInt8[np.ndarray, "side side 3"]) -> Float32[np.ndarray, 
         raise MissingExtraError("scikit-image", "images") from None
     side = square.shape[0]
     pixels = gaussian_filter(square.astype(np.float32) / 255, (side / 64, side / 64, 0))
-    light = pixels.mean(2)
-    background = np.median(pixels[light >= np.quantile(light, _LIGHTEST)], axis=0)
-    dark = np.sqrt(((pixels - background) ** 2).sum(2))
+    background = _background(pixels)
+    dark = away_from_background(pixels)
     inside = _object(dark)
     if inside is None:
         return None
@@ -82,6 +81,16 @@ def _described(square: UInt8[np.ndarray, "side side 3"]) -> Float32[np.ndarray, 
             np.quantile(within, [0.1, 0.9]),
         ]
     ).astype(np.float32)
+
+
+def away_from_background(pixels: Float[np.ndarray, "side side 3"]) -> Float[np.ndarray, "side side"]:
+    """Return how far each pixel's colour is from the background's, which is the median of the lightest."""
+    return np.asarray(np.sqrt(((pixels - _background(pixels)) ** 2).sum(2)))
+
+
+def _background(pixels: Float[np.ndarray, "side side 3"]) -> Float[np.ndarray, " 3"]:
+    light = pixels.mean(2)
+    return np.asarray(np.median(pixels[light >= np.quantile(light, _LIGHTEST)], axis=0))
 
 
 def _object(dark: Float[np.ndarray, "side side"]) -> Bool[np.ndarray, "side side"] | None:
