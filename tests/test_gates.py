@@ -76,6 +76,25 @@ def test_too_few_tasks_leave_the_gate_as_it_starts() -> None:
     assert starting(model).gates["binary"][0, 0] == Tables.leaning
 
 
+def test_tasks_of_another_kind_leave_the_gate_of_the_others_to_be_learned() -> None:
+    tasks = _hospitals(6, alike=True)
+    stay = Task("stay", "regression", np.arange(60), default_rng(1).normal(size=60))
+    both = TaskCollection(
+        "tables",
+        tasks.canonical,
+        features=tasks.features,
+        tasks={**tasks.tasks, "stay": stay},
+        settings=tasks.reader().settings(),
+    )
+    model = _fit(tasks, tasks.names())
+    start = starting(model).gates
+    found = gates_on_valid(model, both, both.names(), PLAN, seed=0, progress=None)
+    alone = gates_on_valid(model, tasks, tasks.names(), PLAN, seed=0, progress=None)
+    assert torch.equal(found.gates["binary"], alone.gates["binary"])
+    assert not torch.equal(found.gates["binary"], start["binary"])
+    assert torch.equal(found.gates["regression"], start["regression"])
+
+
 def test_a_learner_that_weighs_itself_gets_no_guard() -> None:
     tasks = _hospitals(4, alike=True)
     model = MetaLearner("hierarchical_bayes", settings={"trees": 5}).fit(tasks)

@@ -1,4 +1,4 @@
-"""The average over kernels by leave-one-out probability against refitting without each case, cell by cell."""
+"""The average over kernels by leave-one-out probability against refitting without each case."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from metamedica.learners.leave_one_out_gp import LeaveOneOutGP
-from metamedica.learners.multi_kernel_gp import MultiKernelGP
 from metamedica.testing import VectorRaw
 from metamedica.types import CaseBatch, Features, LabelledBatch, TaskKind
 
@@ -21,45 +20,12 @@ class TwoLengths(VectorRaw):
         return torch.stack([torch.exp(-0.5 * squares / length**2) for length in (1.0, 3.0)], dim=-3)
 
 
-class OneLength(VectorRaw):
-    """Vectors compared by one RBF kernel."""
-
-    length = 1.0
-
-    def kernels(self, left: Features, right: Features) -> Tensor:
-        return torch.exp(-0.5 * torch.cdist(left["vector"], right["vector"]) ** 2 / self.length**2)[..., None, :, :]
-
-
 def _support(kind: TaskKind, n: int = 9) -> LabelledBatch:
     random = np.random.default_rng(0)
     x = torch.from_numpy(random.normal(size=(1, n, 3)))
     classes = {"binary": 2, "multiclass": 3, "regression": None}[kind]
     y = x[..., 0] if classes is None else torch.arange(n)[None] % classes
     return LabelledBatch(CaseBatch({"vector": x}, torch.ones(1, n, dtype=torch.bool)), y, kind, classes)
-
-
-def _hidden(support: LabelledBatch, length: float, noise: float) -> Tensor:
-    """The log-likelihood of each case under one kernel and noise, fitted without it."""
-    raw = OneLength()
-    raw.length = length
-    found = []
-    for case in range(support.cases.n_cases):
-        others = [each for each in range(support.cases.n_cases) if each != case]
-        rest, one = (support.map(lambda value, rows=rows: value[:, rows]) for rows in (others, [case]))
-        learner = MultiKernelGP(raw, noises=(noise,)).double()
-        found.append(learner.predict(learner.adapt(rest), one.cases).log_prob(one.targets)[0, 0])
-    return torch.stack(found)
-
-
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
-def test_a_cell_counts_by_how_probable_it_makes_each_case_while_that_is_hidden(kind: TaskKind) -> None:
-    support = _support(kind)
-    learner = LeaveOneOutGP(TwoLengths(), noises=NOISES).double()
-    cells = torch.stack([_hidden(support, length, noise) for length in (1.0, 3.0) for noise in NOISES])
-    noise = learner.noise
-    torch.testing.assert_close(noise, torch.tensor(NOISES).double())
-    state = learner.adapt(support)
-    torch.testing.assert_close(state.posterior.log_weight[0], torch.log_softmax(cells.sum(1), 0), atol=1e-6, rtol=0.0)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])

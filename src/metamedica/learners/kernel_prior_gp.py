@@ -11,12 +11,10 @@ from torch import Tensor
 from metamedica.errors import TaskError
 from metamedica.functional.gaussian_process import cell_log_likelihood, fit_cell_prior, predictive
 from metamedica.functional.hidden_labels import NOISES, HiddenLabelProcess
-from metamedica.types import ClosedForm, EpisodeBatch, LabelledBatch, Paper, RawEncoder, TaskKind
+from metamedica.types import Between, ClosedForm, EpisodeBatch, LabelledBatch, Paper, Ranges, RawEncoder, TaskKind
 
 SUPPORTS = (4, 8, 16, 32, 64)
 """Labelled cases of an earlier task that is played as new; never more than half of it."""
-STRENGTH = 0.1
-"""Of the pull to the even prior, divided by the number of tasks; chosen on scans of which one set in turn was left out (decisions/0015)."""
 _DRAWS = 8
 _QUERY = 64
 
@@ -35,15 +33,19 @@ class KernelPriorGP(HiddenLabelProcess, ClosedForm):
         rich: its `kernels`, 1 on the diagonal, compare cases. What they see through must not have been trained on the same tasks: it knows their
             answers, and the prior would lean on it.
         noises: shares of noise in a standardised target's variance, in (0, 1).
+        strength: of the pull to the even prior, divided by the number of tasks; the default was chosen on scans of which one set in turn was left
+            out (decisions/0015).
     """
 
     paper: ClassVar[Paper] = Paper(
         "Pre-trained Gaussian processes for Bayesian optimization", "Wang et al.", 2024, "arXiv:2109.08215"
     )
+    ranges: ClassVar[Ranges] = {"noises": None, "strength": Between(0.01, 1.0, log=True)}
     log_prior: Tensor
 
-    def __init__(self, rich: RawEncoder, *, noises: tuple[float, ...] = NOISES) -> None:
+    def __init__(self, rich: RawEncoder, *, noises: tuple[float, ...] = NOISES, strength: float = 0.1) -> None:
         super().__init__(rich, noises=noises)
+        self.strength = strength
         self.register_buffer("log_prior", torch.zeros(2, 0))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -78,7 +80,7 @@ class KernelPriorGP(HiddenLabelProcess, ClosedForm):
             if each:
                 evidence, scores = (torch.cat(part).double() for part in zip(*each, strict=True))
                 counted = sum((task.kind != "regression") == classes for task in tasks)
-                prior[int(classes)] = fit_cell_prior(evidence, scores, even, strength=STRENGTH / counted)
+                prior[int(classes)] = fit_cell_prior(evidence, scores, even, strength=self.strength / counted)
         self.log_prior = prior.to(self.noise)
 
     @torch.no_grad()
