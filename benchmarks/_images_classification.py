@@ -51,7 +51,8 @@ def scored(method: Method, features: Features, judged: Judged) -> Scored:
     found: list[NDArray[np.float64]] = []
     for at in range(0, len(judged.supports), _AT_ONCE):
         supports, queries = judged.supports[at : at + _AT_ONCE], judged.queries[at : at + _AT_ONCE]
-        support = LabelledBatch(_cases(features, supports), _targets(judged, supports), _kind(judged), judged.n_classes)
+        targets = _targets(judged, at, supports)
+        support = LabelledBatch(_cases(features, supports), targets, _kind(judged), judged.n_classes)
         with torch.no_grad():
             law = method(support, _cases(features, queries))
         for place, query in enumerate(queries):
@@ -73,16 +74,16 @@ def _cases(features: Features, rows: Sequence[NDArray[np.int64]]) -> CaseBatch:
     return CaseBatch({name: block[index] for name, block in features.items()}, mask)
 
 
-def _targets(judged: Judged, rows: Sequence[NDArray[np.int64]]) -> torch.Tensor:
+def _targets(judged: Judged, first: int, rows: Sequence[NDArray[np.int64]]) -> torch.Tensor:
     most = max(len(each) for each in rows)
     found = torch.zeros(len(rows), most, dtype=torch.int64)
     for place, each in enumerate(rows):
-        found[place, : len(each)] = torch.from_numpy(judged.labels[each])
+        found[place, : len(each)] = torch.from_numpy(judged.labelled(first + place, each))
     return found
 
 
 def _told(probabilities: list[NDArray[np.float64]], judged: Judged) -> Scored:
-    truths = [judged.labels[query] for query in judged.queries]
+    truths = [judged.labelled(episode, query) for episode, query in enumerate(judged.queries)]
     right = [(each.argmax(1) == truth).astype(float) for each, truth in zip(probabilities, truths, strict=True)]
     alone = len(right) == 1
     each = right[0] if alone else np.array([values.mean() for values in right])

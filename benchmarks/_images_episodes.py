@@ -32,6 +32,7 @@ class Judged:
         n_classes: of the task.
         supports: rows of each episode's support.
         queries: rows of each episode's query.
+        chosen: of each episode, the labels that it is about, ascending; None: all of them in every episode.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Judged:
     n_classes: int
     supports: list[NDArray[np.int64]]
     queries: list[NDArray[np.int64]]
+    chosen: list[NDArray[np.int64]] | None = None
+
+    def labelled(self, episode: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the labels of these images in an episode, from 0 on."""
+        labels = self.labels[rows]
+        return labels if self.chosen is None else np.searchsorted(self.chosen[episode], labels)
 
 
 def drawn(
@@ -52,26 +59,26 @@ def drawn(
     shots: int,
     episodes: int,
     seed: int,
+    ways: int | None = None,
 ) -> Judged:
     """Return episodes: `shots` a class, then up to 15 queries a class out of groups that the support has not.
 
-    At most half of a class's groups go to the support, so that a small class keeps queries.
+    At most half of a class's groups go to the support, so that a small class keeps queries. With `ways`, each episode is about so many classes.
     """
     random = np.random.default_rng([seed, shots])
-    n_classes = int(labels.max()) + 1
-    supports, queries = [], []
+    present = np.arange(int(labels.max()) + 1)
+    supports, queries, chosen = [], [], []
     while len(supports) < episodes:
-        support = np.concatenate(
-            [_spread(random, np.flatnonzero(labels == label), groups, shots) for label in range(n_classes)]
-        )
+        about = present if ways is None else np.sort(random.permutation(present)[:ways])
+        support = np.concatenate([_spread(random, np.flatnonzero(labels == label), groups, shots) for label in about])
         free = np.flatnonzero(~np.isin(groups, groups[support]))
-        query = np.concatenate(
-            [random.permutation(free[labels[free] == label])[:QUERIES] for label in range(n_classes)]
-        )
-        if len(np.unique(labels[query])) == n_classes:
+        query = np.concatenate([random.permutation(free[labels[free] == label])[:QUERIES] for label in about])
+        if len(np.unique(labels[query])) == len(about):
             supports.append(support)
             queries.append(query)
-    return Judged(name, shots, pixels, labels, n_classes, supports, queries)
+            chosen.append(about)
+    some = ways is not None
+    return Judged(name, shots, pixels, labels, ways or len(present), supports, queries, chosen if some else None)
 
 
 def _spread(
@@ -108,14 +115,17 @@ def iq_oth(*, shots: int, episodes: int, seed: int) -> Judged:
     return drawn("IQ-OTH", list(held["images"][here]), labels, groups, shots=shots, episodes=episodes, seed=seed)
 
 
-def chula(*, shots: int, episodes: int, seed: int, shapes: tuple[int, ...] = RARE) -> Judged:
+def chula(*, shots: int, episodes: int, seed: int, shapes: tuple[int, ...] = RARE, ways: int | None = None) -> Judged:
     """Chula red cells: five shapes that were not learned from; smears are in the support or in the query."""
     held = arrays("chula_rbc12_cells")
     here = np.isin(held["labels"], shapes)
     _, labels = np.unique(held["labels"][here], return_inverse=True)
     _, groups = np.unique(held["smear"][here], return_inverse=True)
-    name = "Chula rare shapes" if shapes == RARE else "Chula common shapes"
-    return drawn(name, list(held["images"][here]), labels, groups, shots=shots, episodes=episodes, seed=seed)
+    name = {RARE: "Chula rare shapes", COMMON: "Chula common shapes"}.get(
+        shapes, f"Chula, {ways} of {len(shapes)} shapes"
+    )
+    pixels = list(held["images"][here])
+    return drawn(name, pixels, labels, groups, shots=shots, episodes=episodes, seed=seed, ways=ways)
 
 
 def stain2(*, shots: int, episodes: int, seed: int) -> Judged:

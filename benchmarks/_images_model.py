@@ -15,10 +15,10 @@ from metamedica.types import MetaSplit
 DOMAINS = {"scans": SCANS, "cells": CELLS}
 
 
-def earlier_tasks(domain: str, network: Network | None) -> TaskCollection:
+def earlier_tasks(names: tuple[str, ...], network: Network | None) -> TaskCollection:
     """Return each set and each pair of its classes as a task; gates are fitted by leaving some out in turn, so that all are meta-train."""
     reader = Images() if network is None else Images(side=network.side, network=network)
-    sets = list(learned_from(DOMAINS[domain]))
+    sets = list(learned_from(names))
     prepared = reader.prepare([image for each in sets for image in each.pixels])
     if prepared.problems:
         raise ValueError(f"{len(prepared.problems)} images cannot be read")

@@ -51,6 +51,7 @@ SETTINGS = {
 """Chosen on sets that are learned from, and on the validation part of COVID-CT (decisions/0015)."""
 LEARNERS = {"scans": "kernel_prior_gp", "cells": "leave_one_out_gp"}
 """What `metamedica fit` takes: without a network one that learns from earlier tasks how images are compared, else one that learns nothing more."""
+OTHER_CELLS = ("bccd_crops", "wbc_stain1")
 DEFAULT, ALONE = "the product, guarded", "its learner alone"
 FLOOR, SAME = "linear model on HOG (floor)", "linear model on the same features"
 
@@ -95,22 +96,22 @@ def network(domain: str) -> Network:
     return made
 
 
-def product(domain: str) -> FittedModel:
-    """Return the meta-model of the earlier scans, which sees through no network: on their validation it gains nothing there (decisions/0015)."""
-    made = fitted(earlier_tasks(domain, None), LEARNERS[domain]).model_
+def product(sets: tuple[str, ...]) -> FittedModel:
+    """Return the meta-model of these sets that sees through no network: on scans it gains nothing (decisions/0018)."""
+    made = fitted(earlier_tasks(sets, None), LEARNERS["scans"]).model_
     assert made is not None
     return made
 
 
-def methods(seen: Network, model: FittedModel | None, kind: TaskKind) -> dict[str, Method]:
+def methods(seen: Network | None, model: FittedModel | None, kind: TaskKind) -> dict[str, Method]:
     """Return what is compared, the product first.
 
     Args:
-        seen: what the heads stand on; and the product, where there is no model.
+        seen: what the heads stand on; and the product, where there is no model; None: no heads.
         model: of the product.
         kind: of the judged task.
     """
-    reader = Images() if model is not None else Images(side=seen.side, network=seen)
+    reader = Images() if model is not None or seen is None else Images(side=seen.side, network=seen)
     raw, rich = reader.raw_encoder(), reader.rich_encoder()
     scratch = LearnerMethod(registry.learner_class("leave_one_out_gp")(rich))
     floor = LearnerMethod(registry.learner_class("linear")(raw))
@@ -123,6 +124,8 @@ def methods(seen: Network, model: FittedModel | None, kind: TaskKind) -> dict[st
     else:
         found = {DEFAULT: model.method(kind), ALONE: LearnerMethod(model.learner), "leave_one_out_gp": scratch}
     found |= {FLOOR: floor, SAME: LearnerMethod(registry.learner_class("linear")(rich))}
+    if seen is None:
+        return found
     through = Frozen(seen.dim)
     for name in ("prototypical", "mahalanobis_prototypes", "ridge_head", "logistic_head"):
         found[f"{name} on the network"] = LearnerMethod(registry.learner_class(name)(through))
@@ -147,12 +150,26 @@ def judged(domain: str, *, episodes: int) -> list[Judged]:
 def rows_of(domain: str, *, episodes: int, seen: Network) -> list[dict[str, Any]]:
     """Return a row a judged task and method."""
     reader = Images(side=seen.side, network=seen)
-    model = product(domain) if domain == "scans" else None
+    model = product(DOMAINS["scans"]) if domain == "scans" else None
+    return _rows(judged(domain, episodes=episodes), reader, lambda kind: methods(seen, model, kind))
+
+
+def red_cell_rows() -> list[dict[str, Any]]:
+    """Return rows of five red-cell shapes out of all thirteen, none of which was learned from: the draw that the issue's floor was measured on."""
+    shapes = tuple(range(13))
+    tasks = [chula(shots=shots, episodes=EPISODES, seed=SEED, shapes=shapes, ways=5) for shots in (1, 5)]
+    model = product(OTHER_CELLS)
+    return _rows(tasks, Images(), lambda kind: methods(None, model, kind))
+
+
+def _rows(
+    tasks: list[Judged], reader: Images, compared: Callable[[TaskKind], dict[str, Method]]
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for task in judged(domain, episodes=episodes):
+    for task in tasks:
         features = featurised(reader, task)
         kind: TaskKind = "binary" if task.n_classes == 2 else "multiclass"
-        found = {name: scored(method, features, task) for name, method in methods(seen, model, kind).items()}
+        found = {name: scored(method, features, task) for name, method in compared(kind).items()}
         best = max((found[FLOOR], found[SAME]), key=lambda each: each.accuracy)
         for name, each in found.items():
             rows.append(
@@ -198,6 +215,7 @@ def classified(domain: str) -> Callable[[], list[dict[str, Any]]]:
 MEASURED: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
     "scans": classified("scans"),
     "cells": classified("cells"),
+    "red-cells": red_cell_rows,
     "splits": split_rows,
     "segmentation": segmentation_rows,
     "speed": speed_rows,
