@@ -53,7 +53,7 @@ def network(*, side: int = SIDE, width: int = 8) -> Network:
 
 
 def stripes_network() -> Network:
-    """Return a residual network that is known: maps 0 and 1 answer to standing stripes of two phases, 2 and 3 to lying ones, the others to nothing."""
+    """Return a residual network that is known: maps 0 and 1 answer to standing stripes of two phases, 2 and 3 to lying ones."""
     settings = {"layers": 10, "width": 4, "norm": "fixed"}
     made = registry.encoder_class("resnet")((3, SIDE, SIDE), **settings)
     weights = {name: torch.zeros_like(value) for name, value in made.state_dict().items()}

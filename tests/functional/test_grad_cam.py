@@ -1,4 +1,4 @@
-"""Grad-CAM: class activation mapping where the answer is linear in the mean of the maps, the paper's equations elsewhere, and what cannot be watched."""
+"""Grad-CAM: class activation mapping where the answer is linear in the mean of the maps, the equations of the paper, what cannot be watched."""
 
 import pytest
 import torch

@@ -11,7 +11,6 @@ from tests.image_networks import narrow, network, planted, predictor
 from metamedica.errors import InputError, TaskError
 from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.answers import log_odds
-from metamedica.predictors.calibration import AdaptedCalibrated
 from metamedica.predictors.guard import AdaptedMixture
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.slopes import Slopes
