@@ -49,6 +49,9 @@ def test_ten_labelled_images_tell_discs_from_bars_and_the_page_shows_every_image
     (explained,) = [each for each in reading.answers if each.explanation is not None]
     assert explained.explanation is not None
     assert explained.explanation.contributions.shape == (64,)
+    assert explained.grad_cam is not None
+    assert explained.grad_cam.label == explained.explanation.label == explained.prediction
+    assert reading.no_grad_cam == ""
     assert all(len(each.looks_like) == 3 for each in reading.answers)
     write_reading(reading, tmp_path / "page.html", title="Discs <and> bars")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -56,6 +59,9 @@ def test_ten_labelled_images_tell_discs_from_bars_and_the_page_shows_every_image
     assert "12 of 12 images are called what they are" in page
     assert page.count("image 1") >= 1
     assert "this part looks like that part of labelled image" in page
+    assert "Occlusion: what each patch adds to the whole answer" in page
+    assert page.count("Grad-CAM: ") == 1
+    assert "the network&#39;s share alone" in page
     assert "http:" not in page.replace("http://www.w3.org", "")  # nothing is fetched
     assert "https:" not in page
     assert reading.as_dict()["images"][0]["truth"] == "disc"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from metamedica.cli import main
+from metamedica.predictors import games
 
 
 def _draw(path: Path, *, lying: bool, seed: int) -> None:
@@ -92,6 +93,28 @@ def test_a_table_of_paths_below_its_folder_is_read_and_one_that_leaves_it_is_ref
     assert main(["adapt", str(wrong), "--model", str(model), "--positive", "lying", "--out", str(tmp_path / "no")]) == 2
     assert "names no file below the folder of the table" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+def test_reasons_of_a_prediction_have_the_network_s_share_and_a_predictor_without_one_says_why(
+    files: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(games, "COALITIONS", (140, 140))
+    plain = tmp_path / "plain"
+    arguments = ["fit", str(files / "tasks.csv"), "--modality", "images", "--task", "question", "--target", "label"]
+    assert main([*arguments, "--positive", "lying", "--out", str(plain)]) == 0
+    for made, told in ((model, "heat"), (plain, "refused")):
+        predictor = tmp_path / f"{told}-predictor"
+        adapt = ["adapt", str(files / "labelled"), "--model", str(made), "--positive", "lying"]
+        assert main([*adapt, "--out", str(predictor)]) == 0
+        predict = ["predict", str(files / "new"), "--predictor", str(predictor), "--top", "1"]
+        for suffix in ("json", "html"):
+            why = tmp_path / f"{told}.{suffix}"
+            assert main([*predict, "--out", str(tmp_path / f"{told}-{suffix}.csv"), "--explain", str(why)]) == 0
+        (each,) = json.loads((tmp_path / f"{told}.json").read_text(encoding="utf-8"))
+        assert told in each["grad_cam"]
+    assert "Grad-CAM: " in (tmp_path / "heat.html").read_text(encoding="utf-8")
+    page = (tmp_path / "refused.html").read_text(encoding="utf-8")
+    assert "No Grad-CAM: this predictor sees images by classical features alone" in page
 
 
 def test_an_interrupted_pretraining_goes_on_and_another_one_is_refused(

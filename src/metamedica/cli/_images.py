@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from metamedica.data.image_audit.twins import Copies
     from metamedica.data.image_files import ImageFiles
 
-RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 PATHS = ("path", "file", "image", "filename", "file_name", "filepath", "file_path", "image_path", "name")
 """Usual names of the column with paths, likeliest first."""
 _PAGE_PAIRS = 24
@@ -94,7 +93,7 @@ def _files(
             raise InputError(
                 f"{given[0]} came with a folder of classes, which says it all; leave it out, or give a table of paths"
             )
-        return read_image_files(source, suffixes=RASTERS)
+        return read_image_files(source)
     columns = [str(name) for name in read_table(source).columns]
     for name in (case, target, group, split):
         if name is not None and name not in columns:
@@ -108,31 +107,47 @@ def _files(
     label = target or target_column(
         columns, source.name, taken=[name for name in (path, group, split) if name is not None]
     )
-    return read_image_files(source, Columns(path, label, group=group, split=split), root=root, suffixes=RASTERS)
+    return read_image_files(source, Columns(path, label, group=group, split=split), root=root)
 
 
 def _looked_at(
     session: Session, files: "ImageFiles", *, skip_invalid: bool
 ) -> "tuple[ImageSet, list[int], dict[str, int]]":
     """Return what the audit keeps of each image, the rows that could be read, and what was left out."""
+    from dataclasses import replace
+
+    from metamedica.data.deidentification import burned_in
     from metamedica.data.image_audit.pictures import gathered, look
     from metamedica.data.image_audit.runs import running_numbers
+    from metamedica.data.image_audit.series import Slices
     from metamedica.modalities.images.rasters import read_raster
+    from metamedica.modalities.images.scans import is_scan, read_scan
 
-    looks, facts, taken = [], [], []
+    looks, facts, taken, headers, writing = [], [], [], [], []
     left_out = dict(files.left_out)
     with session.progress("reading images") as progress:
         for row, path in enumerate(files.paths):
             try:
-                raster = read_raster(path)
+                scan = read_scan(path) if is_scan(path) else None
+                raster = read_raster(path) if scan is None else None
             except InputError as error:
                 if not skip_invalid:
                     hint = "; or add --skip-invalid to leave such images out"
                     raise type(error)(f"{error}{hint}") from None
                 left_out["invalid images"] = left_out.get("invalid images", 0) + 1
                 continue
-            looks.append(look(raster.pixels))
-            facts.append(raster.facts.as_dict())
+            if scan is not None:
+                looks.append(replace(look(scan.pixels), sha256=scan.sha256))
+                facts.append(dict(scan.facts))
+                headers.append((scan.patient, scan.series, scan.height_mm))
+                writing.append(
+                    scan.header is not None and bool(set(burned_in.reasons(scan.header)) - {burned_in.UNSEEN})
+                )
+            elif raster is not None:
+                looks.append(look(raster.pixels))
+                facts.append(raster.facts.as_dict())
+                headers.append((None, None, None))
+                writing.append(False)
             taken.append(row)
             if progress is not None:
                 progress(row + 1, len(files), "reading images")
@@ -146,19 +161,32 @@ def _looked_at(
         [column[row] for row in taken] if (column := files.column(name)) else None for name in ("split", "group")
     )
     numbers = running_numbers(table["path"].tolist(), labels)
-    return gathered(looks, labels, facts=facts, split=split, groups=groups, numbers=numbers), taken, left_out
+    slices = None
+    if any(is_scan(Path(path)) for path in table["path"]):
+        patients, series, heights = (list(each) for each in zip(*headers, strict=True))
+        slices = Slices(patients, series, _series_folders(table["path"].tolist()), heights, writing)
+        groups = slices.groups() if groups is None else groups
+    images = gathered(looks, labels, facts=facts, split=split, groups=groups, numbers=numbers, slices=slices)
+    return images, taken, left_out
+
+
+def _series_folders(paths: list[str]) -> list[str]:
+    """Return the folder that each file lies in, where that is below another folder (the class's); "" for others."""
+    return [folder if "/" in (folder := path.rpartition("/")[0]) else "" for path in paths]
 
 
 def _shown(files: "ImageFiles", taken: list[int], pairs: Any) -> dict[int, Any]:
     """Return the pixels of the pairs that the page shows, by the place of the image in the set."""
     from metamedica.modalities.images.rasters import read_raster
+    from metamedica.modalities.images.scans import is_scan, read_scan
 
     places = sorted({place for pair in pairs[:_PAGE_PAIRS] for place in (pair.left, pair.right)})
     paths = files.paths
     shown = {}
     for place in places:
         try:
-            shown[place] = read_raster(paths[taken[place]]).pixels
+            path = paths[taken[place]]
+            shown[place] = read_scan(path).pixels if is_scan(path) else read_raster(path).pixels
         except MetamedicaError as error:
             raise FileFormatError(f"an image changed while it was audited: {error}") from None
     return shown

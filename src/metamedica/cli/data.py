@@ -70,6 +70,12 @@ def check(
 
         metamedica data check --modality images scans/ --out audit.html
         metamedica data check --modality images scans.csv --case path --target label --split split --group patient
+
+    DICOM and NIfTI too (.dcm, .nii, .nii.gz; a file or a folder of a series
+    below each class's): patients and series of the headers belong together,
+    and manufacturer, kernel, thickness, spacing, window and day of the week
+    are tried as shortcuts; mixed or uneven series and text in pixels are told.
+    Patients are never named.
     """
     session = Session.of(ctx)
     if modality == "images":

@@ -23,6 +23,7 @@ _REASONS = "Reasons"
 _EXPLAINED = (".html", ".json")
 _MOST_EXPLAINED = 1000
 _MOST_ON_A_PAGE = 200
+_HEAT = 240
 
 
 def command(
@@ -96,6 +97,10 @@ def command(
     With --explain it also has:
 
         explanation       the parts of the case that raise or lower the number
+
+    Of images that are seen through a network, the file of --explain shows
+    Grad-CAM beside the patches: where the network alone sees what speaks for
+    the class.
 
     Best is the highest value (--low-is-better: the lowest), or the highest
     probability of the positive label; of several labels, the most certain.
@@ -177,6 +182,7 @@ def _explained(
     import json
 
     from metamedica.reports.explained import write_explanations
+    from metamedica.reports.grad_cam import grad_cam, refusal
     from metamedica.storage import replace_file
 
     good = [at for at in written.index if not frame["problem"].iloc[at]]
@@ -185,18 +191,30 @@ def _explained(
         raise InputError(
             f"--explain got {len(good):,} cases and a {path.suffix} file takes at most {most:,}; add --top {most}"
         )
-    explanations = []
+    explanations, maps = [], []
+    images = predictor.model.modality.name == "images"
+    refused = refusal(predictor) if images else ""
     with session.progress("explaining cases") as progress:
         for done, at in enumerate(good, start=1):
             explanations += predictor.explain(library.cases[at : at + 1])
+            if images and not refused:
+                maps += grad_cam(predictor, [explanations[-1].case], label=explanations[-1].label)
             if progress is not None:
                 progress(done, len(good), "explaining cases")
     places = [library.place(at) for at in good]
     if path.suffix == ".html":
         headings = [f"{place}: {frame['prediction'].iloc[at]}" for place, at in zip(places, good, strict=True)]
-        write_explanations(path, explanations, predictor.model.modality, headings=headings)
+        beside = [[each.figure(size=_HEAT)] for each in maps] if maps else None
+        remark = f"No Grad-CAM: {refused}." if refused else ""
+        write_explanations(
+            path, explanations, predictor.model.modality, headings=headings, beside=beside, remark=remark
+        )
     else:
         told = [{"place": place, **each.as_dict()} for place, each in zip(places, explanations, strict=True)]
+        for value, heat in zip(told, maps, strict=bool(maps)):
+            value["grad_cam"] = heat.as_dict()
+        for value in told if refused else ():
+            value["grad_cam"] = {"refused": refused}
         replace_file(path, (json.dumps(told, ensure_ascii=False, indent=1) + "\n").encode())
     written = written.rename(columns={"explanation": "explanation (input)"})
     sentences = dict(zip(good, (each.sentence for each in explanations), strict=True))

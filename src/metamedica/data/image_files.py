@@ -12,7 +12,7 @@ from metamedica.data.tables import SUFFIXES as TABLES
 from metamedica.data.tables import read_table
 from metamedica.errors import FileFormatError, InputError, TaskError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".nii", ".nii.gz")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom", ".nii", ".nii.gz")
 _NAMED = 3
 
 

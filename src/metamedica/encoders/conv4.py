@@ -8,6 +8,7 @@ cases of one task see those of the others; with it a vector depends on its own i
 """
 
 import math
+from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -82,3 +83,7 @@ class Conv4(Encoder, FeatureMaps):
         """
         check_readable(images, channels=self.image[0], least=LEAST_SIDE)
         return in_parts(self.convolutions, images, widest=self.width * math.prod(images.shape[2:]))
+
+    def last(self) -> tuple[nn.Module, Callable[[Tensor], Float[Tensor, "n features high wide"]]]:
+        """Return the four blocks: what they leave is `maps`."""
+        return self.convolutions, lambda left: left

@@ -6,6 +6,7 @@ Differentiable Convex Optimization, arXiv:1904.03758, section 4.1 (12 layers).
 """
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -241,6 +242,10 @@ class ResNet(Encoder, FeatureMaps, KnownElsewhere):
             InputError: another number of channels, or a side below 16 pixels.
         """
         return self.stage_maps(images)[-1]
+
+    def last(self) -> tuple[nn.Module, Callable[[Tensor], Float[Tensor, "n features high wide"]]]:
+        """Return the last stage: what it leaves is `maps`."""
+        return self.stages[-1], lambda left: left
 
     def stage_maps(
         self, images: Float[Tensor, "n channels height width"]

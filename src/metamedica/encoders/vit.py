@@ -4,6 +4,7 @@ Dosovitskiy et al. 2021, An Image is Worth 16x16 Words, arXiv:2010.11929, sectio
 """
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -158,6 +159,25 @@ class ViT(Encoder, FeatureMaps, KnownElsewhere):
             )
         tokens = self._tokens(images)[:, self.first :]
         return tokens.mT.reshape(len(images), self.dim, *(side // self.patch for side in sides))
+
+    def last(self) -> tuple[nn.Module, Callable[[Tensor], Float[Tensor, "n features high wide"]]]:
+        """Return the norm of the last tokens, whose mean over patches is the vector; where the class token is the vector, the last layer but one,
+        since after the last attention no patch has a say any more.
+
+        Raises:
+            InputError: a class token and a single layer.
+        """
+
+        def laid_out(tokens: Tensor) -> Tensor:
+            return tokens[:, self.first :].mT.reshape(len(tokens), self.dim, *self.grid)
+
+        if not self.first:
+            return self.last_norm, laid_out
+        if len(self.layers) < 2:
+            raise InputError(
+                "a vit of one layer with pooling 'class' makes its vector of no maps; use depth 2 or more, or pooling 'mean'"
+            )
+        return self.layers[-2], laid_out
 
     def _vectors(self, images: Tensor) -> Tensor:
         tokens = self._tokens(images)

@@ -28,6 +28,14 @@ class FeatureMaps(ABC):
             InputError: another number of channels, or sides that the network cannot read.
         """
 
+    @abstractmethod
+    def last(self) -> tuple[nn.Module, Callable[[Tensor], Float[Tensor, "n features high wide"]]]:
+        """Return the module that leaves the last maps on the way to the vector, and how what it leaves lies as maps (`functional/grad_cam`).
+
+        Raises:
+            InputError: the vector is made of no maps.
+        """
+
 
 def checked_image(image: tuple[int, int, int], *, least: int) -> tuple[int, int, int]:
     """Return channels, height and width of an image.

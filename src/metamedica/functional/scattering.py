@@ -85,32 +85,27 @@ class Scattering:
             return images.new_zeros(0, self.channels, self.windows, self.windows)
         before, after = self.margin - self._half, self.margin + self._half
         framed = pad(images[:, None], (before, after) * 2, mode="reflect")[:, 0]
-        bank = _bank(framed.shape[-1], self.scales, self.angles, images.dtype)
-        return torch.cat([self._few(part, bank) for part in torch.split(framed, AT_ONCE)])
+        whole = framed.shape[-1]
+        bank = _bank(whole, self.scales, self.angles, images.dtype)
+        averages = _averages(whole, self.scales, self.margin, self.windows, images.dtype)
+        return torch.cat([self._few(part, bank, averages) for part in torch.split(framed, AT_ONCE)])
 
     def _few(
-        self, framed: Float[Tensor, "n whole whole"], bank: "_Bank"
+        self, framed: Float[Tensor, "n whole whole"], bank: "_Bank", averages: list[Tensor]
     ) -> Float[Tensor, "n channels windows windows"]:
         whole = torch.fft.fft2(framed)
-        found = [self._averaged(whole, 0, bank)[:, None]]
+        found = [_averaged(framed, averages[0])[:, None]]
         second = []
         for scale in range(self.scales):
-            first = _subsampled(whole[:, None] * bank.wavelets[scale][0], scale).abs()
+            first = _modulus(whole[:, None], bank.wavelets[scale][0], scale)
+            found.append(_averaged(first, averages[scale]))
+            if scale == self.scales - 1:
+                break
             spectrum = torch.fft.fft2(first)
-            found.append(self._averaged(spectrum, scale, bank))
             for coarser in range(scale + 1, self.scales):
-                waves = spectrum[:, :, None] * bank.wavelets[coarser][scale]
-                modulus = _subsampled(waves, coarser - scale).abs().flatten(1, 2)
-                second.append(self._averaged(torch.fft.fft2(modulus), coarser, bank))
+                modulus = _modulus(spectrum[:, :, None], bank.wavelets[coarser][scale], coarser - scale)
+                second.append(_averaged(modulus.flatten(1, 2), averages[coarser]))
         return torch.cat(found + second, dim=1)
-
-    def _averaged(
-        self, spectrum: Complex[Tensor, "*n height width"], scale: int, bank: "_Bank"
-    ) -> Float[Tensor, "*n windows windows"]:
-        """Return the local averages, cut to the image, of what stands at `2**scale` pixels a sample."""
-        smooth = _subsampled(spectrum * bank.average[scale], self.scales - scale).real
-        edge = self.margin // 2**self.scales
-        return smooth[..., edge : edge + self.windows, edge : edge + self.windows]
 
 
 @dataclass(frozen=True)
@@ -119,11 +114,11 @@ class _Bank:
 
     Args:
         wavelets: [scale][octaves] `[angles, side, side]`, Morlet wavelets, which have no mean.
-        average: [octaves] `[side, side]`, the Gaussian that averages over a window.
+        average: `[side, side]`, the Gaussian that averages over a window.
     """
 
     wavelets: list[list[Tensor]]
-    average: list[Tensor]
+    average: Tensor
 
 
 @cache
@@ -138,7 +133,24 @@ def _bank(side: int, scales: int, angles: int, dtype: torch.dtype) -> _Bank:
             each.append(wave - envelope * (wave[0, 0] / envelope[0, 0]))
         wavelets.append([_fold(torch.stack(each), octaves).to(dtype) for octaves in range(scale + 1)])
     low = _gabor(side, WIDTH * 2 ** (scales - 1), 0.0, 0.0, 1.0)
-    return _Bank(wavelets, [_fold(low / low[0, 0], octaves).to(dtype) for octaves in range(scales)])
+    return _Bank(wavelets, (low / low[0, 0]).to(dtype))
+
+
+@cache
+def _averages(side: int, scales: int, margin: int, windows: int, dtype: torch.dtype) -> list[Tensor]:
+    """Return, by how many octaves samples are apart, `[windows, samples]`: the average along one axis at the windows' places.
+
+    The Gaussian is a product of one along each axis, so that two small products do what a transform there and back would.
+    """
+    along = _bank(side, scales, 1, torch.float64).average[0]
+    found = []
+    for octaves in range(scales):
+        samples, step = side >> octaves, 1 << (scales - octaves)
+        response = torch.fft.ifft(along.reshape(1 << octaves, samples).sum(0)).real
+        edge = margin // 2**scales
+        places = (step * torch.arange(edge, edge + windows)[:, None] - torch.arange(samples)) % samples
+        found.append(response[places].to(dtype))
+    return found
 
 
 def _gabor(side: int, width: float, turn: float, frequency: float, slant: float) -> Float[Tensor, "side side"]:
@@ -153,14 +165,43 @@ def _gabor(side: int, width: float, turn: float, frequency: float, slant: float)
     return total
 
 
-def _subsampled(spectrum: Tensor, octaves: int) -> Complex[Tensor, "*n small small"]:
-    """Return the signal of a spectrum at every `2**octaves`-th sample."""
-    signal: Tensor = torch.fft.ifft2(_fold(spectrum, octaves) / 4**octaves)
-    return signal
+def _averaged(signal: Float[Tensor, "*n high wide"], average: Tensor) -> Float[Tensor, "*n windows windows"]:
+    """Return the local averages of what stands at the samples of `average`, cut to the image."""
+    found: Tensor = average @ signal @ average.mT
+    return found
+
+
+def _modulus(
+    spectrum: Complex[Tensor, "*n height width"], filters: Float[Tensor, "angles height width"], octaves: int
+) -> Float[Tensor, "*many high wide"]:
+    """Return the modulus of a filtered signal at every `2**octaves`-th sample."""
+    signal = torch.view_as_real(torch.fft.ifft2(_folded(spectrum, filters, octaves)))
+    real, imaginary = signal[..., 0], signal[..., 1]
+    return (real * real).addcmul_(imaginary, imaginary).sqrt_()
+
+
+def _folded(
+    spectrum: Complex[Tensor, "*n height width"], filters: Float[Tensor, "angles height width"], octaves: int
+) -> Complex[Tensor, "*many high wide"]:
+    """Return the product as it is on samples `2**octaves` apart: the mean over what they cannot tell apart.
+
+    Tile by tile, so that the product at all frequencies, the largest array by far, is never laid out.
+    """
+    parts, (high, wide) = 1 << octaves, (side >> octaves for side in spectrum.shape[-2:])
+    own = torch.view_as_real(spectrum)
+    scaled = (filters / 4**octaves)[..., None]
+    found: Tensor | None = None
+    for down in range(parts):
+        for across in range(parts):
+            here = (slice(down * high, (down + 1) * high), slice(across * wide, (across + 1) * wide))
+            tile, by = own[(..., *here, slice(None))], scaled[(..., *here, slice(None))]
+            found = tile * by if found is None else found.addcmul_(tile, by)
+    assert found is not None
+    return torch.view_as_complex(found)
 
 
 def _fold(spectrum: Tensor, octaves: int) -> Tensor:
-    """Return a spectrum as it is on samples `2**octaves` apart, summed over what they cannot tell apart (a filter keeps its gain)."""
+    """Return filters as they are on samples `2**octaves` apart, summed over what those cannot tell apart, so that they keep their gain."""
     if not octaves:
         return spectrum
     parts, (high, wide) = 1 << octaves, spectrum.shape[-2:]

@@ -34,6 +34,7 @@ from metamedica.predictors.method import Adapted
 from metamedica.predictors.model import FittedModel
 from metamedica.predictors.self_report import expected_gain_of, predictor_card, trust_of
 from metamedica.predictors.shift import Shift
+from metamedica.predictors.slopes import Slopes
 from metamedica.predictors.support import Support, as_cases
 from metamedica.predictors.table import answer_table
 from metamedica.predictors.task_explanation import TaskExplanation, explain_task
@@ -307,6 +308,10 @@ class Predictor:
         Args, errors: those of `predictors/explanation.explain`; the answer is the log-odds of a class, or the expected value in the task's unit.
         """
         return explain(self, self._answers, self._prepare(cases), label=label, coalitions=coalitions, seed=seed)
+
+    def slopes(self, block: str) -> Slopes:
+        """Return the log-odds of a class as a function that gradients pass through, in what a network sees; see `predictors/slopes.Slopes`."""
+        return Slopes(self, self._adapted, block)
 
     def explain_task(
         self, *, label: object | None = None, coalitions: int | None = None, seed: int = 0

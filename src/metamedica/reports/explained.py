@@ -14,13 +14,16 @@ FOOTER = (
 )
 
 
-def case_section(explanation: Explanation, modality: Modality, *, heading: str) -> Section:
+def case_section(
+    explanation: Explanation, modality: Modality, *, heading: str, beside: Sequence[Figure] = ()
+) -> Section:
     """Return one explained case as a section of a page.
 
     Args:
         explanation: of the case.
         modality: that draws it.
         heading: what the case is called.
+        beside: further figures of the case, such as its Grad-CAM.
 
     Raises:
         CaseError: the case cannot be drawn.
@@ -41,6 +44,7 @@ def case_section(explanation: Explanation, modality: Modality, *, heading: str) 
         prose=[explanation.sentence],
         figures=[
             Figure("The case: orange raises the number, blue lowers it", drawn),
+            *beside,
             Figure(
                 f"{explanation.what}: what each part contributes ({how})",
                 waterfall(steps, start=explanation.base, label=explanation.what),
@@ -56,6 +60,8 @@ def write_explanations(
     modality: Modality,
     *,
     headings: Sequence[str],
+    beside: Sequence[Sequence[Figure]] | None = None,
+    remark: str = "",
     title: str = "Explained predictions",
 ) -> None:
     """Write explained cases as one self-contained HTML page, whole or not at all.
@@ -65,12 +71,16 @@ def write_explanations(
         explanations: of the cases.
         modality: that draws them.
         headings: what each case is called.
+        beside: further figures of each case; None: none.
+        remark: a sentence on all of them.
         title: of the page.
     """
+    more = [()] * len(explanations) if beside is None else beside
     sections = [
-        case_section(each, modality, heading=heading) for each, heading in zip(explanations, headings, strict=True)
+        case_section(each, modality, heading=heading, beside=figures)
+        for each, heading, figures in zip(explanations, headings, more, strict=True)
     ]
     count = (
         f"{len(sections):,} case{'' if len(sections) == 1 else 's'}, each with what its parts contribute to the answer."
     )
-    write_page(path, title, sections, verdict=count, footer=FOOTER)
+    write_page(path, title, sections, verdict=f"{count} {remark}".rstrip(), footer=FOOTER)

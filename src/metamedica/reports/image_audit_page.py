@@ -12,6 +12,7 @@ from jaxtyping import Shaped, UInt8
 
 from metamedica.data.image_audit.audit import ImageAudit
 from metamedica.data.image_audit.pictures import ImageSet
+from metamedica.data.image_audit.series import Series
 from metamedica.data.image_audit.shortcuts import Shortcuts
 from metamedica.data.image_audit.twins import Pair
 from metamedica.reports.html import Card, Figure, Section, Table, write_page
@@ -51,6 +52,8 @@ def write_audit_page(
     if cards:
         told = "Pairs over labels come first, then pairs over the parts of a split, then the others."
         sections.append(Section("The same image twice", prose=[told], cards=cards))
+    if audit.series is not None:
+        sections.append(_series(audit.series))
     if audit.shortcuts is not None:
         sections.append(_shortcuts(audit.shortcuts))
     if audit.leaks:
@@ -125,6 +128,21 @@ def png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+
+
+def _series(found: Series) -> Section:
+    rows = [
+        ["scans", f"{found.scans:,}"],
+        ["patients that are told apart", f"{found.patients:,}"],
+        ["scans that do not say whose they are", f"{found.without_patient:,}"],
+        ["series", f"{found.series:,}"],
+        ["series in more than one part of the split", f"{found.split_series:,}"],
+        ["series with more than one label", f"{found.two_labels:,}"],
+        ["folders that mix series", f"{found.mixed_folders:,}"],
+        ["series at uneven distances, of those with three places or more", f"{found.uneven:,} of {found.measured:,}"],
+        ["scans that may have text in their pixels", f"{sum(found.writing.values()):,}"],
+    ]
+    return Section("Patients and series, by the headers", tables=[Table(["", "number"], rows, numeric=frozenset({1}))])
 
 
 def _shortcuts(found: Shortcuts) -> Section:

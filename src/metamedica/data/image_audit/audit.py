@@ -13,6 +13,7 @@ from metamedica.data.image_audit.balance import Balance, weigh
 from metamedica.data.image_audit.findings import Finding
 from metamedica.data.image_audit.pictures import ImageSet, coded
 from metamedica.data.image_audit.runs import Runs, find_runs
+from metamedica.data.image_audit.series import Series, look_at_series
 from metamedica.data.image_audit.shortcuts import Shortcuts, find_shortcuts
 from metamedica.data.image_audit.split_leak import SplitLeak, split_leak
 from metamedica.data.image_audit.twins import THRESHOLD, Copies, Twins, find_twins
@@ -36,6 +37,7 @@ class ImageAudit:
         unit: what a unit is, in words.
         units: the unit of each image: what no split should divide.
         shortcuts: whether facts of the files tell the label; None where that cannot be asked.
+        series: what the headers of scans say of patients and series; None for other files.
         findings: what a person should know, the gravest first.
     """
 
@@ -47,6 +49,7 @@ class ImageAudit:
     unit: str
     units: Int64[np.ndarray, " images"]
     shortcuts: Shortcuts | None
+    series: Series | None
     findings: list[Finding]
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,6 +64,7 @@ class ImageAudit:
             "units": len(np.unique(self.units)),
             "random_split": [each.as_dict() for each in self.leaks],
             "shortcuts": None if self.shortcuts is None else self.shortcuts.as_dict(),
+            "series": None if self.series is None else self.series.as_dict(),
         }
 
     def as_text(self) -> str:
@@ -109,10 +113,13 @@ def audit(
     leaks = split_leak(images, units, seed=seed) if together >= _TOGETHER else []
     tell(3, "predicting labels from files and borders")
     shortcuts = find_shortcuts(images, groups=units, seed=seed)
+    slices = images.slices
+    series = None if slices is None else look_at_series(slices, images.labels, split=images.split)
     tell(4, "done")
     found = [
         *words.of_twins(twins, len(images)),
         *words.of_groups(balance),
+        *words.of_series(series),
         *words.of_leaks(leaks, unit),
         *(words.of_runs(runs) if images.groups is None else ()),  # who has the groups needs no guess at them
         *words.of_shortcuts(shortcuts, unit),
@@ -120,7 +127,7 @@ def audit(
         *words.of_pixels(images, twins),
     ]
     order = sorted(found, key=lambda each: words.SEVERITIES.index(each.severity))
-    return ImageAudit(len(images), balance, twins, runs, leaks, unit, units, shortcuts, order)
+    return ImageAudit(len(images), balance, twins, runs, leaks, unit, units, shortcuts, series, order)
 
 
 def _units(images: ImageSet, twins: Twins, runs: Runs | None) -> tuple[str, Int64[np.ndarray, " images"]]:

@@ -9,6 +9,7 @@ import numpy as np
 from metamedica.data.image_audit.balance import UNEVEN, Balance
 from metamedica.data.image_audit.pictures import ImageSet
 from metamedica.data.image_audit.runs import ALIKE, Runs
+from metamedica.data.image_audit.series import Series
 from metamedica.data.image_audit.shortcuts import Shortcuts, Told
 from metamedica.data.image_audit.split_leak import SplitLeak
 from metamedica.data.image_audit.twins import Twins
@@ -23,7 +24,7 @@ class Finding:
     """One thing to know.
 
     Args:
-        about: "twins", "labels", "groups", "split", "runs", "shortcut", "classes" or "pixels".
+        about: "twins", "labels", "groups", "series", "writing", "split", "runs", "shortcut", "classes" or "pixels".
         severity: "grave": figures on this set as it is are wrong; "warning": they may be; "remark": good to know.
         says: what was found, with its numbers.
         do: what to do; may be empty.
@@ -97,6 +98,50 @@ def of_groups(balance: Balance) -> Iterator[Finding]:
         yield Finding(
             "groups", "remark", f"{balance.groups_with_labels:,} of {balance.groups:,} groups have images of more than one label.",
             "Where the label is one of the patient, correct them.",
+        )  # fmt: skip
+
+
+def of_series(found: Series | None) -> Iterator[Finding]:
+    """Say what the headers of scans tell of series: on both sides of a split, mixed, uneven, with writing in their pixels."""
+    if found is None:
+        return
+    if found.split_series:
+        yield Finding(
+            "groups", "grave",
+            f"{found.split_series:,} of {found.series:,} series have slices in more than one part of the split ({found.split_images:,} images).",
+            "Keep a series, and a patient, on one side: neighbouring slices are nearly the same image.",
+        )  # fmt: skip
+    if found.two_labels:
+        yield Finding(
+            "series", "warning", f"{found.two_labels:,} of {found.series:,} series have images of more than one label.",
+            "Where the label is one of the patient or the scan, correct them.",
+        )  # fmt: skip
+    if found.mixed_folders:
+        yield Finding(
+            "series", "warning", f"{counted(found.mixed_folders, 'folder')} with images of several series.",
+            "Give each series a folder of its own before it is read as a volume.",
+        )  # fmt: skip
+    if found.uneven:
+        yield Finding(
+            "series", "warning",
+            f"{found.uneven:,} of {found.measured:,} series have slices at uneven distances (missing, or twice at one place).",
+            "Export those series again, or read them with interpolated gaps.",
+        )  # fmt: skip
+    if found.writing:
+        where = ", ".join(f"{label}: {count:,}" for label, count in found.writing.items())
+        yield Finding(
+            "writing", "warning", f"{sum(found.writing.values()):,} of {counted(found.scans, 'scan')} may have text in the pixels ({where}).",
+            "Look at them: text may name a patient, and may tell the label.",
+        )  # fmt: skip
+    if found.one_patient:
+        yield Finding(
+            "groups", "warning", "All scans name the same patient (a set that was made anonymous so), so that patients cannot be told apart.",
+            "Give a table with a column of patients (--group); until then each series counts as a patient.",
+        )  # fmt: skip
+    elif found.without_patient:
+        yield Finding(
+            "groups", "remark", f"{found.without_patient:,} of {counted(found.scans, 'scan')} do not say whose they are.",
+            "Give a table with a column of patients (--group).",
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float32, Float64, Int64, Shaped
 from numpy.typing import NDArray
 
+from metamedica.data.image_audit.series import Slices
 from metamedica.errors import InputError
 
 SIDE = 32
@@ -100,6 +101,7 @@ class ImageSet:
         split: the part that each belongs to; None without one.
         groups: patient or series; None where it is not known.
         numbers: the running number of its file within its class; None where there is none.
+        slices: what the headers of scans say; None for other files.
 
     Raises:
         InputError: there is no image, or something has another number of entries.
@@ -112,6 +114,7 @@ class ImageSet:
     split: Sequence[str] | None = None
     groups: Sequence[str] | None = None
     numbers: Int64[np.ndarray, " images"] | None = field(default=None)
+    slices: Slices | None = None
 
     def __post_init__(self) -> None:
         if not len(self):
@@ -148,6 +151,7 @@ def gathered(
     split: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
     numbers: Int64[np.ndarray, " images"] | None = None,
+    slices: Slices | None = None,
 ) -> ImageSet:
     """Return the set of images that were looked at one by one; `facts` (of their files) go before those of their pixels.
 
@@ -171,6 +175,7 @@ def gathered(
         None if split is None else [str(each) for each in split],
         None if groups is None else [str(each) for each in groups],
         numbers,
+        slices,
     )
 
 

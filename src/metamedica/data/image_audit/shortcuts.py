@@ -25,6 +25,8 @@ FAMILIES = {
         "channels",
     ),
     "size": ("width", "height", "aspect", "pixels"),
+    "scanner": ("modality", "manufacturer", "model", "kernel", "thickness_mm", "spacing_mm", "window", "frames"),
+    "date": ("weekday",),
     "borders": ("border_level", "border_spread", *PADDING, *CORNERS),
 }
 """The facts that are tried, by family; those that a set does not have, or that are all equal, are left out."""

@@ -141,6 +141,13 @@ def read_dicom(source: Source, *, name: str | None = None, most_values: int = MO
         FileFormatError: as `read_facts`, or pixels that end early, are broken or are compressed in a way that nothing here reads.
         MissingExtraError: pydicom, or for some compressions Pillow or SimpleITK, is not installed.
     """
+    return read_with_header(source, name=name, most_values=most_values)[0]
+
+
+def read_with_header(
+    source: Source, *, name: str | None = None, most_values: int = MOST_VALUES
+) -> tuple[DicomImage, Any]:
+    """Return the frames of one file and pydicom's data set, for who looks at both; arguments and errors are those of `read_dicom`."""
     called = _called(source, name)
     data = _parsed(source, called)
     facts = _facts(data, called, most_values)
@@ -155,7 +162,7 @@ def read_dicom(source: Source, *, name: str | None = None, most_values: int = MO
             ) from None
     if not np.isfinite(values).all():
         raise FileFormatError(f"{called} holds pixels that are not finite numbers; export it again")
-    return DicomImage(values, facts)
+    return DicomImage(values, facts), data
 
 
 def _called(source: Source, name: str | None) -> str:

@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +10,14 @@ import pandas as pd
 
 from metamedica.errors import CaseError, InputError, TaskError
 from metamedica.modalities.images import Images
-from metamedica.modalities.images.likeness import PLACES, Alike, alike
-from metamedica.modalities.images.patches import shaded
+from metamedica.modalities.images.likeness import Alike, alike
 from metamedica.predictors.explanation import Explanation
 from metamedica.predictors.predictor import Predictor
-from metamedica.reports.html import Card, Figure, Section, Table, write_page
+from metamedica.reports.grad_cam import GradCam, grad_cam, refusal
 from metamedica.types import Progress
 
-FOOTER = (
-    "Shades are Shapley values of patches, each blurred out in turn: they say what this answer rests on, not what causes a disease. "
-    "This page describes research software; it is not a medical device and must not decide about a patient on its own."
-)
 COALITIONS = 400
 """Of 64 patches that a heat map asks about: some seconds an image."""
-_GRID = 60
-_SUPPORT = 40
-_SIDE = 132
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,8 @@ class ImageAnswer:
         members: the classes of the set that holds the true one as often as asked for.
         asks: whether a person should look at it.
         truth: its class, where known.
-        explanation: what each patch contributes; None where not asked for.
+        explanation: what each patch contributes to the log-odds of the prediction; None where not asked for.
+        grad_cam: where the network sees what speaks for the prediction; None where not asked for, or where there is none.
         looks_like: patches of labelled images that its patches look like, the best first; empty without a network.
     """
 
@@ -54,6 +45,7 @@ class ImageAnswer:
     asks: bool
     truth: str | None
     explanation: Explanation | None
+    grad_cam: GradCam | None
     looks_like: tuple[Alike, ...]
 
 
@@ -68,6 +60,7 @@ class ImageReading:
         answers: one an image, in input order.
         coverage: of the sets.
         trust: what earlier tasks and images have to do with the answers, in a sentence.
+        no_grad_cam: why there is no Grad-CAM, in a sentence; empty where there is.
         left_out: name and reason of images that cannot be read.
     """
 
@@ -77,6 +70,7 @@ class ImageReading:
     answers: tuple[ImageAnswer, ...]
     coverage: float
     trust: str
+    no_grad_cam: str
     left_out: tuple[tuple[str, str], ...]
 
     def confusion(self) -> pd.DataFrame:
@@ -98,6 +92,7 @@ class ImageReading:
             "support": self.support,
             "coverage": self.coverage,
             "trust": self.trust,
+            "no_grad_cam": self.no_grad_cam,
             "left_out": dict(self.left_out),
             "images": [
                 {
@@ -107,6 +102,7 @@ class ImageReading:
                     "set": list(each.members),
                     "asks": each.asks,
                     "truth": each.truth,
+                    "grad_cam": None if each.grad_cam is None else each.grad_cam.as_dict(),
                 }
                 for each in self.answers
             ],
@@ -175,8 +171,13 @@ def read_images(
     sure, asks = predictor.sureness(drawn), predictor.asks(drawn, asked)
     order = np.argsort(sure, kind="stable")[: max(0, explained)].tolist()
     told: dict[int, Explanation] = {}
+    seen: dict[int, GradCam] = {}
+    refused = refusal(predictor)
     for done, place in enumerate(order, 1):
-        (told[place],) = predictor.explain([drawn[place]], coalitions=coalitions, seed=seed)
+        called_so = predictor.classes[int(probability[place].argmax())]
+        (told[place],) = predictor.explain([drawn[place]], label=called_so, coalitions=coalitions, seed=seed)
+        if not refused:
+            (seen[place],) = grad_cam(predictor, [drawn[place]], label=called_so)
         if progress is not None:
             progress(done, len(order), "explaining images")
     looks = _looks_like(modality, predictor, drawn)
@@ -192,6 +193,7 @@ def read_images(
             bool(asks[at]),
             known[place],
             told.get(at),
+            seen.get(at),
             looks[at],
         )
         for at, place in enumerate(here)
@@ -203,6 +205,7 @@ def read_images(
         answers,
         coverage,
         _seen_through(modality, predictor),
+        refused,
         tuple((called[place], reason) for place, reason in problems.items()),
     )
 
@@ -220,130 +223,3 @@ def _looks_like(modality: Images, predictor: Predictor, drawn: list[str]) -> lis
         return [()] * len(drawn)
     labelled = modality.squares(predictor.support.canonical)
     return [tuple(each) for each in alike(modality.network, modality.squares(drawn), labelled)]
-
-
-def write_reading(reading: ImageReading, path: str | Path, *, title: str = "Images read") -> None:
-    """Write what was read as one self-contained page, whole or not at all.
-
-    Args:
-        reading: what was read.
-        path: of the HTML file.
-        title: of the page.
-    """
-    asked = sum(each.asks for each in reading.answers)
-    verdict = f"{len(reading.answers):,} images read, {asked:,} of which a person should look at first. {reading.trust}"
-    sections = [
-        *([_right(reading)] if any(each.truth is not None for each in reading.answers) else []),
-        *(_explained(reading, each) for each in reading.answers if each.explanation is not None),
-        _all(reading),
-        _labelled(reading),
-    ]
-    if reading.left_out:
-        rows = [[name, reason] for name, reason in reading.left_out]
-        sections.append(
-            Section("Images that could not be read", tables=[Table(["image", "why"], rows, wrapped=frozenset({1}))])
-        )
-    write_page(path, title, sections, verdict=verdict, footer=FOOTER)
-
-
-def _picture(drawn: str, *, side: int = _SIDE, mark: tuple[int, int] | None = None) -> str:
-    """Return an image as SVG, a patch of it framed."""
-    frame = ""
-    if mark is not None:
-        step = side / PLACES
-        row, column = mark
-        frame = (
-            f'<rect x="{column * step:.1f}" y="{row * step:.1f}" width="{step:.1f}" height="{step:.1f}" fill="none" '
-            'stroke="#e66100" stroke-width="2.5"/>'
-        )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{side}" height="{side}" viewBox="0 0 {side} {side}" role="img">'
-        f'<image href="{escape(drawn)}" width="{side}" height="{side}" preserveAspectRatio="none"/>{frame}</svg>'
-    )
-
-
-def _right(reading: ImageReading) -> Section:
-    table = reading.confusion()
-    known = int(table.to_numpy().sum())
-    right = int(np.trace(table.to_numpy()))
-    inside = sum(each.truth in each.members for each in reading.answers if each.truth is not None)
-    rows = [[str(label), *(str(count) for count in table.loc[label])] for label in table.index]
-    return Section(
-        "How often it is right",
-        prose=[
-            f"{right} of {known} images are called what they are ({right / known:.0%}); the sets, which are to hold the true class in "
-            f"{reading.coverage:.0%} of cases, hold it in {inside / known:.0%}."
-        ],
-        tables=[
-            Table(
-                ["is \\ called", *table.columns],
-                rows,
-                caption="images by class and answer",
-                numeric=frozenset(range(1, len(table) + 1)),
-            )
-        ],
-    )
-
-
-def _explained(reading: ImageReading, answer: ImageAnswer) -> Section:
-    assert answer.explanation is not None
-    heat = shaded(answer.drawn, answer.explanation.contributions.tolist(), size=2 * _SIDE)
-    figures = [Figure("orange speaks for the answer, blue against it", heat)]
-    for each in answer.looks_like:
-        there, label = reading.labelled[each.image]
-        pair = _picture(answer.drawn, mark=each.here) + " " + _picture(there, mark=each.there)
-        figures.append(
-            Figure(
-                f"this part looks like that part of labelled image {each.image + 1}, {label} (likeness {each.likeness:.2f})",
-                pair,
-            )
-        )
-    return Section(f"{answer.name}: {_told(answer)}", prose=[_sentence(answer)], figures=figures)
-
-
-def _told(answer: ImageAnswer) -> str:
-    return f"{answer.prediction} ({answer.probabilities[answer.prediction]:.0%})"
-
-
-def _sentence(answer: ImageAnswer) -> str:
-    sentence = f"It may be {' or '.join(answer.members) or 'none of the classes'}."
-    if answer.truth is not None:
-        sentence += f" It is {answer.truth}."
-    return sentence + (" A person should look at it." if answer.asks else "")
-
-
-def _all(reading: ImageReading) -> Section:
-    shown = sorted(reading.answers, key=lambda each: max(each.probabilities.values()))[:_GRID]
-    more = len(reading.answers) - len(shown)
-    cards = [
-        Card(
-            _picture(each.drawn),
-            [
-                each.name,
-                _told(each),
-                f"set: {', '.join(each.members) or 'empty'}",
-                *(
-                    []
-                    if each.truth is None
-                    else [f"is {each.truth}{'' if each.truth == each.prediction else ' (wrong)'}"]
-                ),
-                *(["look at it"] if each.asks else []),
-            ],
-        )
-        for each in shown
-    ]
-    return Section(
-        "All images, the least sure first", note=f"{more:,} more are not shown." if more > 0 else "", cards=cards
-    )
-
-
-def _labelled(reading: ImageReading) -> Section:
-    rows = [[label, str(count)] for label, count in reading.support.items()]
-    return Section(
-        "The labelled images that it was adapted to",
-        tables=[Table(["class", "labelled images"], rows, numeric=frozenset({1}))],
-        cards=[
-            Card(_picture(drawn, side=96), [f"labelled image {number}", label])
-            for number, (drawn, label) in enumerate(reading.labelled[:_SUPPORT], 1)
-        ],
-    )
