@@ -1,5 +1,6 @@
 """Pre-train, meta-train prototypes, then fine-tune the network on a task as far as earlier tasks vouch for at that support size."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ class FineTunedPrototypes(Learner[TunedPrototypes]):
             return {}
         start = encoder_parameters(self.encoder)
         found = {name: value.detach().expand(len(steps), *value.shape).clone() for name, value in start.items()}
-        for part in moving.split(self._at_once()):
+        for part in torch.split(moving, self._at_once()):
             for own in self._descents(support.map(lambda value, of=part: value[of]), rate[part], steps[part]):  # type: ignore[misc]
                 last = own
             for name, value in last.items():
@@ -207,9 +208,12 @@ class FineTunedPrototypes(Learner[TunedPrototypes]):
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Learn from meta-valid tasks what each number of steps gains at each size of the support."""
         gains: list[dict[int, list[Tensor]]] = [defaultdict(list) for _ in self.sizes]
+        movable = any(True for _ in self.encoder.parameters())
         with torch.no_grad():
             for batch in episodes:
                 self.check_kind(batch.support.kind)
+                if not movable:
+                    continue
                 for place, size in enumerate(self.sizes):
                     self._judge(batch, place, size, gains[place])
         self.vouched.zero_()
@@ -230,7 +234,7 @@ class FineTunedPrototypes(Learner[TunedPrototypes]):
         here = (nearest((1, *self.sizes), cases_a_class(counts)) == place + 1) & ((counts > 0).sum(1) > 1)
         index = batch.task_index.tolist()
         wanted = [task for task in torch.nonzero(here)[:, 0].tolist() if len(gains.get(index[task], ())) < _DRAWS]
-        for part in torch.tensor(wanted, dtype=torch.int64).split(self._at_once()) if wanted else ():
+        for part in torch.split(torch.tensor(wanted), self._at_once()) if wanted else ():
             known, asked = (side.map(lambda value, of=part: value[of]) for side in (support, batch.query))  # type: ignore[misc]
             for task, gain in zip(part.tolist(), self._gains(known, asked), strict=True):
                 gains[index[task]].append(gain)
@@ -250,7 +254,7 @@ class FineTunedPrototypes(Learner[TunedPrototypes]):
 
 
 def _on_sphere(embedded: Float[Tensor, "*cases dim"]) -> Float[Tensor, "*cases dim"]:
-    return unit_size(embedded) / embedded.shape[-1] ** 0.5
+    return unit_size(embedded) / math.sqrt(embedded.shape[-1])
 
 
 def _ascending(name: str, values: Sequence[int], *, least: int) -> tuple[int, ...]:
