@@ -63,8 +63,8 @@ class TunedPrototypes:
 class FineTunedPrototypes(Learner[TunedPrototypes]):
     """Prototypes on the unit sphere; a copy of the encoder takes so many gradient steps on the support as its size has paid for before.
 
-    Hu et al.'s pipeline: an encoder, pre-trained or not, is meta-trained as a prototypical network (section 3.2), and fine-tuned on the
-    new task by the same loss on its support (section 3.3). How far was chosen by labelled episodes of the new domain there. Here
+    Hu et al.'s pipeline: an encoder, pre-trained or not, is meta-trained as a prototypical network and fine-tuned on the
+    new task by the same loss on its support. There the rate (0 included) is chosen by a few labelled episodes of the new domain. Here
     `fit_prior` does it, by size of the support: on supports of meta-valid tasks, cut down to each of `sizes` cases a class, it measures
     what each number of steps at each rate gains in log-likelihood of the query. Between sizes gains are linear in log size. The best is
     taken where its mean less its standard error is above 0, with `doubt` imagined tasks that gained nothing; else, and
