@@ -30,6 +30,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "quadratic_probe": {"steps": 800},
     "fine_tune": {"steps": 800},
     "prototypical": CLASSES,
+    "fine_tuned_prototypes": CLASSES,
     "mahalanobis_prototypes": CLASSES,
     "matching": {"steps": 600},
     "relation": CLASSES,
