@@ -33,6 +33,8 @@ from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine
 from metamedica import registry
 from metamedica.errors import MetamedicaError
 from metamedica.modalities.images import Images
+from metamedica.modalities.images.encoding import ImageEncoder
+from metamedica.modalities.images.hog import SIZE as HOG
 from metamedica.modalities.images.network import Network
 from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod, Method
@@ -113,17 +115,17 @@ def methods(seen: Network | None, model: FittedModel | None, kind: TaskKind) -> 
     """
     reader = Images() if model is not None or seen is None else Images(side=seen.side, network=seen)
     raw, rich = reader.raw_encoder(), reader.rich_encoder()
+    linear = registry.learner_class("linear")
     scratch = LearnerMethod(registry.learner_class("leave_one_out_gp")(rich))
-    floor = LearnerMethod(registry.learner_class("linear")(raw))
     if model is None:
         gate = starting_gate(1, leaning=reader.leaning)
         found: dict[str, Method] = {
-            DEFAULT: Guard({"learned": scratch, "linear": floor}, raw, gate=gate),
+            DEFAULT: Guard({"learned": scratch, "linear": LearnerMethod(linear(raw))}, raw, gate=gate),
             ALONE: scratch,
         }
     else:
         found = {DEFAULT: model.method(kind), ALONE: LearnerMethod(model.learner), "leave_one_out_gp": scratch}
-    found |= {FLOOR: floor, SAME: LearnerMethod(registry.learner_class("linear")(rich))}
+    found |= {FLOOR: LearnerMethod(linear(ImageEncoder({"hog": HOG}))), SAME: LearnerMethod(linear(rich))}
     if seen is None:
         return found
     through = Frozen(seen.dim)

@@ -258,8 +258,9 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
         return {"image": entering(self.squares(canonical)).flatten(1)} if names else {}
 
     def raw_encoder(self) -> RawEncoder:
-        """Return the encoder that compares images by classical features: the floor that methods from scratch stand on."""
-        return ImageEncoder({"hog": SIZE})
+        """Return the encoder that compares images by classical features but `texture`, which `waves` tells in short: the floor that methods from
+        scratch stand on."""
+        return ImageEncoder({name: size for name, size in self._sizes().items() if name not in ("network", "texture")})
 
     def rich_encoder(self) -> RawEncoder:
         """Return the encoder that compares images by what the network sees, where there is one, by gradients, texture and outline."""
