@@ -19,26 +19,26 @@ _LEAST = 1e-6
 class Centring(NamedTuple):
     """What kernels are centred and scaled by: the mean of the task's cases becomes 0, their mean variance 1."""
 
+    share: Float[Tensor, "tasks n"]
+    """Of each case in the mean."""
     columns: Float[Tensor, "tasks kernels n"]
     """Mean similarity of each case to all of them."""
     whole: Float[Tensor, "tasks kernels"]
     scale: Float[Tensor, "tasks kernels"]
 
 
-def centring_of(kernels: Float[Tensor, "tasks kernels n n"], mask: Bool[Tensor, "tasks n"]) -> Centring:
-    """Return the centring of each task's cases; padded ones have no part in it."""
-    share = mask.to(kernels.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
+def centring_of(kernels: Float[Tensor, "tasks kernels n n"], weight: Float[Tensor, "tasks n"]) -> Centring:
+    """Return the centring of each task's cases, each of which counts for its weight, 0 where padded."""
+    share = weight / weight.sum(1, keepdim=True).clamp(min=_LEAST)
     columns = torch.einsum("tcij,tj->tci", kernels, share)
     whole = torch.einsum("tci,ti->tc", columns, share)
     own = torch.einsum("tcii,ti->tc", kernels, share) - whole
-    return Centring(columns, whole, own.clamp(min=_LEAST))
+    return Centring(share, columns, whole, own.clamp(min=_LEAST))
 
 
-def centred(
-    cross: Float[Tensor, "tasks kernels m n"], centring: Centring, mask: Bool[Tensor, "tasks n"]
-) -> Float[Tensor, "tasks kernels m n"]:
+def centred(cross: Float[Tensor, "tasks kernels m n"], centring: Centring) -> Float[Tensor, "tasks kernels m n"]:
     """Return kernels between any cases and those of the task, centred and scaled."""
-    near = _near(cross, mask)
+    near = _near(cross, centring)
     whole = centring.whole[..., None, None]
     return (cross - near[..., None] - centring.columns[:, :, None] + whole) / centring.scale[..., None, None]
 
@@ -47,15 +47,13 @@ def centred_variance(
     own: Float[Tensor, "tasks kernels m"],
     cross: Float[Tensor, "tasks kernels m n"],
     centring: Centring,
-    mask: Bool[Tensor, "tasks n"],
 ) -> Float[Tensor, "tasks kernels m"]:
     """Return what the centred kernels say of a case and itself."""
-    return (own - 2 * _near(cross, mask) + centring.whole[..., None]) / centring.scale[..., None]
+    return (own - 2 * _near(cross, centring) + centring.whole[..., None]) / centring.scale[..., None]
 
 
-def _near(cross: Tensor, mask: Tensor) -> Tensor:
-    share = mask.to(cross.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
-    return torch.einsum("tcmn,tn->tcm", cross, share)
+def _near(cross: Tensor, centring: Centring) -> Tensor:
+    return torch.einsum("tcmn,tn->tcm", cross, centring.share)
 
 
 def laplacian(
@@ -113,13 +111,25 @@ def signed(probabilities: Float[Tensor, "*batch classes"], kind: TaskKind) -> Fl
 
 
 def log_probabilities(
-    mean: Float[Tensor, "*batch outputs"], variance: Float[Tensor, "*batch"], kind: TaskKind
-) -> Float[Tensor, "*batch classes"]:
-    """Return the log-probabilities of the classes given mean and variance (noise included) of the signed targets."""
+    mean: Float[Tensor, "tasks cells *more outputs"],
+    variance: Float[Tensor, "tasks cells *more"],
+    kind: TaskKind,
+    *,
+    sureness: Float[Tensor, " factors"],
+) -> Float[Tensor, "tasks factored *more classes"]:
+    """Return the log-probabilities of the classes given mean and variance (noise included) of the signed targets.
+
+    Args:
+        mean: of the signed targets.
+        variance: of the signed targets.
+        kind: of the tasks.
+        sureness: factors of the log-odds; a cell becomes as many cells, one after the other.
+    """
     odds = 2 * mean / variance[..., None]
     if kind == "binary":
         odds = torch.cat([torch.zeros_like(odds), odds], dim=-1)
-    return torch.log_softmax(odds, dim=-1)
+    factors = sureness.reshape(-1, *(1,) * (odds.dim() - 2))
+    return torch.log_softmax((odds[:, :, None] * factors).flatten(1, 2), dim=-1)
 
 
 class Counted(NamedTuple):

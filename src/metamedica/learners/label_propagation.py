@@ -42,7 +42,8 @@ from metamedica.types import (
 )
 from metamedica.unlabelled import Unlabelled
 
-NOISES = (0.05, 0.15, 0.3, 0.5, 0.75, 0.9)
+NOISES = (0.02, 0.05, 0.15, 0.3, 0.5, 0.75, 0.9)
+SURENESS = (1.0, 2.0, 4.0)
 
 _Scores: TypeAlias = tuple[Float[Tensor, "draws cells"], Float[Tensor, "draws cells"]]
 
@@ -56,7 +57,7 @@ class PropagatedState:
     centring: Centring
     process: Counted
     solved: Float[Tensor, "tasks cells n outputs"]
-    log_weight: Float[Tensor, "tasks cells"]
+    log_weight: Float[Tensor, "tasks factored"]
 
 
 class _Asked(NamedTuple):
@@ -78,9 +79,9 @@ class _Part(NamedTuple):
 
     process: Counted
     solved: Float[Tensor, "tasks cells n outputs"]
-    hidden: Float[Tensor, "tasks cells k classes"]
+    hidden: Float[Tensor, "tasks factored k classes"]
     """Log-probabilities of each labelled case while it is hidden."""
-    told: Float[Tensor, "tasks cells k"]
+    told: Float[Tensor, "tasks factored k"]
     """That of its class; 0 where padded, and for the only case of a class, which nothing can tell."""
 
 
@@ -102,6 +103,7 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         noises: shares of noise in the variance of a target, in (0, 1).
         weights: what a case without label may count for beside 0, in labelled cases.
         most_share: what all of them together count for at most, in all labelled cases together.
+        centre: what one counts for in the mean of the cases, by which kernels are centred; 1 would take the shares of the classes into that mean.
         smoothing: s, above 0.
         sharpness: the power that guesses are raised to.
         neighbours: of a case in the graph.
@@ -114,7 +116,8 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass"})
     ranges: ClassVar[Ranges] = {"neighbours": OneOf((4, 8, 16)), "most_unlabelled": None}
     noise: Tensor
-    noise_prior: Tensor
+    sureness: Tensor
+    cell_prior: Tensor
     weight_prior: Tensor
 
     def __init__(
@@ -122,11 +125,13 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         rich: RawEncoder,
         *,
         noises: tuple[float, ...] = NOISES,
+        sureness: tuple[float, ...] = SURENESS,
         weights: tuple[float, ...] = (0.03,),
         most_share: float = 0.5,
         smoothing: float = 1.0,
         sharpness: float = 2.0,
         neighbours: int = 8,
+        centre: float = 0.3,
         most_unlabelled: int = 100,
     ) -> None:
         super().__init__()
@@ -140,9 +145,11 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         self.smoothing = smoothing
         self.sharpness = sharpness
         self.neighbours = neighbours
+        self.centre = centre
         self.most_unlabelled = most_unlabelled
         self.register_buffer("noise", torch.tensor(noises))
-        self.register_buffer("noise_prior", torch.zeros(len(noises)))
+        self.register_buffer("sureness", torch.tensor(sureness))
+        self.register_buffer("cell_prior", torch.zeros(len(noises) * len(sureness)))
         self.register_buffer("weight_prior", torch.zeros(1 + len(weights)))
 
     def adapt(self, support: LabelledBatch) -> PropagatedState:
@@ -161,13 +168,16 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
 
     def _in_cells(self, state: PropagatedState, query: CaseBatch) -> Float[Tensor, "tasks cells m classes"]:
         kernels = self.rich.kernels(query.features, state.cases.features)
-        mask, own = state.cases.mask, torch.ones_like(kernels[..., 0])
-        cross = cells_of(centred(kernels, state.centring, mask), self.noise)
-        prior = cells_of(centred_variance(own, kernels, state.centring, mask), self.noise)
+        own = torch.ones_like(kernels[..., 0])
+        cross = cells_of(centred(kernels, state.centring), self.noise)
+        prior = cells_of(centred_variance(own, kernels, state.centring), self.noise)
         prior = prior + self.noise.repeat(kernels.shape[1])[:, None]
         levels = state.solved.shape[1] // cross.shape[1]
         cross, prior = cross.repeat(1, levels, 1, 1), prior.repeat(1, levels, 1)
-        return log_probabilities(cross @ state.solved, state.process.variance(cross, prior), state.kind)
+        return self._log_probabilities(cross @ state.solved, state.process.variance(cross, prior), state.kind)
+
+    def _log_probabilities(self, mean: Tensor, variance: Tensor, kind: TaskKind) -> Tensor:
+        return log_probabilities(mean, variance, kind, sureness=self.sureness)
 
     def _parts(self, support: LabelledBatch, unlabelled: CaseBatch | None) -> tuple[_Asked, list[_Part]]:
         """Return the process at each weight, 0 first; where no batch of cases without label came, at that alone."""
@@ -188,10 +198,10 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
     def _asked(self, support: LabelledBatch, unlabelled: CaseBatch | None) -> _Asked:
         cases = support.cases if unlabelled is None else joined(support.cases, self._some(unlabelled))
         kernels = self.rich.kernels(cases.features, cases.features)
-        centring = centring_of(kernels, cases.mask)
-        kernels = centred(kernels, centring, cases.mask)
         left = torch.zeros_like(cases.mask[:, support.mask.shape[1] :])
         labelled = torch.cat([support.mask, left], dim=1).to(kernels.dtype)
+        centring = centring_of(kernels, torch.where(labelled > 0, labelled, self.centre * cases.mask))
+        kernels = centred(kernels, centring)
         known, noise = membership(support, kernels.dtype), self.noise.repeat(kernels.shape[1])
         signal = cells_of(kernels, self.noise)
         return _Asked(cases, support.kind, support.mask.shape[1], known, labelled, centring, kernels, signal, noise)
@@ -227,7 +237,7 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         else:
             targets = torch.cat([own, signed(guessed, asked.kind)], dim=1)
             others = torch.cat([own[:, None].expand(-1, k, -1, -1), signed(while_hidden, asked.kind)], dim=2)
-        hidden = log_probabilities(*process.hidden(others, k), asked.kind)
+        hidden = self._log_probabilities(*process.hidden(others, k), asked.kind)
         alone = (asked.known @ asked.known.sum(1)[..., None])[..., 0] < 2
         told = (hidden * asked.known[:, None]).sum(-1).masked_fill(alone[:, None], 0)
         return _Part(process, process.solved(targets[:, None]), hidden, told)
@@ -245,11 +255,13 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         less = (near / own)[..., None] * part.solved[
             :, :, :k, None
         ]  # what a case adds to the means of others (eq. 5.12)
-        score = part.told.sum(-1) + self.noise_prior.repeat(asked.kernels.shape[1])
+        score = part.told.sum(-1) + self.cell_prior.repeat(asked.kernels.shape[1])
         rest = torch.log_softmax(score[..., None] - part.told, dim=1)
-        found = _averaged(log_probabilities(mean, variance, kind), torch.log_softmax(score, dim=1)[..., None, None])
+        found = _averaged(
+            self._log_probabilities(mean, variance, kind), torch.log_softmax(score, dim=1)[..., None, None]
+        )
         each = _averaged(
-            log_probabilities(mean[:, :, None] - less, variance[:, :, None] + near**2 / own, kind),
+            self._log_probabilities(mean[:, :, None] - less, variance[:, :, None] + near**2 / own, kind),
             rest[..., None, None],
         )
         itself = _averaged(part.hidden, rest[..., None])
@@ -264,7 +276,7 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
             torch.cat([part.process.root for part in parts], dim=1),
             torch.cat([part.process.precision for part in parts], dim=1),
         )
-        even = self.noise_prior.repeat(asked.kernels.shape[1])
+        even = self.cell_prior.repeat(asked.kernels.shape[1])
         scores = [part.told.sum(-1) + even + prior for part, prior in zip(parts, self.weight_prior, strict=False)]
         solved = torch.cat([part.solved for part in parts], dim=1)
         log_weight = torch.log_softmax(torch.cat(scores, dim=1), dim=1)
@@ -277,8 +289,8 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         Raises:
             TaskError: no task with two classes of two cases or more.
         """
-        self.noise_prior, self.weight_prior = torch.zeros_like(self.noise_prior), torch.zeros_like(self.weight_prior)
-        self.noise_prior = self._learned(tasks, self._by_noise, self.noise_prior)
+        self.cell_prior, self.weight_prior = torch.zeros_like(self.cell_prior), torch.zeros_like(self.weight_prior)
+        self.cell_prior = self._learned(tasks, self._by_noise, self.cell_prior)
         self.weight_prior = self._learned(tasks, self._by_weight, self.weight_prior)
 
     def _learned(self, tasks: Sequence[LabelledBatch], scores: Callable[[Play], _Scores], start: Tensor) -> Tensor:
@@ -294,7 +306,7 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         """Return evidence and log-likelihood of the other cases for each share of noise, from labels alone."""
         asked, parts = self._parts(play.support, None)
         each = self._in_cells(self._state(asked, parts), play.others.cases)
-        score, chance = (value.unflatten(1, (-1, len(self.noise))) for value in (parts[0].told.sum(-1), each))
+        score, chance = (value.unflatten(1, (-1, len(self.cell_prior))) for value in (parts[0].told.sum(-1), each))
         chance = torch.logsumexp(chance + torch.log_softmax(score, dim=1)[..., None, None], dim=1)
         return torch.logsumexp(score, dim=1), _of_classes(chance, play.others)
 
