@@ -36,6 +36,19 @@ def centring_of(kernels: Float[Tensor, "tasks kernels n n"], weight: Float[Tenso
     return Centring(share, columns, whole, own.clamp(min=_LEAST))
 
 
+def even_weights(
+    members: Float[Tensor, "tasks n classes"], shown: Bool[Tensor, "tasks classes"]
+) -> Float[Tensor, "tasks n"]:
+    """Return weights by which the weighted mean of cases is the plain mean of the means of the classes, however large each is.
+
+    Args:
+        members: how far a case belongs to each class, 0 where padded.
+        shown: classes that have a mean; where none is, all have.
+    """
+    shown = shown | ~shown.any(1, keepdim=True)
+    return (members * shown[:, None] / members.sum(1, keepdim=True).clamp(min=_LEAST)).sum(-1)
+
+
 def centred(cross: Float[Tensor, "tasks kernels m n"], centring: Centring) -> Float[Tensor, "tasks kernels m n"]:
     """Return kernels between any cases and those of the task, centred and scaled."""
     near = _near(cross, centring)

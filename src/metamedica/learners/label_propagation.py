@@ -22,6 +22,7 @@ from metamedica.functional.propagation import (
     centred_variance,
     centring_of,
     counted,
+    even_weights,
     laplacian,
     log_probabilities,
     signed,
@@ -43,7 +44,7 @@ from metamedica.types import (
 from metamedica.unlabelled import Unlabelled
 
 NOISES = (0.02, 0.05, 0.15, 0.3, 0.5, 0.75, 0.9)
-SURENESS = (1.0, 2.0, 4.0)
+SURENESS = (1.0, 2.0)
 
 _Scores: TypeAlias = tuple[Float[Tensor, "draws cells"], Float[Tensor, "draws cells"]]
 
@@ -126,7 +127,7 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         *,
         noises: tuple[float, ...] = NOISES,
         sureness: tuple[float, ...] = SURENESS,
-        weights: tuple[float, ...] = (0.03,),
+        weights: tuple[float, ...] = (0.015,),
         most_share: float = 0.5,
         smoothing: float = 1.0,
         sharpness: float = 2.0,
@@ -182,29 +183,36 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
     def _parts(self, support: LabelledBatch, unlabelled: CaseBatch | None) -> tuple[_Asked, list[_Part]]:
         """Return the process at each weight, 0 first; where no batch of cases without label came, at that alone."""
         self.check_kind(support.kind)
-        asked = self._asked(support, unlabelled)
-        parts = [
-            self._part(asked, asked.labelled, asked.known.new_zeros(len(asked.known), 0, asked.known.shape[-1]), None)
-        ]
-        if asked.labelled.shape[1] > asked.k:
-            guessed, while_hidden = self._guesses(asked, parts[0])
-            there = asked.cases.mask & (torch.arange(asked.cases.n_cases, device=asked.known.device) >= asked.k)
-            count = there.sum(1).clamp(min=1)
-            for weight in self.weights:
-                one = (self.most_share * asked.labelled.sum(1) / count).clamp(max=weight)
-                parts.append(self._part(asked, asked.labelled + one[:, None] * there, guessed, while_hidden))
-        return asked, parts
-
-    def _asked(self, support: LabelledBatch, unlabelled: CaseBatch | None) -> _Asked:
         cases = support.cases if unlabelled is None else joined(support.cases, self._some(unlabelled))
         kernels = self.rich.kernels(cases.features, cases.features)
-        left = torch.zeros_like(cases.mask[:, support.mask.shape[1] :])
-        labelled = torch.cat([support.mask, left], dim=1).to(kernels.dtype)
-        centring = centring_of(kernels, torch.where(labelled > 0, labelled, self.centre * cases.mask))
+        k, left = support.mask.shape[1], cases.n_cases - support.mask.shape[1]
+        known = membership(support, kernels.dtype)
+        none = known.new_zeros(len(known), left, known.shape[-1])
+        asked = self._asked(support, cases, kernels, torch.cat([known, none], dim=1))
+        first = self._part(asked, asked.labelled, none, None)
+        if not left:
+            return asked, [first]
+        there = cases.mask[:, k:, None]
+        guessed, _ = self._guesses(asked, first)
+        asked = self._asked(support, cases, kernels, torch.cat([known, self.centre * guessed * there], dim=1))
+        parts = [self._part(asked, asked.labelled, none, None)]
+        guessed, while_hidden = self._guesses(asked, parts[0])
+        others = torch.cat([torch.zeros_like(asked.labelled[:, :k]), there[..., 0].to(known.dtype)], dim=1)
+        most = self.most_share * asked.labelled.sum(1) / others.sum(1).clamp(min=1)
+        for weight in self.weights:
+            one = others * most.clamp(max=weight)[:, None]
+            parts.append(self._part(asked, asked.labelled + one, guessed, while_hidden))
+        return asked, parts
+
+    def _asked(
+        self, support: LabelledBatch, cases: CaseBatch, kernels: Tensor, members: Float[Tensor, "tasks n classes"]
+    ) -> _Asked:
+        known = membership(support, kernels.dtype)
+        labelled = torch.cat([support.mask, torch.zeros_like(cases.mask[:, known.shape[1] :])], dim=1).to(kernels.dtype)
+        centring = centring_of(kernels, even_weights(members, known.sum(1) > 0))
         kernels = centred(kernels, centring)
-        known, noise = membership(support, kernels.dtype), self.noise.repeat(kernels.shape[1])
-        signal = cells_of(kernels, self.noise)
-        return _Asked(cases, support.kind, support.mask.shape[1], known, labelled, centring, kernels, signal, noise)
+        signal, noise = cells_of(kernels, self.noise), self.noise.repeat(kernels.shape[1])
+        return _Asked(cases, support.kind, known.shape[1], known, labelled, centring, kernels, signal, noise)
 
     def _some(self, unlabelled: CaseBatch) -> CaseBatch:
         if unlabelled.n_cases <= self.most_unlabelled:
