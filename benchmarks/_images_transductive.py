@@ -1,8 +1,8 @@
 """What cases without label add: a learner that has the queries beside its labels against itself without them, classes balanced and not.
 
-The queries of an episode are given without their labels and then judged; of each there is a version whose classes are as unequal as shares drawn by
-Dirichlet(2) are (Veilleux et al. 2021, arXiv:2110.12358), and one where five of them are all that is given. Kernels and vectors of a task's images are
-computed once and looked up.
+The queries of an episode are given without their labels and then judged; of each there is a version whose classes are as unequal as shares
+drawn by Dirichlet(2) are (Veilleux et al. 2021, arXiv:2110.12358), and one where five of them are all that is given. Kernels and vectors of a
+task's images are computed once and looked up.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

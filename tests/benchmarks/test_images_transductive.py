@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-
-from benchmarks import _images_transductive as bench
 from benchmarks._images_classification import featurised
 from benchmarks._images_episodes import Judged, drawn
+
+from benchmarks import _images_transductive as bench
 from metamedica.modalities.images import Images
 
 

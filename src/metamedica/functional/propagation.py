@@ -146,7 +146,7 @@ def log_probabilities(
 
 
 class Counted(NamedTuple):
-    """A Gaussian process in each cell whose cases count in part: noise / weight is the variance of the noise of a case, a weight of 0 leaves it out."""
+    """A Gaussian process in each cell whose cases count in part: the noise of one has the variance noise / weight, and weight 0 leaves it out."""
 
     root: Float[Tensor, "tasks cells n"]
     """Square roots of the weights."""

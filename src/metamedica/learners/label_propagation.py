@@ -90,24 +90,26 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
     """Gaussian process on the centred kernels of the modality; with cases without label, an average of that and of one that they teach too.
 
     What the process says of them spreads over the graph of nearest neighbours of all cases of the task, (I + s L)^-1 p, is sharpened, and becomes
-    their label; a second process is given these cases with noise / weight in the place of the noise. The cells (a weight, a kernel, a share of noise)
-    are averaged over by how well each tells labelled cases while they are hidden, from the guesses of the others too, under a prior that earlier
-    tasks teach: each is played as new at 1 and 5 labels a class, with the other cases without label, in shares drawn by Dirichlet(2) (Veilleux et al. 2021,
-    arXiv:2110.12358). Shares of classes are asked for nowhere.
+    their label; a second process is given these cases with noise / weight in the place of the noise. The cells (a weight, a kernel, a share of
+    noise, a factor of the log-odds) are averaged over by how well each tells labelled cases while they are hidden, from the guesses of the
+    others too, under a prior that earlier tasks teach: each is played as new at 1 and 5 labels a class, the other cases without label, in
+    shares drawn by Dirichlet(2) (Veilleux et al. 2021, arXiv:2110.12358). No step wants classes of equal size: the centre of the cases is the
+    mean of the means of the classes, which cases without label join as far as their guess says (decisions/0016 has the figures on images).
 
-    Deviates: Iscen et al. train a network, weigh each case by how sure its label is and each class by how rare it seems; here every case without label
-    counts alike and classes as they come. Labels spread by (I + s L)^-1 from the process's answers and not from labels alone (Zhu et al. 2003).
-    How well hidden labels are told knows the centring and the spread of kernels with the hidden case among the cases.
+    Deviates: Iscen et al. train a network, and weigh each case by how sure its label is; here every case without label counts alike. Labels spread
+    from the process's answers and not from labels alone (Zhu et al. 2003). How well hidden labels are told knows the centre with the hidden
+    case in it; the only case of a class has no say, for nothing else could tell it.
 
     Args:
         rich: its `kernels`, 1 on the diagonal, compare cases.
         noises: shares of noise in the variance of a target, in (0, 1).
+        sureness: factors of the log-odds that are averaged over.
         weights: what a case without label may count for beside 0, in labelled cases.
         most_share: what all of them together count for at most, in all labelled cases together.
-        centre: what one counts for in the mean of the cases, by which kernels are centred; 1 would take the shares of the classes into that mean.
         smoothing: s, above 0.
         sharpness: the power that guesses are raised to.
         neighbours: of a case in the graph.
+        centre: what a case without label counts for in the mean of the class that it is guessed to be of, in labelled cases.
         most_unlabelled: a task with more cases without label is cut down to so many, drawn by chance, the same whatever their order.
     """
 
