@@ -71,6 +71,8 @@ def markdown(found: Mapping[str, Any], told: Sequence[Mapping[str, Any]], *, mac
     ):
         if part in found:
             lines += ["", f"## {title}", "", *_methods(found[part]["rows"])]
+    if "transductive" in found:
+        lines += ["", "## Cases without label", "", *_unlabelled(found["transductive"]["rows"])]
     if "splits" in found:
         lines += ["", "## Why the audit exists", "", "One logistic regression on HOG, coarse pixels and greys:", ""]
         lines += ["| set | split | accuracy | 95 % interval |", "|---|---|---|---|"]
@@ -98,6 +100,24 @@ def _methods(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{row['accuracy']:.3f} ±{half:.3f}" + (f" ({row['auc']:.3f})" if row["auc"] is not None else "")
             )
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _unlabelled(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [
+        "`label_propagation` with the queries beside its labels, against itself without them: accuracy, and log-loss (below 0 is better).",
+        "",
+        "| task | queries | accuracy, labels alone | with queries | difference | 95 % interval | difference of log-loss | 95 % interval |",
+        "|---" * 8 + "|",
+    ]
+    for row in rows:
+        if row["minus_labels_alone"] is not None:
+            gain, low, high = row["minus_labels_alone"]
+            loss, less, more = row["log_loss_minus_labels_alone"]
+            lines.append(
+                f"| {row['task']}, {_shots(row)} | {row['queries']} | {row['accuracy'] - gain:.3f} | {row['accuracy']:.3f} | {gain:+.3f} | "
+                f"{low:+.3f} to {high:+.3f} | {loss:+.3f} | {less:+.3f} to {more:+.3f} |"
+            )
     return lines
 
 

@@ -209,6 +209,13 @@ def segmentation_rows() -> list[dict[str, Any]]:
     return rows(Path(root) / "images", fresh=os.environ.get("FRESH") == "1")
 
 
+def transductive_rows() -> list[dict[str, Any]]:
+    """Return what cases without label add."""
+    from benchmarks._images_transductive import rows
+
+    return rows()
+
+
 def classified(domain: str) -> Callable[[], list[dict[str, Any]]]:
     """Return what measures the classification of a domain."""
     return lambda: rows_of(domain, episodes=EPISODES, seen=network(domain))
@@ -218,6 +225,7 @@ MEASURED: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
     "scans": classified("scans"),
     "cells": classified("cells"),
     "red-cells": red_cell_rows,
+    "transductive": transductive_rows,
     "splits": split_rows,
     "segmentation": segmentation_rows,
     "speed": speed_rows,
@@ -227,6 +235,7 @@ MEASURED: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
 def version(part: str) -> str:
     """Return a hash of the code that the figures of a part rest on."""
     roots = {
+        "transductive": ("learners/label_propagation.py", "modalities/images/modality.py"),
         "segmentation": ("applications/segmentation/segmenter.py",),
         "speed": ("learners/prototypical.py", "learners/ridge_head.py", "encoders/conv4.py", "encoders/resnet.py"),
     }.get(

@@ -30,7 +30,7 @@ class FeatureMaps(ABC):
 
     @abstractmethod
     def last(self) -> tuple[nn.Module, Callable[[Tensor], Float[Tensor, "n features high wide"]]]:
-        """Return the module that leaves the last maps on the way to the vector, and how what it leaves lies as maps (`functional/grad_cam`).
+        """Return the module that leaves the last maps on the way to the vector, and how what it leaves lies as maps (`functional/class_activation`).
 
         Raises:
             InputError: the vector is made of no maps.

@@ -46,7 +46,7 @@ def plays(task: LabelledBatch) -> Iterator[Play]:
 def _drawn(here: Tensor, labels: Tensor, counts: Tensor, shots: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     order = here[torch.randperm(len(here), generator=random)]
     place = torch.zeros(len(order), dtype=torch.int64)
-    for label in labels[here].unique():
+    for label in torch.unique(labels[here]):
         mine = labels[order] == label
         place[mine] = torch.arange(int(mine.sum()))
     support, rest = order[place < shots], order[place >= shots]

@@ -316,7 +316,10 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         """Return evidence and log-likelihood of the other cases for each share of noise, from labels alone."""
         asked, parts = self._parts(play.support, None)
         each = self._in_cells(self._state(asked, parts), play.others.cases)
-        score, chance = (value.unflatten(1, (-1, len(self.cell_prior))) for value in (parts[0].told.sum(-1), each))
+        score, chance = (
+            value.reshape(len(value), -1, len(self.cell_prior), *value.shape[2:])
+            for value in (parts[0].told.sum(-1), each)
+        )
         chance = torch.logsumexp(chance + torch.log_softmax(score, dim=1)[..., None, None], dim=1)
         return torch.logsumexp(score, dim=1), _of_classes(chance, play.others)
 
@@ -325,7 +328,7 @@ class LabelPropagation(Learner[PropagatedState], ClosedForm, Unlabelled):
         asked, parts = self._parts(play.support, play.others.cases)
         state = self._state(asked, parts)
         score, chance = (
-            value.unflatten(1, (len(parts), -1))
+            value.reshape(len(value), len(parts), -1, *value.shape[2:])
             for value in (state.log_weight, self._in_cells(state, play.others.cases))
         )
         chance = torch.logsumexp(chance + torch.log_softmax(score, dim=2)[..., None, None], dim=2)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from metamedica.errors import InputError, TaskError
-from metamedica.functional.grad_cam import watched
+from metamedica.functional.class_activation import watched
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.targets import law_in_units
 from metamedica.predictors.answers import log_odds

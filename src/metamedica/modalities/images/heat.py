@@ -1,6 +1,6 @@
 """What the network has to do with an answer, place by place: Grad-CAM through the frozen network, and how it is drawn.
 
-Selvaraju et al. 2017, arXiv:1610.02391, section 3; `functional/grad_cam`.
+Selvaraju et al. 2017, arXiv:1610.02391, section 3; `functional/class_activation`.
 """
 
 from html import escape
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from metamedica.errors import InputError, MissingExtraError
-from metamedica.functional.grad_cam import watched
+from metamedica.functional.class_activation import watched
 from metamedica.modalities.images.network import Network, entering
 
 _STRONGEST = 0.65

@@ -6,7 +6,7 @@ from torch import nn
 
 from metamedica import registry
 from metamedica.errors import InputError
-from metamedica.functional.grad_cam import heat_of, watched
+from metamedica.functional.class_activation import heat_of, watched
 
 
 def _images(n: int = 1, side: int = 32) -> torch.Tensor:
