@@ -24,6 +24,8 @@ SHARED = 0.5
 """Two kinases are of one group where they share more of the shorter one's `WORD`-mers than this."""
 WORD = 5
 _VALID = 5
+_LEAST = 16
+"""Compounds of an earlier kinase: fewer give no episode."""
 
 
 def load() -> TaskCollection:
@@ -109,7 +111,7 @@ def new_compounds(tasks: TaskCollection) -> TaskCollection:
     for at, name in enumerate(META_SPLITS):
         others = np.flatnonzero(side != at)
         apart = apart.without_rows(others, tasks=apart.names(name), note=f"values of compounds outside {name}")
-    return molecule_disjoint(apart)
+    return molecule_disjoint(apart, least=_LEAST)
 
 
 def _deal(side: IntArray, rows: IntArray, random: np.random.Generator) -> None:
