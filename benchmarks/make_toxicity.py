@@ -4,7 +4,7 @@
     python -m benchmarks.make_toxicity --card-only  writes the card of the model that stands there again, from the figures of the last run
     python -m benchmarks.make_toxicity --quick --out FOLDER     a small version of the figures, written to FOLDER only
 
-Twelve minutes on one core; killed, it goes on from what is finished (benchmarks/results/parts/toxicity). Learned from the meta-train assays of
+Ten minutes of CPU time; killed, it goes on from what is finished (benchmarks/results/parts/toxicity). Learned from the meta-train assays of
 benchmarks/toxicity_split.py, selected and weighed on the meta-valid ones, judged once on the meta-test ones, whose molecules stand in no other assay.
 SIDER is not in it: its licence does not allow commercial use.
 """
@@ -40,7 +40,8 @@ QUICK_ASSAYS = 4
 QUICK_DRAWS = 2
 PROTOCOL = (
     "FS-Mol's nested supports, stratified, 16 to 64 labels in total, {draws} draws, the query fixed over support sizes (seed 0); means over the "
-    "meta-test assays that have both classes in every support and 16 molecules beyond it; 95 % bootstrap intervals over assays, differences paired."
+    "meta-test assays that have both classes in every support and 16 molecules beyond it; 95 % bootstrap intervals over assays, differences paired. "
+    "More labels let assays with rarer positives in, so sizes are not to be compared."
 )
 QUICK = "A quick run on a few assays: it shows that the command works, and measures nothing."
 SPLIT = (
@@ -59,7 +60,8 @@ def limits(found: dict[str, Any]) -> list[str]:
     """Return what the model must not be used for, or does badly, with what was measured of it."""
     harm = ", ".join(f"{share:.0%} at {size}" for size, share in found["harmed"].items())
     return [
-        "Active or not in a test-tube assay, often at concentrations near cytotoxicity: no prediction of harm to a person, of a dose, or of safety.",
+        "Active or not in an assay of proteins, cells or zebrafish, often at concentrations near cytotoxicity: no prediction of harm to a person, of "
+        "a dose, or of safety.",
         f"Share of new assays that it ranks worse than the Tanimoto process by more than .03 ΔAUPRC: {harm} labels.",
         "Molecules and assays of one screening programme: pesticides, industrial chemicals and failed drugs. Some assays read autofluorescence or "
         "viability of the cells that another assay uses.",
