@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export METAMEDICA_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-fed-heart bench-golden bench-images bench-many-diseases bench-molecules bench-scaling bench-trust bench-unlabelled readme model model-any-table model-cells model-heart model-lung-ct clean
+.PHONY: help install demo test check format bench-accuracy bench-clinical bench-engine bench-fed-heart bench-golden bench-images bench-many-diseases bench-molecules bench-scaling bench-trust bench-unlabelled readme model model-any-table model-cells model-heart model-kinase-affinity model-lung-ct model-toxicity clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -82,6 +82,7 @@ readme: $(STAMP)  ## write the figures of the last benchmark and demonstration i
 	$(PY) -m benchmarks.readme
 	$(PY) -m benchmarks.make_chembl_potency --card-only
 	$(PY) -m benchmarks.make_any_table --card-only
+	$(PY) -m benchmarks.make_toxicity --card-only
 
 model: $(STAMP)  ## train the meta-model that ships (some minutes; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_chembl_potency $(ARGS)
@@ -97,6 +98,12 @@ model-lung-ct: $(STAMP)  ## train the meta-model of lungs that ships (15 minutes
 
 model-any-table: $(STAMP)  ## train the meta-model of any table that ships (half an hour, ARGS=--resume; needs METAMEDICA_DATA)
 	$(PY) -m benchmarks.make_any_table $(ARGS)
+
+model-toxicity: $(STAMP)  ## train the meta-model of toxicity assays that ships, and judge it (a quarter of an hour, resumes; needs METAMEDICA_DATA)
+	$(PY) -m benchmarks.make_toxicity $(ARGS)
+
+model-kinase-affinity: $(STAMP)  ## train a meta-model of kinase inhibitors to ARGS="--out FOLDER" (half an hour, resumes; needs METAMEDICA_DATA)
+	$(PY) -m benchmarks.make_kinase_affinity $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
