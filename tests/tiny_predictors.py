@@ -14,8 +14,9 @@ from metamedica.data.collection import Task, TaskCollection
 from metamedica.errors import InputError
 from metamedica.functional.scattering import Scattering
 from metamedica.meta_learner import MetaLearner
+from metamedica.modalities.images import encoding, patches, spreads
 from metamedica.modalities.images import modality as image_modality
-from metamedica.modalities.images import patches
+from metamedica.modalities.images import texture as image_texture
 from metamedica.modalities.molecules import Molecules, environments
 from metamedica.modalities.molecules import modality as molecule_modality
 from metamedica.predictors.model import FittedModel, LearnerSpec
@@ -79,8 +80,12 @@ def narrow_images(patch: pytest.MonkeyPatch) -> None:
     texture = Scattering(16, scales=2, angles=2)
     patch.setattr(image_modality, "classical", coarse)
     patch.setattr(image_modality, "SIZE", 16)
-    patch.setattr(image_modality, "_TEXTURE", texture)
-    patch.setattr(image_modality, "_TEXTURE_SIZE", texture.channels * texture.windows**2)
+    size = 5 * texture.channels
+    patch.setattr(image_texture, "_WAVES", texture)
+    patch.setattr(image_modality, "TEXTURE_SIZE", texture.channels * texture.windows**2)
+    patch.setattr(image_modality, "ZONES_SIZE", size)
+    waves = {**spreads.spreads(), "waves": spreads.spreads()["waves"][:size]}
+    patch.setattr(encoding, "spreads", lambda: waves)
     patch.setattr(patches, "GRID", 2)
 
 

@@ -34,6 +34,8 @@ from metamedica.types import CaseProblem, Encoder, Features, Modality, PreparedC
 
 SIDE = 64
 _SHOWN = 60
+_OF_UNIT_SIZE = ("network", "hog", "outline")
+"""Blocks that a learned encoder reads as they are."""
 _VOLUMES = (".nii", ".nii.gz")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".dicom")
 
@@ -225,7 +227,7 @@ class Images(Modality, LiesInFiles, Measures, NamesParts):
         Raises:
             InputError: an unknown encoder or setting.
         """
-        blocks = {block: size for block, size in self._sizes().items() if block != "texture"}
+        blocks = {block: size for block, size in self._sizes().items() if block in _OF_UNIT_SIZE}
         offered = {"blocks": blocks, "image": (3, self.side, self.side)}
         fitting = ["mlp", "resnet", "vit", "conv4"]
         made = registry.build_encoder(name, offered, settings=settings, cases="images", fitting=fitting)

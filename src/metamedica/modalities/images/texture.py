@@ -12,8 +12,8 @@ from metamedica.modalities.images.pixels import grey_of
 
 _WAVES = Scattering(64)
 SIZE = _WAVES.channels * _WAVES.windows**2
-_ZONES = ((0.0, 8.0), (0.0, 2.0), (2.0, 3.6), (3.6, 8.0))
-"""From where to where, in windows from the centre; the first is the whole image."""
+_ZONES = ((0.0, 2.0), (0.0, 0.5), (0.5, 0.9), (0.9, 2.0))
+"""From where to where, in half sides from the centre; the first is the whole image."""
 ZONES_SIZE = (len(_ZONES) + 1) * _WAVES.channels
 _LEAST = 1e-3
 """Added to coefficients in [0, 1] before their logarithm."""
@@ -32,14 +32,14 @@ def textures(squares: UInt8[np.ndarray, "n side side 3"]) -> Float[Tensor, "n ch
 
 def in_zones(texture: Float[Tensor, "n channels windows windows"]) -> Float[Tensor, "n dim"]:
     """Return the mean of each coefficient in four zones round the centre, and its standard deviation over the image: 5 x channels."""
-    means = torch.einsum("ncij,zij->nzc", texture, _zones())
+    means = torch.einsum("ncij,zij->nzc", texture, _zones(texture.shape[-1]))
     spread = texture.flatten(2).std(2, correction=0)
     return torch.cat([means.flatten(1), spread], dim=1)
 
 
 @cache
-def _zones() -> Float[Tensor, "zones windows windows"]:
-    axis = torch.arange(_WAVES.windows) - (_WAVES.windows - 1) / 2
-    away = (axis[:, None] ** 2 + axis**2).sqrt()
+def _zones(windows: int) -> Float[Tensor, "zones windows windows"]:
+    axis = torch.arange(windows) - (windows - 1) / 2
+    away = (axis[:, None] ** 2 + axis**2).sqrt() / (windows / 2)
     zones = torch.stack([((away >= low) & (away < high)).float() for low, high in _ZONES])
     return zones / zones.sum((1, 2), keepdim=True)
