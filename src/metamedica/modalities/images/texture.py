@@ -33,7 +33,8 @@ def textures(squares: UInt8[np.ndarray, "n side side 3"]) -> Float[Tensor, "n ch
 def in_zones(texture: Float[Tensor, "n channels windows windows"]) -> Float[Tensor, "n dim"]:
     """Return the mean of each coefficient in four zones round the centre, and its standard deviation over the image: 5 x channels."""
     means = torch.einsum("ncij,zij->nzc", texture, _zones(texture.shape[-1]))
-    spread = texture.flatten(2).std(2, correction=0)
+    windows = texture.flatten(2)
+    spread = (windows - windows.mean(2, keepdim=True)).square().mean(2).sqrt()  # std warns where there is no image
     return torch.cat([means.flatten(1), spread], dim=1)
 
 
