@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from metamedica.applications.segmentation.cases import LabelledPicture, Picture
-from metamedica.applications.segmentation.choice import Calibration, Hidden
+from metamedica.applications.segmentation.judging import Calibration, Hidden
 from metamedica.applications.segmentation.intervals import Bands, measured, measured_margin, moved
 from metamedica.errors import TaskError
 
