@@ -66,6 +66,24 @@ def test_a_folder_is_segmented_measured_and_shown(run: Run, work: Path, tmp_path
     assert "Outlines: cytoplasm blue, nucleus orange" in page
 
 
+def test_one_labelled_image_vouches_for_no_range_and_names_are_no_formulas(
+    run: Run, work: Path, tmp_path: Path
+) -> None:
+    table = work / "one.csv"
+    table.write_text("image,mask\nimage0.png,mask0.png\n")
+    named = ("--support", table, "--classes", "background,=body,core")
+    outcome = run(*_segment(work, tmp_path / "out", *named, "--json"))
+    assert outcome.code == 0, outcome
+    rows = pd.read_csv(tmp_path / "out" / "measures.csv")
+    assert list(rows["structure"]) == ["'=body", "core"] * 2
+    assert (rows["interval_coverage"] == 0).all()
+    assert rows["area_px2_low"].isna().all()
+    assert (rows["area_px2"] > 0).all()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "no labelled image vouches for one" in page
+    assert "nan" not in page.split("Measures")[-1]
+
+
 def test_a_predictor_is_used_again_with_the_same_masks(run: Run, work: Path, tmp_path: Path) -> None:
     assert run(*_segment(work, tmp_path / "first")).code == 0
     again = tmp_path / "again"

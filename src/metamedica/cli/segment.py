@@ -38,7 +38,9 @@ def command(
     methods: Annotated[
         str | None,
         typer.Option(
-            "--methods", metavar="NAMES", help="To choose among: prototype, ridge, logistic, network; all if left out."
+            "--methods",
+            metavar="NAMES",
+            help="To choose among: prototype, ridge, logistic, boosted, network; all if left out.",
         ),
     ] = None,
     expected: Annotated[
@@ -67,10 +69,11 @@ def command(
         metamedica segment --support pairs.csv --values 0,255 --spacing 0.5,0.5 --images scans --out segmented
 
     The table names an image and its mask a row, below its own folder. What
-    segments is chosen by hiding labelled images: simple heads on dense
-    features, or a small U-Net. Written are masks (the number of the class),
-    maps of uncertainty, measures.csv with intervals, report.html to look at,
-    and the predictor, to be used again with --predictor.
+    segments is chosen by hiding labelled images: simple heads or boosted
+    trees on dense features, or a small U-Net. Written are masks (the number
+    of the class), maps of uncertainty, measures.csv with intervals,
+    report.html to look at, and the predictor, to be used again with
+    --predictor.
 
     The predictor comes from the labelled images: keep it as you keep them.
     Needs: pip install 'metamedica[images]'

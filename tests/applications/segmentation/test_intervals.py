@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from metamedica.applications.segmentation.cases import LabelledPicture, Picture
-from metamedica.applications.segmentation.choice import Calibration, Hidden
 from metamedica.applications.segmentation.intervals import Bands, measured, measured_margin, moved
+from metamedica.applications.segmentation.judging import Calibration, Hidden
 from metamedica.errors import TaskError
 
 SIDE = 40

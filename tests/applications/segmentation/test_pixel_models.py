@@ -11,9 +11,10 @@ from torch.distributions import MultivariateNormal
 from metamedica.applications.segmentation import heads
 from metamedica.applications.segmentation.augmentation import Crops, repainted
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture, read_pairs
-from metamedica.applications.segmentation.choice import Calibration, Hidden, calibrated, choose, parts
+from metamedica.applications.segmentation.choice import choose, parts
 from metamedica.applications.segmentation.earlier import adapted_weights
 from metamedica.applications.segmentation.features import NETWORK_CHANNELS
+from metamedica.applications.segmentation.judging import Calibration, Hidden, calibrated
 from metamedica.applications.segmentation.unet import Schedule, new_network, one_cycle, pixel_loss
 from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 

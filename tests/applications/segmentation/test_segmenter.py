@@ -26,7 +26,7 @@ def predictor() -> SegmentationPredictor:
 def test_three_drawn_cells_teach_to_segment_another(predictor: SegmentationPredictor) -> None:
     image, mask = drawn(99)
     found = predictor.predict(image)
-    assert set(predictor.dice) == {"prototype", "ridge", "logistic", "network"}
+    assert set(predictor.dice) == {"prototype", "ridge", "logistic", "boosted", "network"}
     assert predictor.dice[predictor.method] >= max(predictor.dice.values()) - 0.015
     assert dice(found.mask > 0, mask > 0) > 0.85
     assert dice(found.mask == 2, mask == 2) > 0.7
@@ -108,7 +108,7 @@ def test_earlier_tasks_offer_a_start_that_is_saved(tmp_path: Path) -> None:
 
 def test_a_start_without_earlier_tasks_is_refused() -> None:
     image, mask = drawn(5)
-    with pytest.raises(InputError, match="choose among prototype, ridge, logistic, network"):
+    with pytest.raises(InputError, match="choose among prototype, ridge, logistic, boosted, network"):
         Segmenter().adapt([image], [mask], classes=CLASSES, methods=["transferred"])
     with pytest.raises(TaskError, match="got no earlier task"):
         Segmenter().fit([])

@@ -7,7 +7,8 @@ else lies around are no clue either (Billot et al. 2023, SynthSeg, arXiv:2107.09
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -73,6 +74,27 @@ def repainted(
     return torch.exp(-painted.clamp(min=0)).clamp(0, 1)
 
 
+def painted_copies(
+    pairs: Sequence[LabelledPicture], copies: int, *, expected: Expected, generator: torch.Generator
+) -> Iterator[LabelledPicture]:
+    """Give so many copies of each pair in turn: the first as it is, the others recoloured, under another stain three of four painted anew.
+
+    Args:
+        pairs: of the support.
+        copies: of each.
+        expected: what new images are like.
+        generator: of all draws.
+    """
+    for pair in pairs:
+        yield pair
+        for copy in range(1, copies):
+            pixels = pair.picture.pixels
+            if copy % 4 and expected == "recoloured":
+                pixels = repainted(pixels, pair.classes, generator)
+            # a picture of its own: features of the first are kept with it
+            yield replace(pair, picture=replace(pair.picture, pixels=recoloured(pixels, generator)))
+
+
 class Crops:
     """Draws augmented crops of labelled images, as many in turn as asked.
 
@@ -90,16 +112,9 @@ class Crops:
         copies = max(1 if expected == "alike" else 4, round(VARIANTS / len(pairs)))
         self._features: list[Tensor] = []
         self._classes: list[Tensor] = []
-        for pair in pairs:
-            for copy in range(copies):
-                # every image once as it is, where there are several copies of it
-                pixels = pair.picture.pixels
-                if copy % 4 and expected == "recoloured":
-                    pixels = repainted(pixels, pair.classes, self._generator)
-                if copy:
-                    pixels = recoloured(pixels, self._generator)
-                self._features.append(network_channels(pixels[None], pair.picture.region[None])[0])
-                self._classes.append(pair.classes)
+        for pair in painted_copies(pairs, copies, expected=expected, generator=self._generator):
+            self._features.append(network_channels(pair.picture.pixels[None], pair.picture.region[None])[0])
+            self._classes.append(pair.classes)
 
     def batch(self, count: int) -> tuple[Float[Tensor, "n features side side"], Int[Tensor, "n side side"]]:
         """Return so many crops, their features and classes: all mirrored and turned by right angles, half of them bent as well."""

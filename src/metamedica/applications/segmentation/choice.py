@@ -1,10 +1,12 @@
 """Which way to segment serves a support best, told by images of the support that are hidden in turn: do no harm.
 
-Prototypes, ridge and logistic heads are fitted without each image (or without each fifth of them); a network, which costs more, once without half of
-them. Both are compared on the images that were hidden from both. So the network is judged with half of the labels, and answers only where it wins
-nevertheless. A single image is hidden by halves. Where new images are said to come under another stain or from another scanner, hidden images are
-recoloured before they are judged: what serves best under the support's own colours need not serve there.
+Prototypes, ridge and logistic heads and boosted trees are fitted without each image (or without each fifth of them); a network, which costs more,
+once without half of them. All are compared on the images that were hidden from all. So the network is judged with half of the labels, and answers
+only where it wins nevertheless. A single image is hidden by halves. Where new images are said to come under another stain or from another scanner,
+hidden images are recoloured before they are judged: what serves best under the support's own colours need not serve there. (Trees then learn from
+recoloured copies as a network does, and are judged as it is.)
 What the winner says of hidden images also sets its temperature, how readily it calls a pixel background, and how wide intervals of measures are.
+Whether masks are tidied to what all masks of the support have in common (`shape`) is told by hidden images as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +14,10 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
-from torch.distributions import Categorical
 
 from metamedica.applications.segmentation.augmentation import Expected, recoloured
+from metamedica.applications.segmentation.boosted import fit_boosted_trees
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture
 from metamedica.applications.segmentation.heads import (
     PixelModel,
@@ -24,53 +25,20 @@ from metamedica.applications.segmentation.heads import (
     fit_prototypes,
     fit_ridge_head,
 )
+from metamedica.applications.segmentation.judging import Calibration, Hidden, calibrated, honest_dice, unshaped
+from metamedica.applications.segmentation.shape import Shape
 from metamedica.applications.segmentation.unet import Schedule, fit_network
 from metamedica.errors import InputError
-from metamedica.functional.calibration import Temperature
 from metamedica.types import Progress
 
 Fit: TypeAlias = Callable[[Sequence[LabelledPicture], int], PixelModel]
 Fold: TypeAlias = tuple[list[LabelledPicture], list[LabelledPicture]]
-METHODS = ("prototype", "ridge", "logistic", "network")
+METHODS = ("prototype", "ridge", "logistic", "boosted", "network")
 DEEP = ("network", "transferred")
 FOLDS = 5
 """At most so many parts of the support are hidden in turn from a head; from a network one of two."""
-OFFSETS = tuple(step / 4 for step in range(-10, 11))
-"""Log-odds that may be added to the background's score, so that the Dice coefficient of hidden images is greatest."""
-_PIXELS = 4000
 _MARGIN = 0.005
 """A later, costlier method must be better by this much Dice."""
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """A labelled image, and what was said of it by a model that had not seen its labels."""
-
-    pair: LabelledPicture
-    said: Float[Tensor, "classes height width"]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How log-probabilities become answers.
-
-    Args:
-        sharpness: they are multiplied by exp(sharpness).
-        offset: added to the background's score before a pixel is given to the likeliest class.
-    """
-
-    sharpness: float = 0.0
-    offset: float = 0.0
-
-    def probabilities(self, said: Float[Tensor, "classes height width"]) -> Float[Tensor, "classes height width"]:
-        """Return calibrated probabilities."""
-        return torch.softmax(said * torch.tensor(self.sharpness).exp(), dim=0)
-
-    def mask(self, said: Float[Tensor, "classes height width"]) -> Int[Tensor, "height width"]:
-        """Return the class that each pixel is given to."""
-        shifted = said.clone()
-        shifted[0] += self.offset
-        return shifted.argmax(0)
 
 
 @dataclass(frozen=True)
@@ -83,6 +51,7 @@ class Chosen:
         calibration: from hidden images; that of a law as it is where nothing could be hidden.
         dice: method -> mean Dice coefficient over structures and hidden images; empty where nothing could be hidden.
         hidden: what the chosen method said of them.
+        shape: to which masks are tidied.
     """
 
     method: str
@@ -90,6 +59,7 @@ class Chosen:
     calibration: Calibration
     dice: dict[str, float]
     hidden: tuple[Hidden, ...]
+    shape: Shape
 
 
 def choose(
@@ -129,25 +99,31 @@ def choose(
         halves, shallow = _recoloured([halves, shallow], seed)
     told: dict[str, list[Hidden]] = {}
     for at, name in enumerate(methods):
-        told[name] = hidden_in_turn(halves[-1:] if name in DEEP else shallow, n_classes, fits[name])
+        costly = name in DEEP or (name == "boosted" and expected == "recoloured")
+        told[name] = hidden_in_turn(halves[-1:] if costly else shallow, n_classes, fits[name])
         if progress is not None:
             progress(at + 1, len(methods) + 1, f"judged {name} on hidden images")
-    maps = {name: calibrated(hidden, seed=seed) for name, hidden in told.items()}
     judged = [{id(each.pair) for each in hidden} for hidden in told.values()]
     alike = set.intersection(*judged)
-    dice = {
-        name: mean_dice([each for each in hidden if id(each.pair) in alike], maps[name])
-        for name, hidden in told.items()
-        if alike
-    }
+    common = {name: [each for each in hidden if id(each.pair) in alike] for name, hidden in told.items() if alike}
+    plain = {name: honest_dice(unshaped(hidden)) for name, hidden in common.items()}
+    tidied = {name: honest_dice(hidden) for name, hidden in common.items()}
+    helps = sum(tidied.values()) >= sum(plain.values()) and any(each.shape != Shape() for each in told[methods[0]])
+    dice = tidied if helps else plain
     best = methods[0]
     for name in methods[1:]:
-        if name in dice and dice[name] > dice.get(best, -1.0) + _MARGIN:
+        if name in dice and dice[name] > dice[best] + _MARGIN:
             best = name
+    hidden = told[best] if helps else unshaped(told[best])
     model = fits[best](pairs, n_classes)
     if progress is not None:
         progress(len(methods) + 1, len(methods) + 1, f"fitted {best}")
-    return Chosen(best, model, maps[best], dice, tuple(told[best]))
+    shape = Shape.learned(pairs) if helps else Shape()
+    calibration = calibrated(hidden, seed=seed)
+    if len(pairs) == 1:
+        # halves of one image tell how sure a law may be, not how readily another image's pixels are background
+        calibration = replace(calibration, offset=0.0)
+    return Chosen(best, model, calibration, dice, tuple(hidden), shape)
 
 
 def fit_of(name: str, schedule: Schedule, seed: int, trunk: dict[str, Tensor] | None, expected: Expected) -> Fit:
@@ -156,6 +132,8 @@ def fit_of(name: str, schedule: Schedule, seed: int, trunk: dict[str, Tensor] | 
     if name in heads:
         head = heads[name]
         return lambda pairs, n_classes: head(pairs, n_classes, seed=seed)
+    if name == "boosted":
+        return lambda pairs, n_classes: fit_boosted_trees(pairs, n_classes, seed=seed, expected=expected)
     start = trunk if name == "transferred" else None
     return lambda pairs, n_classes: fit_network(
         pairs, n_classes, schedule=schedule, seed=seed, trunk=start, expected=expected
@@ -172,8 +150,8 @@ def hidden_in_turn(folds: Sequence[Fold], n_classes: int, fit: Fit) -> list[Hidd
     """
     found = []
     for rest, hidden in folds:
-        model = fit(rest, n_classes)
-        found += [Hidden(pair, model.log_probabilities(pair.picture)) for pair in hidden]
+        model, shape = fit(rest, n_classes), Shape.learned(rest)
+        found += [Hidden(pair, model.log_probabilities(pair.picture), shape) for pair in hidden]
     return found
 
 
@@ -216,38 +194,3 @@ def _halves(pair: LabelledPicture) -> list[Fold]:
 
 def _classes_of(pairs: Sequence[LabelledPicture]) -> int:
     return len({int(value) for pair in pairs for value in torch.unique(pair.classes)} - {UNLABELLED})
-
-
-def calibrated(hidden: Sequence[Hidden], *, seed: int = 0) -> Calibration:
-    """Return the temperature with the best likelihood and the offset with the best Dice coefficient on hidden images.
-
-    Args:
-        hidden: what was said of them; without any, nothing is changed.
-        seed: of the pixels that the temperature is fitted to.
-    """
-    if not hidden:
-        return Calibration()
-    said = torch.cat([each.said[:, each.pair.classes != UNLABELLED] for each in hidden], dim=1).T
-    classes = torch.cat([each.pair.classes[each.pair.classes != UNLABELLED] for each in hidden])
-    some = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))[:_PIXELS]
-    law = Categorical(logits=said[some][None], validate_args=False)
-    temperature = Temperature.fit(law, classes[some][None], torch.ones(1, len(some), dtype=torch.bool))
-    tried = [Calibration(float(temperature.sharpness[0]), offset) for offset in OFFSETS]
-    scores = [round(mean_dice(hidden, each), 6) for each in tried]
-    best = max(scores)
-    # of those that are as good as the best, the one that changes least
-    offset = min((each.offset for each, score in zip(tried, scores, strict=True) if score == best), key=abs)
-    return Calibration(float(temperature.sharpness[0]), offset)
-
-
-def mean_dice(hidden: Sequence[Hidden], calibration: Calibration) -> float:
-    """Return the mean Dice coefficient over images and the structures that either mask shows; 0 where there is none."""
-    found = []
-    for each in hidden:
-        labelled = each.pair.classes != UNLABELLED
-        said, true = calibration.mask(each.said)[labelled], each.pair.classes[labelled]
-        for structure in range(1, len(each.said)):
-            sizes = int((said == structure).sum()) + int((true == structure).sum())
-            if sizes:
-                found.append(2 * int(((said == structure) & (true == structure)).sum()) / sizes)
-    return sum(found) / len(found) if found else 0.0

@@ -138,7 +138,9 @@ def measures_of(
 ) -> list[dict[str, Any]]:
     """Return a row for each structure: area, diameters of its largest part and the distance to others, with intervals, and mean uncertainty.
 
-    In mm where `spacing` is given (height and width of a pixel of the image, mm), else in pixels.
+    In mm where `spacing` is given (height and width of a pixel of the image, mm), else in pixels. `interval_coverage` is that of area and longest
+    diameter, a distance has its own; where no labelled image vouches for an interval (only one is labelled, or none shows the structure) coverage
+    is 0 and the ends are NaN.
     """
     step = spacing or (1.0, 1.0)
     unit = "mm" if spacing else "px"
@@ -164,7 +166,7 @@ def measures_of(
         row |= {f"longest_{unit}": across.longest, f"short_axis_{unit}": across.short_axis}
         for key, each in told.items():
             row |= {f"{key}_low": min(each.low, row[key]), f"{key}_high": max(each.high, row[key])}
-            row["interval_coverage"] = each.coverage
+        row["interval_coverage"] = min(each.coverage for each in told.values())
         for other in range(structure + 1, len(predictor.classes)):
             beside = found.mask == other
             key = f"margin_to_{predictor.classes[other]}_{unit}"
@@ -174,6 +176,7 @@ def measures_of(
             both = mask.any() and beside.any()
             row[key] = measures.margin(mask, beside, spacing=step) if both else float("nan")
             row |= {f"{key}_low": min(ends.low, row[key]), f"{key}_high": max(ends.high, row[key])}
+            row[f"{key}_coverage"] = ends.coverage
         row["mean_uncertainty"] = float(found.uncertainty.mean())
         rows.append(row)
     return rows
@@ -231,7 +234,7 @@ def segment_folder(
             if progress is not None:
                 progress(at + 1, len(images), f"segmented {at + 1} of {len(images)}")
         table = pd.DataFrame(rows)
-        safe = table.assign(image=[_cell(name) for name in table["image"]])
+        safe = table.assign(**{name: [_cell(text) for text in table[name]] for name in ("image", "structure")})
         safe.to_csv(draft / "measures.csv", index=False)
         predictor.save(draft / "predictor")
         write_segmentation_page(

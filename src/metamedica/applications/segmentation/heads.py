@@ -17,6 +17,8 @@ from metamedica.functional.ridge import fit_ridge
 
 PIXELS = 600
 """Labelled pixels that a head learns from: its closed forms take a matrix of this size."""
+NEVER = -30.0
+"""Score of a class that the support does not show."""
 _LEAST = 1e-3
 
 
@@ -39,7 +41,7 @@ class LinearHead(PixelModel):
         centre: of each feature.
         scale: of each feature.
         weight: of standardised features.
-        bias: of each class; minus infinity for a class that the support does not show.
+        bias: of each class; `NEVER` for a class that the support does not show.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class _Sample:
         sampled = self.members.sum(0)
         total = float((labels != UNLABELLED).sum())
         often = (counts / total).log() - (sampled / sampled.sum()).log()
-        self.prior = torch.where(self.shown, often, torch.full_like(often, -30.0))
+        self.prior = torch.where(self.shown, often, torch.full_like(often, NEVER))
 
 
 def fit_prototypes(pairs: Sequence[LabelledPicture], n_classes: int, *, seed: int = 0) -> LinearHead:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metamedica.applications.segmentation.cases import UNLABELLED
-from metamedica.applications.segmentation.choice import Calibration, Hidden
+from metamedica.applications.segmentation.judging import Calibration, Hidden
 from metamedica.applications.segmentation.measures import largest_part, longest_diameter, margin
 from metamedica.functional import conformal
 
@@ -59,7 +59,7 @@ class Bands:
         """Return the scores of hidden images.
 
         Args:
-            hidden: what was said of labelled images that the model had not seen.
+            hidden: what was said of labelled images that the model had not seen, each a whole image: halves of one vouch for no other image.
             calibration: with the background's offset that masks are drawn with.
         """
         found: dict[str, dict[str, list[float]]] = {"area": {}, "diameter": {}, "margin": {}}

@@ -23,6 +23,7 @@ _NAMES = {
     "prototype": "prototypes of dense features",
     "ridge": "ridge regression on dense features",
     "logistic": "logistic regression on dense features",
+    "boosted": "boosted trees on dense features",
     "network": "a small U-Net",
     "transferred": "a small U-Net that starts from earlier tasks",
 }
@@ -105,9 +106,12 @@ def write_segmentation_page(
         verdict += "\nNo labelled image could be hidden, so nothing vouches for the masks: look at each."
     colours = ", ".join(f"{name} {_colour(at)}" for at, name in enumerate(predictor.classes[1:]))
     held = float(table["interval_coverage"].min()) if "interval_coverage" in table else 0.0
-    shortfall = f"Intervals hold the true measure at least {held:.0%} of the time; {coverage:.0%} was asked." + (
-        " More labelled images vouch for more." if held < coverage else ""
-    )
+    if held > 0:
+        shortfall = f"Intervals hold the true measure at least {held:.0%} of the time; {coverage:.0%} was asked."
+    else:
+        shortfall = "Where no range is given no labelled image vouches for one: two or more that show the structure must be labelled."
+    if held < coverage:
+        shortfall += " More labelled images vouch for more."
     chosen = [
         [_NAMES.get(name, name), f"{value:.3f}", "chosen" if name == predictor.method else ""]
         for name, value in predictor.dice.items()
@@ -137,12 +141,18 @@ def write_segmentation_page(
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with each measure and its interval in one cell."""
-    found = table.drop(columns="interval_coverage", errors="ignore")
+    found = table.drop(columns=[column for column in table.columns if column.endswith("_coverage")])
     for name in [column for column in table.columns if f"{column}_low" in table.columns]:
         ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
-        found[name] = ["–" if value != value else f"{value:.4g} ({low:.4g} to {high:.4g})" for value, low, high in ends]
+        found[name] = [_ranged(*each) for each in ends]
         found = found.drop(columns=[f"{name}_low", f"{name}_high"])
     return found
+
+
+def _ranged(value: float, low: float, high: float) -> str:
+    if value != value:
+        return "–"
+    return f"{value:.4g}" if low != low or high != high else f"{value:.4g} ({low:.4g} to {high:.4g})"
 
 
 def _many(count: int, noun: str) -> str:

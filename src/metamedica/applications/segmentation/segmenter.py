@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from metamedica.applications.segmentation.augmentation import Expected
+from metamedica.applications.segmentation.boosted import BoostedTrees
 from metamedica.applications.segmentation.cases import LabelledPicture, read_pairs, read_picture
-from metamedica.applications.segmentation.choice import METHODS, Calibration, choose
+from metamedica.applications.segmentation.choice import METHODS, choose
 from metamedica.applications.segmentation.earlier import EarlierTask, MetaSchedule, learned_start
 from metamedica.applications.segmentation.heads import LinearHead, PixelModel
 from metamedica.applications.segmentation.intervals import Bands
+from metamedica.applications.segmentation.judging import Calibration
+from metamedica.applications.segmentation.shape import Shape
 from metamedica.applications.segmentation.unet import NetworkModel, Schedule, UNet
 from metamedica.errors import BundleError, CaseError, TaskError
 from metamedica.storage import read_bundle, write_bundle
@@ -74,6 +78,7 @@ class SegmentationPredictor:
         dice: method -> mean Dice coefficient on hidden images of the support; empty where none could be hidden.
         colour: whether its images have three channels.
         n_images: of the support.
+        shape: to which masks are tidied.
     """
 
     def __init__(
@@ -87,9 +92,11 @@ class SegmentationPredictor:
         dice: Mapping[str, float],
         colour: bool,
         n_images: int,
+        shape: Shape,
     ) -> None:
         self.model, self.classes, self.calibration, self.bands = model, tuple(classes), calibration, bands
         self.method, self.dice, self.colour, self.n_images = method, dict(dice), colour, n_images
+        self.shape = shape
 
     def predict(self, image: NDArray[np.generic], *, region: NDArray[np.generic] | None = None) -> Segmentation:
         """Return mask, probabilities and uncertainty of an image.
@@ -108,7 +115,10 @@ class SegmentationPredictor:
         said = self.model.log_probabilities(picture)
         shown = functional.interpolate(said[None], size=picture.size, mode="bilinear", align_corners=False)[0]
         counted = np.ones(picture.size, dtype=bool) if region is None else np.asarray(region) != 0
-        mask = np.where(counted, self.calibration.mask(shown).numpy(), 0)
+        scale = (picture.size[0] * picture.size[1] / picture.region.numel()) ** 0.5
+        within = shown.masked_fill(torch.from_numpy(~counted), -torch.inf)
+        within[0] = torch.where(torch.from_numpy(counted), shown[0], torch.zeros(()))
+        mask = np.where(counted, self.calibration.mask(within, self.shape, scale=scale).numpy(), 0)
         chance = self.calibration.probabilities(shown).numpy()
         outside = np.zeros((len(chance), 1, 1), dtype=chance.dtype)
         outside[0] = 1
@@ -126,6 +136,7 @@ class SegmentationPredictor:
             "images_of_the_support": self.n_images,
             "dice_on_hidden_images": dict(self.dice),
             "calibration": asdict(self.calibration),
+            "shape": asdict(self.shape),
         }
 
     def save(self, folder: Path) -> None:
@@ -157,6 +168,7 @@ class SegmentationPredictor:
                 dice=about["dice_on_hidden_images"],
                 colour=about["colour"],
                 n_images=about["images_of_the_support"],
+                shape=Shape(**about["shape"]),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BundleError(
@@ -168,6 +180,8 @@ class SegmentationPredictor:
 
 
 def _model(weights: dict[str, Tensor], n_classes: int, width: int | None) -> PixelModel:
+    if "speaks_for" in weights:
+        return BoostedTrees.of(weights)
     if width is None:
         return LinearHead(weights["centre"], weights["scale"], weights["weight"], weights["bias"])
     network = UNet(n_classes, width=width)
@@ -266,11 +280,12 @@ class Segmenter:
             chosen.model,
             classes=classes,
             calibration=chosen.calibration,
-            bands=Bands.learned(chosen.hidden, chosen.calibration),
+            bands=Bands.learned(chosen.hidden if len(pairs) > 1 else (), chosen.calibration),
             method=chosen.method,
             dice=chosen.dice,
             colour=pairs[0].picture.colour,
             n_images=len(pairs),
+            shape=chosen.shape,
         )
 
     def save(self, folder: Path) -> None:
