@@ -66,10 +66,7 @@ def test_a_ring_that_no_linear_head_can_tell_is_told_by_trees() -> None:
 
 def test_under_another_stain_trees_learn_from_copies_in_other_colours() -> None:
     pairs = _pairs(2, colour=True)
-    alike, other = (
-        boosted.fit_boosted_trees(pairs, 3, expected=expected)
-        for expected in ("alike", "recoloured")
-    )
+    alike, other = (boosted.fit_boosted_trees(pairs, 3, expected=expected) for expected in ("alike", "recoloured"))
     again = boosted.fit_boosted_trees(pairs, 3, expected="recoloured")
     said = [each.log_probabilities(pairs[0].picture) for each in (alike, other, again)]
     assert not torch.equal(said[0], said[1])
