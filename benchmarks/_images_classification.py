@@ -51,20 +51,20 @@ def scored(method: Method, features: Features, judged: Judged) -> Scored:
     found: list[NDArray[np.float64]] = []
     for at in range(0, len(judged.supports), _AT_ONCE):
         supports, queries = judged.supports[at : at + _AT_ONCE], judged.queries[at : at + _AT_ONCE]
-        targets = _targets(judged, at, supports)
-        support = LabelledBatch(_cases(features, supports), targets, _kind(judged), judged.n_classes)
+        targets = targets_of(judged, at, supports)
+        support = LabelledBatch(cases_of(features, supports), targets, kind_of(judged), judged.n_classes)
         with torch.no_grad():
-            law = method(support, _cases(features, queries))
+            law = method(support, cases_of(features, queries))
         for place, query in enumerate(queries):
             found.append(law.probs[place, : len(query)].double().numpy())  # type: ignore[attr-defined]
     return _told(found, judged)
 
 
-def _kind(judged: Judged) -> str:
+def kind_of(judged: Judged) -> str:
     return "binary" if judged.n_classes == 2 else "multiclass"
 
 
-def _cases(features: Features, rows: Sequence[NDArray[np.int64]]) -> CaseBatch:
+def cases_of(features: Features, rows: Sequence[NDArray[np.int64]]) -> CaseBatch:
     most = max(len(each) for each in rows)
     index = torch.zeros(len(rows), most, dtype=torch.int64)
     mask = torch.zeros(len(rows), most, dtype=torch.bool)
@@ -74,7 +74,7 @@ def _cases(features: Features, rows: Sequence[NDArray[np.int64]]) -> CaseBatch:
     return CaseBatch({name: block[index] for name, block in features.items()}, mask)
 
 
-def _targets(judged: Judged, first: int, rows: Sequence[NDArray[np.int64]]) -> torch.Tensor:
+def targets_of(judged: Judged, first: int, rows: Sequence[NDArray[np.int64]]) -> torch.Tensor:
     most = max(len(each) for each in rows)
     found = torch.zeros(len(rows), most, dtype=torch.int64)
     for place, each in enumerate(rows):
@@ -87,16 +87,16 @@ def _told(probabilities: list[NDArray[np.float64]], judged: Judged) -> Scored:
     right = [(each.argmax(1) == truth).astype(float) for each, truth in zip(probabilities, truths, strict=True)]
     alone = len(right) == 1
     each = right[0] if alone else np.array([values.mean() for values in right])
-    accuracy_interval = _interval(each)
+    accuracy_interval = interval_of(each)
     auc, auc_interval = None, None
     if judged.n_classes == 2:
         scores = np.array([roc_auc_score(t, p[:, 1]) for t, p in zip(truths, probabilities, strict=True)])
         auc = float(scores.mean())
-        auc_interval = _resampled_auc(truths[0], probabilities[0][:, 1]) if alone else _interval(scores)
+        auc_interval = _resampled_auc(truths[0], probabilities[0][:, 1]) if alone else interval_of(scores)
     return Scored(float(each.mean()), accuracy_interval, auc, auc_interval, each)
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def interval_of(values: NDArray[np.float64]) -> tuple[float, float]:
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
@@ -114,7 +114,7 @@ def _resampled_auc(truth: NDArray[np.int64], score: NDArray[np.float64]) -> tupl
 def paired(left: Scored, right: Scored) -> tuple[float, float, float]:
     """Return the mean difference in accuracy, left minus right, and its 95 % interval."""
     difference = left.each - right.each
-    low, high = _interval(difference) if difference.any() else (0.0, 0.0)
+    low, high = interval_of(difference) if difference.any() else (0.0, 0.0)
     return float(difference.mean()), low, high
 
 

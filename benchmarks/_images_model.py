@@ -10,7 +10,6 @@ from metamedica.data.task import Task
 from metamedica.meta_learner import MetaLearner
 from metamedica.modalities.images import Images
 from metamedica.modalities.images.network import Network
-from metamedica.types import MetaSplit
 
 DOMAINS = {"scans": SCANS, "cells": CELLS}
 
@@ -23,7 +22,6 @@ def earlier_tasks(names: tuple[str, ...], network: Network | None) -> TaskCollec
     if prepared.problems:
         raise ValueError(f"{len(prepared.problems)} images cannot be read")
     tasks: dict[str, Task] = {}
-    split: dict[str, MetaSplit] = {}
     at = 0
     for each in sets:
         rows = np.array(prepared.row[at : at + len(each.labels)])
@@ -42,9 +40,13 @@ def earlier_tasks(names: tuple[str, ...], network: Network | None) -> TaskCollec
                 classes=tuple(each.classes[label] for label in chosen),
                 family=each.name,
             )
-            split[name] = "meta_train"
     return TaskCollection(
-        "images", prepared.canonical, features=prepared.features, tasks=tasks, split=split, settings=reader.settings()
+        "images",
+        prepared.canonical,
+        features=prepared.features,
+        tasks=tasks,
+        split=dict.fromkeys(tasks, "meta_train"),
+        settings=reader.settings(),
     )
 
 

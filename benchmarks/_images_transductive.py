@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks._images_classification import _cases, _interval, _kind, _targets, featurised
+from benchmarks._images_classification import cases_of, featurised, interval_of, kind_of, targets_of
 from benchmarks._images_episodes import Judged, anaemias, chula, covid, iq_oth, stain2
 from metamedica import registry
 from metamedica.functional.kernels import rbf_kernel
@@ -138,7 +138,7 @@ def rows_of(reader: Images, task: Judged) -> list[dict[str, Any]]:
                     "queries": queries,
                     "method": method,
                     "accuracy": float(right.mean()),
-                    "accuracy_interval": _interval(right),
+                    "accuracy_interval": interval_of(right),
                     "log_loss": float(loss.mean()),
                     "minus_labels_alone": _difference(right - base[0]) if compared else None,
                     "log_loss_minus_labels_alone": _difference(loss - base[1]) if compared else None,
@@ -164,13 +164,13 @@ def laws(name: str, table: Table, task: Judged, *, given: Sequence[NDArray[np.in
     for at in range(0, len(task.supports), _AT_ONCE):
         part = slice(at, at + _AT_ONCE)
         supports, queries = task.supports[part], task.queries[part]
-        support = LabelledBatch(_cases(row, supports), _targets(task, at, supports), _kind(task), task.n_classes)  # type: ignore[arg-type]
+        support = LabelledBatch(cases_of(row, supports), targets_of(task, at, supports), kind_of(task), task.n_classes)  # type: ignore[arg-type]
         if given is None:
             adapted = method.adapt(support)
         else:
             told = [query[places] for query, places in zip(queries, given[part], strict=True)]
-            adapted = method.adapt(support, _cases(row, told))
-        law = adapted.predict(_cases(row, queries))
+            adapted = method.adapt(support, cases_of(row, told))
+        law = adapted.predict(cases_of(row, queries))
         found += [law.probs[place, : len(query)].double().numpy() for place, query in enumerate(queries)]  # type: ignore[attr-defined]
     return found
 
@@ -183,5 +183,5 @@ def scores(told: Laws, truths: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.
 
 
 def _difference(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    low, high = _interval(values)
+    low, high = interval_of(values)
     return float(values.mean()), low, high

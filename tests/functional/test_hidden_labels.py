@@ -1,6 +1,5 @@
 """The weight of a kernel and a noise share, cell by cell, against refitting without each case."""
 
-import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
@@ -9,17 +8,10 @@ from torch import Tensor
 from metamedica.functional.hidden_labels import HiddenLabelProcess
 from metamedica.learners.multi_kernel_gp import MultiKernelGP
 from metamedica.testing import VectorRaw
-from metamedica.types import CaseBatch, Features, LabelledBatch, Paper, TaskKind
+from metamedica.types import Features, LabelledBatch, Paper, TaskKind
+from refits import TwoLengths, few_cases, told_by_refits
 
 NOISES = (0.1, 0.6)
-
-
-class TwoLengths(VectorRaw):
-    """Vectors compared by RBF kernels of length 1 and 3."""
-
-    def kernels(self, left: Features, right: Features) -> Tensor:
-        squares = torch.cdist(left["vector"], right["vector"]) ** 2
-        return torch.stack([torch.exp(-0.5 * squares / length**2) for length in (1.0, 3.0)], dim=-3)
 
 
 class OneLength(VectorRaw):
@@ -31,25 +23,11 @@ class OneLength(VectorRaw):
         return torch.exp(-0.5 * torch.cdist(left["vector"], right["vector"]) ** 2 / self.length**2)[..., None, :, :]
 
 
-def _support(kind: TaskKind, n: int = 9) -> LabelledBatch:
-    random = np.random.default_rng(0)
-    x = torch.from_numpy(random.normal(size=(1, n, 3)))
-    classes = {"binary": 2, "multiclass": 3, "regression": None}[kind]
-    y = x[..., 0] if classes is None else torch.arange(n)[None] % classes
-    return LabelledBatch(CaseBatch({"vector": x}, torch.ones(1, n, dtype=torch.bool)), y, kind, classes)
-
-
 def _hidden(support: LabelledBatch, length: float, noise: float) -> Tensor:
     """The log-likelihood of each case under one kernel and noise, fitted without it."""
     raw = OneLength()
     raw.length = length
-    found = []
-    for case in range(support.cases.n_cases):
-        others = [each for each in range(support.cases.n_cases) if each != case]
-        rest, one = (support.map(lambda value, rows=rows: value[:, rows]) for rows in (others, [case]))
-        learner = MultiKernelGP(raw, noises=(noise,)).double()
-        found.append(learner.predict(learner.adapt(rest), one.cases).log_prob(one.targets)[0, 0])
-    return torch.stack(found)
+    return told_by_refits(MultiKernelGP(raw, noises=(noise,)).double(), support)
 
 
 class Leaning(HiddenLabelProcess):
@@ -63,7 +41,7 @@ class Leaning(HiddenLabelProcess):
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 def test_a_cell_counts_by_its_prior_and_how_probable_it_makes_each_case_while_that_is_hidden(kind: TaskKind) -> None:
-    support = _support(kind)
+    support = few_cases(kind)
     learner = Leaning(TwoLengths(), noises=NOISES).double()
     cells = torch.stack([_hidden(support, length, noise) for length in (1.0, 3.0) for noise in NOISES])
     noise = learner.noise

@@ -14,7 +14,7 @@ from torch import Tensor
 from metamedica.functional.classes import HALF
 from metamedica.functional.pooling import Pool
 from metamedica.functional.remembered import remembered
-from metamedica.functional.trees import GrownTree, TreeArrays, total_of_leaves, tree_arrays
+from metamedica.functional.trees import TreeArrays, boosted_tree, total_of_leaves, tree_arrays
 
 SIGNALS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Prior variances of the score of a case at the usual distance from the centre; the strongest penalty first."""
@@ -156,22 +156,10 @@ def fit_boosted(pool: Pool, rows: Bool[Tensor, " n"], *, growth: Growth) -> Boos
     else:
         model = HistGradientBoostingClassifier(**settings).fit(flat, targets.astype(np.int64))
     every = [stage[0].nodes for stage in model._predictors]
-    arrays = tree_arrays([_grown(nodes) for nodes in every], max(map(len, every)))
+    arrays = tree_arrays([boosted_tree(nodes) for nodes in every], max(map(len, every)))
     depth = torch.tensor(max(int(nodes["depth"].max()) for nodes in every))
     baseline = torch.tensor(float(np.ravel(model._baseline_prediction)[0]), dtype=torch.float64)
     return BoostedScore(arrays, baseline, depth)
-
-
-def _grown(nodes: Any) -> GrownTree:
-    """Return one of scikit-learn's trees; a threshold moves down to the next float32, on the same side of every float32 case."""
-    exact = np.where(nodes["is_leaf"], 0.0, nodes["num_threshold"])
-    below = exact.astype(np.float32)
-    below = np.where(below > exact, np.nextafter(below, np.float32(-np.inf)), below)
-    whole = {name: nodes[name].astype(np.int64) for name in ("feature_idx", "left", "right")}
-    leaf = nodes["is_leaf"].astype(bool)
-    return GrownTree(
-        whole["feature_idx"], below.astype(np.float64), whole["left"], whole["right"], nodes["value"][:, None], leaf
-    )
 
 
 def boosted_fit(growth: Growth) -> Callable[[Pool, Tensor], BoostedScore]:

@@ -1,7 +1,7 @@
 """Trees that scikit-learn has grown, as tensors: nothing is pickled, and any device can walk them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,22 @@ class TreeArrays(NamedTuple):
     left: Int[Tensor, "*tasks trees nodes"]
     right: Int[Tensor, "*tasks trees nodes"]
     value: Float[Tensor, "*tasks trees nodes outputs"]
+
+
+def boosted_tree(nodes: Any) -> GrownTree:
+    """Return a tree of scikit-learn's histogram boosting; a threshold moves down to the next float32, on the same side of every float32 case.
+
+    Args:
+        nodes: of the tree, scikit-learn's records.
+    """
+    exact = np.where(nodes["is_leaf"], 0.0, nodes["num_threshold"])
+    below = exact.astype(np.float32)
+    below = np.where(below > exact, np.nextafter(below, np.float32(-np.inf)), below)
+    whole = {name: nodes[name].astype(np.int64) for name in ("feature_idx", "left", "right")}
+    leaf = nodes["is_leaf"].astype(bool)
+    return GrownTree(
+        whole["feature_idx"], below.astype(np.float64), whole["left"], whole["right"], nodes["value"][:, None], leaf
+    )
 
 
 def tree_arrays(trees: Sequence[GrownTree], nodes: int) -> TreeArrays:

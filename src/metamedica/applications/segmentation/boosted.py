@@ -16,7 +16,7 @@ from torch import Tensor
 from metamedica.applications.segmentation.augmentation import Expected, painted_copies
 from metamedica.applications.segmentation.cases import UNLABELLED, LabelledPicture, Picture
 from metamedica.applications.segmentation.heads import NEVER, PixelModel
-from metamedica.functional.trees import GrownTree, TreeArrays, total_of_leaves, tree_arrays
+from metamedica.functional.trees import TreeArrays, boosted_tree, total_of_leaves, tree_arrays
 
 STAGES = 60
 RATE = 0.15
@@ -125,22 +125,10 @@ def _as_tensors(model: Any, n_classes: int) -> BoostedTrees:
     start = torch.full((n_classes,), NEVER)
     start[shown] = 0.0
     start[spoken] = torch.from_numpy(np.ravel(model._baseline_prediction).astype(np.float32))
-    arrays = tree_arrays([_grown(each) for each in nodes], max(map(len, nodes)))
+    arrays = tree_arrays([boosted_tree(each) for each in nodes], max(map(len, nodes)))
     return BoostedTrees(
         arrays._replace(threshold=arrays.threshold.float(), value=arrays.value.float()),
         spoken.repeat(len(model._predictors)),
         start,
         torch.tensor(max(int(each["depth"].max()) for each in nodes)),
-    )
-
-
-def _grown(nodes: Any) -> GrownTree:
-    """Return one tree; a threshold moves down to the next float32, on the same side of every feature, which is one."""
-    exact = np.where(nodes["is_leaf"], 0.0, nodes["num_threshold"])
-    below = exact.astype(np.float32)
-    below = np.where(below > exact, np.nextafter(below, np.float32(-np.inf)), below)
-    whole = {name: nodes[name].astype(np.int64) for name in ("feature_idx", "left", "right")}
-    leaf = nodes["is_leaf"].astype(bool)
-    return GrownTree(
-        whole["feature_idx"], below.astype(np.float64), whole["left"], whole["right"], nodes["value"][:, None], leaf
     )
