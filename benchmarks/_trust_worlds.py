@@ -15,7 +15,7 @@ from metamedica.meta_learner import MetaLearner
 from metamedica.predictors.expected_gain import foretold
 from metamedica.predictors.method import LearnerMethod, Method
 
-TABLES_DEFAULT = "hierarchical_bayes"
+TABLES_DEFAULT = "bayesian_model_averaging"
 TABLES = (TABLES_DEFAULT, "pooled_linear", "pooled_trees", "recalibrated", "linear")
 """The default weighs by itself what leans on earlier tasks more, less or not at all; the others are what it weighs, as methods of their own."""
 FROM_SCRATCH = ("multi_kernel_gp", "tanimoto_gp")

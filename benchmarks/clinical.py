@@ -47,9 +47,11 @@ from metamedica.reports.protocols.sites import DRAWS, SHOTS, Sites
 from metamedica.storage import replace_file
 from metamedica.types import CaseBatch, LabelledBatch, Law
 
-DEFAULT = "hierarchical_bayes"
+DEFAULT = "bayesian_model_averaging"
 POOLED = ("pooled_linear", "pooled_trees")
-CLOSED = (DEFAULT, *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer", "additive_transfer")
+CLOSED = (
+    DEFAULT, "hierarchical_bayes", "additive_transfer", *POOLED, "recalibrated", "linear", "pooled_and_local", "parameter_transfer",
+)  # fmt: skip
 LEARNED = ("maml", "prototypical")
 """Trained by steps, with the budget that they have on molecules (benchmarks/_budgets.py)."""
 LEARNED_IN = frozenset({"heart", "heart-extra", "impact", "eicu-region"})

@@ -38,7 +38,7 @@ from metamedica.meta_learner import MetaLearner
 from metamedica.reports import metrics
 from metamedica.storage import replace_file
 
-DEFAULT = "hierarchical_bayes"
+DEFAULT = "bayesian_model_averaging"
 METHODS = (DEFAULT, "recalibrated", "pooled_linear")
 WAYS = ("left out", "among them")
 PLAIN = "plain logistic regression, pooled"

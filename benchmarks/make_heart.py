@@ -24,7 +24,7 @@ LARGEST_MB = 1.0
 
 def configured() -> MetaLearner:
     """Return the meta-learner with the settings of the shipped model: the defaults of tables."""
-    return MetaLearner("hierarchical_bayes", seed=0)
+    return MetaLearner("bayesian_model_averaging", seed=0)
 
 
 def hospitals(tasks: TaskCollection) -> list[str]:

@@ -34,9 +34,9 @@ def test_the_usual_learner_is_that_of_the_cases_and_a_named_one_stays(sites: Tas
     assert unnamed.learner is None
     fitted = clone(unnamed).fit(sites)
     assert fitted.learner is None
-    assert fitted.model_.spec.learner == "hierarchical_bayes"
+    assert fitted.model_.spec.learner == "bayesian_model_averaging"
     fitted.save(tmp_path / "m")
-    assert MetaLearner.load(tmp_path / "m").learner == "hierarchical_bayes"
+    assert MetaLearner.load(tmp_path / "m").learner == "bayesian_model_averaging"
     assert clone(MetaLearner("deep_kernel")).get_params()["learner"] == "deep_kernel"
     assert MetaLearner("linear").fit(sites).model_.spec.learner == "linear"
 

@@ -90,11 +90,11 @@ def test_declared_tasks_are_fitted_with_the_learner_of_tables_and_what_was_left_
     shown = run("fit", "--config", CLINIC, "--set", "trees=4", "--out", tmp_path / "m", "--json")
     assert shown.code == 0, shown.err
     result = json.loads(shown.out)
-    assert (result["learner"], result["tasks"], result["cases"]) == ("hierarchical_bayes", 2, 39)
+    assert (result["learner"], result["tasks"], result["cases"]) == ("bayesian_model_averaging", 2, 39)
     assert result["left_out"]["cannot come back (exclusion 1)"] == 4
     assert result["columns"]["case"] == ["age", "sex", "glucose", "smoker", "frailty"]
     document = read_bundle(tmp_path / "m", "model")[1]["model"]
-    assert document["spec"]["learner"] == document["record"]["parameters"]["learner"] == "hierarchical_bayes"
+    assert document["spec"]["learner"] == document["record"]["parameters"]["learner"] == "bayesian_model_averaging"
     assert dict(document["modality"]["settings"]["schema"])["glucose"]["unit"] == "mmol/L"
     card = (tmp_path / "m" / "CARD.md").read_text(encoding="utf-8")
     assert "39 cases, 39 values" in card

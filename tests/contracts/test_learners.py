@@ -29,6 +29,7 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "random_forest": {"trees": 3},
     "fine_tune": {"steps": 4},
     "pooled_trees": {"growths": ((4, 3), (8, 4))},
+    "bayesian_model_averaging": {"trees": 4},
     "hierarchical_bayes": {"trees": 4},
     "deep_adaptation": {"hidden": 3, "steps": 2, "strengths": (0.0, 1.0), "signals": (1.0,)},
     "domain_adversarial": {"hidden": 3, "steps": 2, "strengths": (0.0, 1.0), "signals": (1.0,)},

@@ -51,7 +51,7 @@ def command(
         typer.Option(
             "--learner",
             metavar="NAME",
-            help="The method ('metamedica models'). Left out: deep_kernel, for tables hierarchical_bayes.",
+            help="The method ('metamedica models'). Left out: deep_kernel, for tables bayesian_model_averaging.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,

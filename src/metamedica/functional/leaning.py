@@ -24,6 +24,19 @@ class Leaning(NamedTuple):
         return 1 - list(self.shares.values())[-1]
 
 
+def gain_of(
+    after: Float[Tensor, "tasks 2"], before: Float[Tensor, " 2"], size: Float[Tensor, " tasks"]
+) -> Float[Tensor, " tasks"]:
+    """Return the gain of a `Leaning`: the log Bayes factor of what leans on earlier tasks against what does not, per support case.
+
+    Args:
+        after: log weight of what leans and of what does not, given the labels.
+        before: likewise, before any label.
+        size: support cases.
+    """
+    return (after[:, 0] - after[:, 1] - (before[0] - before[1])) / size.clamp(min=1)
+
+
 class WeighsItself(ABC):
     """What a learner adds that averages by itself over answers which lean on earlier tasks more, less or not at all: it needs no guard beside it."""
 

@@ -20,6 +20,8 @@ class Rehearsal(NamedTuple):
     """Whose models have not seen the task's cases."""
     support: Int64[Tensor, "draws n"]
     query: Int64[Tensor, "draws m"]
+    share: float
+    """Of the task's plays: it is played at several sizes."""
 
 
 def rehearsals(pool: Pool) -> Iterator[Rehearsal]:
@@ -34,7 +36,8 @@ def rehearsals(pool: Pool) -> Iterator[Rehearsal]:
         if len(rows) < 2:
             continue
         random = torch.Generator().manual_seed(len(rows))
-        for shots in sorted({min(shots, len(rows) // 2) for shots in SHOTS}):
+        sizes = sorted({min(shots, len(rows) // 2) for shots in SHOTS})
+        for shots in sizes:
             order = torch.stack([torch.randperm(len(rows), generator=random) for _ in range(_DRAWS)])
             drawn = rows[order]
-            yield Rehearsal(int(pool.fold[rows[0]]), drawn[:, :shots], drawn[:, shots:])
+            yield Rehearsal(int(pool.fold[rows[0]]), drawn[:, :shots], drawn[:, shots:], 1 / len(sizes))

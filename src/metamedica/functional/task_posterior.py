@@ -91,7 +91,8 @@ def _exact(design: Tensor, offset: Tensor, targets: Tensor, weight: Tensor, nois
     squares = (weight * misses.square()).sum(-1) - (pulled * mode).sum((-2, -1))
     prior = (NOISE_CASES - 2) * noise  # the scale at which the inverse gamma has this mean
     total, count = prior + squares.clamp(min=0), weight.sum(-1)
-    evidence = -_half_log_det(factor) - 0.5 * (NOISE_CASES + count) * torch.log(total)
+    level = 0.5 * NOISE_CASES * torch.log(torch.as_tensor(prior))  # so that models of different noise can be compared
+    evidence = level - _half_log_det(factor) - 0.5 * (NOISE_CASES + count) * torch.log(total)
     return TaskPosterior(mode[..., 0], factor, evidence, total / (NOISE_CASES - 2 + count))
 
 
@@ -183,6 +184,16 @@ def score_law(score: Float[Tensor, "tasks m"], noise: Float[Tensor, "*tasks"], k
     if kind != "regression":
         return binary_law(score)
     return Normal(score, noise.reshape(-1, 1).expand_as(score).sqrt(), validate_args=False)
+
+
+def averaged_evidence(log_weight: Float[Tensor, " cells"], found: TaskPosterior) -> Float[Tensor, " tasks"]:
+    """Return the log marginal likelihood of each support averaged over cells, up to what all models of the same targets share.
+
+    Args:
+        log_weight: of each cell before any label, normalised or not.
+        found: of every task and cell.
+    """
+    return torch.logsumexp(log_weight.log_softmax(-1) + found.log_evidence, dim=-1)
 
 
 def averaged_law(

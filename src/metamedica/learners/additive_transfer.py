@@ -11,12 +11,14 @@ from torch import Tensor
 
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.gaussian_process import fit_cell_prior
+from metamedica.functional.model_average import Played
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit, usual_square_of
 from metamedica.functional.pooling import Pool, best_model, pools
 from metamedica.functional.population import HasPopulation
-from metamedica.functional.rehearsal import rehearsals
+from metamedica.functional.rehearsal import Rehearsal, rehearsals
 from metamedica.functional.task_posterior import (
     TaskPosterior,
+    averaged_evidence,
     averaged_law,
     cell_scores,
     posterior_scores,
@@ -150,8 +152,19 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation):
 
     def predict(self, state: AdditiveState, query: CaseBatch) -> Law:
         """Return the law of each query case, averaged over cells and over the correction."""
-        mean, variance = self._in_cells(state, self._seen(query.features, self.taught.of(state.kind)))
+        return self._law(state, self._seen(query.features, self.taught.of(state.kind)))
+
+    def _law(self, state: AdditiveState, asked: Seen) -> Law:
+        mean, variance = self._in_cells(state, asked)
         return averaged_law(mean, variance, state.posterior.noise, state.log_weight, kind=state.kind)
+
+    def log_evidence(self, state: AdditiveState) -> Float[Tensor, " tasks"]:
+        """Return the log marginal likelihood of each support, averaged over cells."""
+        return averaged_evidence(self.taught.of(state.kind)["log_prior"], state.posterior)
+
+    def corrected(self, state: AdditiveState) -> Float[Tensor, " tasks"]:
+        """Return the posterior weight of the cells in which a task has a correction at all."""
+        return 1 - state.log_weight[:, :_SHAPES].exp().sum(1)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the pooled model and the prior of kernel and size, for each kind that there are tasks of.
@@ -159,25 +172,43 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation):
         Raises:
             TaskError: no task of a kind that the learner allows.
         """
-        for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
-            best = best_model(pool, [linear_fit(signal=signal) for signal in self.signals])
-            centre, size = pool.flat.mean(0), torch.tensor(usual_square_of(pool.flat)).sqrt()
-            taught = self.taught.of(kind)
-            found = {**best.model._asdict(), "noise": best.noise, "flat_centre": centre, "size": size}
-            taught.keep(found)
-            taught.keep({"log_prior": self._rehearse(pool, best.held_out, (pool.flat - centre) / size, taught)})
+        for pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).values():
+            self.fit_pool(pool)
 
-    def _rehearse(
-        self, pool: Pool, score: Float[Tensor, " n"], columns: Float[Tensor, "n flat"], taught: Fitted
-    ) -> Float[Tensor, " cells"]:
+    def fit_pool(self, pool: Pool) -> Float[Tensor, " n"]:
+        """Fit to the earlier tasks of one kind, and return the pooled score of each case by models that have not seen its task."""
+        best = best_model(pool, [linear_fit(signal=signal) for signal in self.signals])
+        centre, size = pool.flat.mean(0), torch.tensor(usual_square_of(pool.flat)).sqrt()
+        taught = self.taught.of(pool.kind)
+        taught.keep({**best.model._asdict(), "noise": best.noise, "flat_centre": centre, "size": size})
+        taught.keep({"log_prior": self._rehearse(pool, best.held_out)})
+        return best.held_out
+
+    def play(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> Played:
+        """Return how the fitted learner does on an earlier task that is played as a new one.
+
+        Args:
+            pool: that it was fitted to.
+            held_out: as `fit_pool` returned it.
+            play: which cases are labelled and which are asked.
+        """
+        state, asked = self._played(pool, held_out, play)
+        return Played(self.log_evidence(state), self._law(state, asked).log_prob(pool.targets[play.query]))
+
+    def _played(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> tuple[AdditiveState, Seen]:
+        taught = self.taught.of(pool.kind)
+        columns = (pool.flat - taught["flat_centre"]) / taught["size"]
+        known, asked = (Seen(held_out[at], columns[at], pool.vectors[at]) for at in (play.support, play.query))
+        targets = pool.targets[play.support]
+        return self._condition(known, targets, torch.ones_like(targets), taught, pool.kind), asked
+
+    def _rehearse(self, pool: Pool, held_out: Float[Tensor, " n"]) -> Float[Tensor, " cells"]:
         """Return the log prior of the cells with the best query likelihood where earlier tasks are played as new ones."""
         evidence, scores = [], []
         for play in rehearsals(pool):
-            known, asked = (Seen(score[at], columns[at], pool.vectors[at]) for at in (play.support, play.query))
-            ones = [torch.ones_like(pool.targets[at]) for at in (play.support, play.query)]
-            state = self._condition(known, pool.targets[play.support], ones[0], taught, pool.kind)
-            cells = (*self._in_cells(state, asked), state.posterior.noise)
-            scores.append(cell_scores(*cells, pool.targets[play.query], ones[1], kind=pool.kind))
+            state, asked = self._played(pool, held_out, play)
+            targets, cells = pool.targets[play.query], (*self._in_cells(state, asked), state.posterior.noise)
+            scores.append(cell_scores(*cells, targets, torch.ones_like(targets), kind=pool.kind))
             evidence.append(state.posterior.log_evidence)
         even = torch.full((_SHAPES * len(self.sizes),), -math.log(_SHAPES * len(self.sizes)), dtype=torch.float64)
         return fit_cell_prior(torch.cat(evidence), torch.cat(scores), even, strength=1 / pool.n_tasks)

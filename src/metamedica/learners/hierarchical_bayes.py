@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from metamedica.functional.fitted import Fitted, FittedKinds
@@ -20,13 +20,16 @@ from metamedica.functional.hierarchy import (
     span,
     start_cells,
 )
-from metamedica.functional.leaning import Leaning, WeighsItself
+from metamedica.functional.leaning import Leaning, WeighsItself, gain_of
+from metamedica.functional.model_average import Played
 from metamedica.functional.pooled_models import Growth
-from metamedica.functional.pooling import pools
+from metamedica.functional.pooling import Pool, pools
 from metamedica.functional.population import HasPopulation
+from metamedica.functional.rehearsal import Rehearsal
 from metamedica.functional.stacked_score import STACK_START, fit_stack, stack_buffers, stack_of
 from metamedica.functional.task_posterior import (
     TaskPosterior,
+    averaged_evidence,
     averaged_law,
     cell_scores,
     row_variances,
@@ -59,6 +62,23 @@ START_EFFECT = 0.3
 
 _SMALL_LEVEL = 0.3
 """Standard deviation of a task's level, in log-odds, up to which it counts as that of earlier tasks."""
+
+
+class Seen(NamedTuple):
+    """Cases as the model reads them."""
+
+    score: Float[Tensor, "*batch n"]
+    """The common score minus its mean."""
+    columns: Float[Tensor, "*batch n flat"]
+    """Centred, of usual length 1."""
+    own: Float[Tensor, "*batch n own"] | None
+    """The block `own`, where there is one."""
+
+    def directions(self, real: Bool[Tensor, "*batch n"]) -> "Bases":
+        """Return the directions that these cases tell of, those that `real` is false for left out."""
+        known = [None if block is None else span(block.masked_fill(~real[..., None], 0)) for block in self[1:]]
+        assert known[0] is not None
+        return Bases(known[0], known[1])
 
 
 class Bases(NamedTuple):
@@ -167,48 +187,36 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
     def adapt(self, support: LabelledBatch) -> HierarchicalState:
         """Return the posterior of each task in every cell. A support of one class, or of one case, is answered with doubt."""
         self.check_kind(support.kind)
-        taught = self.taught.of(support.kind)
+        return self._condition(self._seen(support.features, support.kind), support.targets, support.mask, support.kind)
 
-        def real(block: Tensor) -> Tensor:
-            return block.masked_fill(~support.mask[..., None], 0)
+    def _seen(self, features: Features, kind: TaskKind) -> Seen:
+        taught, flat = self.taught.of(kind), self.raw.flat(features)
+        score = stack_of(taught)(flat) - taught["score_centre"]
+        return Seen(score, _columns(flat, taught), features.get(OWN_BLOCK))
 
-        own = support.features.get(OWN_BLOCK)
-        columns = self._columns(self.raw.flat(support.features), taught)
-        bases = Bases(span(real(columns)), None if own is None else span(real(own)))
-        described = self._described(support.features, bases, taught)
-        cells = Cells.of(taught, bases)
+    def _condition(
+        self, known: Seen, targets: Shaped[Tensor, "tasks n"], real: Bool[Tensor, "tasks n"], kind: TaskKind
+    ) -> HierarchicalState:
+        taught, bases = self.taught.of(kind), known.directions(real)
+        described, cells = _described(known, bases, taught), Cells.of(taught, bases)
         offset = cell_offset(described.score, cells.centre)
         posterior = task_posterior(
             described.design(cells.spread, cells.effect),
             offset,
-            support.targets.to(offset.dtype)[:, None].expand_as(offset),
-            support.mask.to(offset.dtype)[:, None].expand_as(offset),
-            kind=support.kind,
+            targets.to(offset.dtype)[:, None].expand_as(offset),
+            real.to(offset.dtype)[:, None].expand_as(offset),
+            kind=kind,
             noise=taught["noise"],
         )
         log_weight = torch.log_softmax(cells.log_weight + posterior.log_evidence, dim=-1)
-        return HierarchicalState(support.kind, posterior, log_weight, bases, support.counts().to(log_weight.dtype))
-
-    def _columns(self, flat: Float[Tensor, "tasks n flat"], taught: Fitted) -> Float[Tensor, "tasks n flat"]:
-        """Return centred columns of usual length 1; as they are before anything was learned."""
-        return (flat - taught["flat_centre"]) / taught["size"] if len(taught["flat_centre"]) else flat
-
-    def _described(self, features: Features, bases: Bases, taught: Fitted) -> Described:
-        flat = self.raw.flat(features)
-        score = stack_of(taught)(flat) - taught["score_centre"]
-        shared = Columns.of(self._columns(flat, taught), bases.shared)
-        if bases.own is None:
-            return Described(score, shared, None)
-        # A query without the block has these columns missing, which is 0.
-        own = features.get(OWN_BLOCK, flat.new_zeros(*flat.shape[:-1], bases.own.shape[-2]))
-        return Described(score, shared, Columns.of(taught["effect"] * own, bases.own))
+        return HierarchicalState(kind, posterior, log_weight, bases, real.sum(1).to(log_weight.dtype))
 
     def _in_cells(
-        self, state: HierarchicalState, query: CaseBatch
+        self, state: HierarchicalState, asked: Seen
     ) -> tuple[Float[Tensor, "tasks cells m"], Float[Tensor, "tasks cells m"]]:
         """Return mean and variance of each query score in every cell."""
         taught = self.taught.of(state.kind)
-        described, cells = self._described(query.features, state.bases, taught), Cells.of(taught, state.bases)
+        described, cells = _described(asked, state.bases, taught), Cells.of(taught, state.bases)
         offset = cell_offset(described.score, cells.centre)
         rows, widths = described.rows(), described.widths(cells.spread, cells.effect)
         mean = offset + (rows @ (widths * state.posterior.mode).mT).mT
@@ -219,10 +227,18 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
             variances.append(variance + described.unseen(cells.spread[some], cells.effect[some]))
         return mean, torch.cat(variances, dim=1)
 
+    def _law(self, state: HierarchicalState, asked: Seen) -> Law:
+        mean, variance = self._in_cells(state, asked)
+        return averaged_law(mean, variance, state.posterior.noise, state.log_weight, kind=state.kind)
+
     def predict(self, state: HierarchicalState, query: CaseBatch) -> Law:
         """Return the law of each query case, averaged over cells and over the posterior in each."""
-        mean, variance = self._in_cells(state, query)
-        return averaged_law(mean, variance, state.posterior.noise, state.log_weight, kind=state.kind)
+        return self._law(state, self._seen(query.features, state.kind))
+
+    def log_evidence(self, state: HierarchicalState) -> Float[Tensor, " tasks"]:
+        """Return the log marginal likelihood of each support, averaged over cells."""
+        cells = Cells.of(self.taught.of(state.kind), state.bases)
+        return averaged_evidence(cells.log_weight, state.posterior)
 
     def leaning(self, state: HierarchicalState) -> Leaning:
         """Return the posterior weight of the cells in which a task is like the usual one, has a level of its own, effects of its own too, or
@@ -239,10 +255,15 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
         }
         weight = state.log_weight.exp()
         shares = {name: weight[:, here].sum(1) for name, here in parts.items()}
-        prior = cells.log_weight.log_softmax(0)
-        log_odds = state.log_weight[:, ~alone].logsumexp(1) - state.log_weight[:, alone].logsumexp(1)
-        before = prior[~alone].logsumexp(0) - prior[alone].logsumexp(0)
-        return Leaning(shares, (log_odds - before) / state.size.clamp(min=1))
+        after, before = self.log_shares(state)
+        return Leaning(shares, gain_of(after, before, state.size))
+
+    def log_shares(self, state: HierarchicalState) -> tuple[Float[Tensor, "tasks 2"], Float[Tensor, " 2"]]:
+        """Return the log weight of the cells that lean on earlier tasks and of those that do not, after the labels and before them."""
+        cells = Cells.of(self.taught.of(state.kind), state.bases)
+        alone, prior = cells.centre[:, 1] == 0, cells.log_weight.log_softmax(0)
+        each = [[weight[..., here].logsumexp(-1) for here in (~alone, alone)] for weight in (state.log_weight, prior)]
+        return torch.stack(each[0], dim=-1), torch.stack(each[1], dim=-1)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the common score and the prior of a new task's parameters, for each kind that there are tasks of.
@@ -250,12 +271,30 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
         Raises:
             TaskError: no task of a kind that the learner allows.
         """
-        for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
-            stack = fit_stack(pool, signals=self.signals, growth=self.growth)
-            prior = fit_hierarchy(pool, stack.held_out)
-            own = prior.noise.sqrt() if kind == "regression" else torch.ones(())
-            taught = self.taught.of(kind)
-            taught.keep(stack_buffers(stack.score) | prior._asdict() | {"effect": stack.effect / own})
+        for pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).values():
+            self.fit_pool(pool)
+
+    def fit_pool(self, pool: Pool) -> Float[Tensor, " n"]:
+        """Fit to the earlier tasks of one kind, and return the common score of each case by models that have not seen its task."""
+        stack = fit_stack(pool, signals=self.signals, growth=self.growth)
+        prior = fit_hierarchy(pool, stack.held_out)
+        own = prior.noise.sqrt() if pool.kind == "regression" else torch.ones(())
+        self.taught.of(pool.kind).keep(stack_buffers(stack.score) | prior._asdict() | {"effect": stack.effect / own})
+        return stack.held_out
+
+    def play(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> Played:
+        """Return how the fitted learner does on an earlier task that is played as a new one.
+
+        Args:
+            pool: that it was fitted to.
+            held_out: as `fit_pool` returned it.
+            play: which cases are labelled and which are asked.
+        """
+        taught = self.taught.of(pool.kind)
+        score, columns = held_out - taught["score_centre"], _columns(pool.flat, taught)
+        known, asked = (Seen(score[at], columns[at], None) for at in (play.support, play.query))
+        state = self._condition(known, pool.targets[play.support], torch.ones_like(play.support, dtype=torch.bool), pool.kind)  # fmt: skip
+        return Played(self.log_evidence(state), self._law(state, asked).log_prob(pool.targets[play.query]))
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Weigh the cells of each kind anew, by the query likelihood; the fewer tasks, the nearer to what the earlier tasks say."""
@@ -268,13 +307,27 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
             with torch.no_grad():
                 for batch in batches:
                     state, query = self.adapt(_without_own(batch.support)), batch.query
-                    mean, variance = self._in_cells(state, query.cases)
+                    mean, variance = self._in_cells(state, self._seen(query.features, kind))
                     noise, weight = state.posterior.noise, query.mask.to(mean.dtype)
                     scores.append(cell_scores(mean, variance, noise, query.targets.to(mean.dtype), weight, kind=kind))
                     evidence.append(state.posterior.log_evidence)
             n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in batches])))
             fitted = fit_cell_prior(torch.cat(evidence), torch.cat(scores), start, strength=1 / n_tasks)
             taught.keep({"log_weight": fitted})
+
+
+def _columns(flat: Float[Tensor, "*batch flat"], taught: Fitted) -> Float[Tensor, "*batch flat"]:
+    """Return centred columns of usual length 1; as they are before anything was learned."""
+    return (flat - taught["flat_centre"]) / taught["size"] if len(taught["flat_centre"]) else flat
+
+
+def _described(seen: Seen, bases: Bases, taught: Fitted) -> Described:
+    shared = Columns.of(seen.columns, bases.shared)
+    if bases.own is None:
+        return Described(seen.score, shared, None)
+    # A query without the block has these columns missing, which is 0.
+    own = seen.columns.new_zeros(*seen.score.shape, bases.own.shape[-2]) if seen.own is None else seen.own
+    return Described(seen.score, shared, Columns.of(taught["effect"] * own, bases.own))
 
 
 def _without_own(support: LabelledBatch) -> LabelledBatch:

@@ -48,7 +48,7 @@ class Tables(Modality, Measures, NamesParts):
     name: ClassVar[str] = "tables"
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("linear",)
-    default_learner: str = "hierarchical_bayes"
+    default_learner: str = "bayesian_model_averaging"
     leaning: ClassVar[float] = 3.0  # one pooled model is hard to beat at a new site (Johnson et al. 2018)
     distinct: ClassVar[bool] = False
     legible: ClassVar[bool] = False

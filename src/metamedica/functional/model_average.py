@@ -1,0 +1,121 @@
+"""Several models of a task averaged by what its labels say of each, under weights that the earlier tasks teach.
+
+Model k has the log evidence e_k of a task's support and the weight w_k before any label; the law is the sum over k of softmax(log w + e)_k p_k.
+(Hoeting et al. 1999, doi:10.1214/ss/1009212519, eq. 1 to 3.) The w_k make earlier tasks likely that are played as new ones: stacking of
+predictive laws (Yao et al. 2018, doi:10.1214/17-BA1091, eq. 2.1), with each task's own evidence inside.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+from metamedica.types import CaseBatch, LabelledBatch, Law
+
+_TEMPER = 0.5
+"""Power of the earlier tasks' likelihood: cases of one task are not quite independent of each other (Gruenwald 2012, The safe Bayesian)."""
+_MOST_CASES = 100
+"""What a task counts for at most: what makes it differ from other tasks is shared by all of its cases, and a new task differs in its own way."""
+_STEPS = 300
+
+
+Known = TypeVar("Known")
+
+
+@runtime_checkable
+class Evident(Protocol[Known]):
+    """A learner that says how likely it held a support before it saw the labels."""
+
+    def adapt(self, support: LabelledBatch) -> Known:
+        """Return what was learned from each task's support."""
+
+    def predict(self, state: Known, query: CaseBatch) -> Law:
+        """Return the law of each query case."""
+
+    def log_evidence(self, state: Known) -> Float[Tensor, " tasks"]:
+        """Return the log marginal likelihood of each support, up to what all models of the same targets share."""
+
+
+class Played(NamedTuple):
+    """How one model does where an earlier task is played as a new one, several draws at once."""
+
+    log_evidence: Float[Tensor, " draws"]
+    """Of the support."""
+    log_likelihood: Float[Tensor, "draws m"]
+    """Of each query case."""
+
+
+class Contest(NamedTuple):
+    """How several models do on the same play.
+
+    Args:
+        models: one each, of the same draws.
+        cases: of the task that are asked.
+        share: of the task's plays, where it is played several times.
+    """
+
+    models: Sequence[Played]
+    cases: int
+    share: float = 1.0
+
+
+def fit_model_weights(
+    contests: Sequence[Contest], n_models: int, *, start: Float[Tensor, " models"] | None = None
+) -> Float[Tensor, " models"]:
+    """Return the log weights of the models, before any label of a new task, that make the queries of the plays most likely.
+
+    They are held to `start` by a Dirichlet prior of one case a model: few tasks leave them near it, and every model stays possible.
+
+    Args:
+        contests: none leaves the weights where they start.
+        n_models: of each contest.
+        start: log weights; None: even.
+    """
+    even = torch.full((n_models,), 1 / n_models, dtype=torch.float64).log()
+    begin = even if start is None else start.double().log_softmax(0)
+    evidence = [torch.stack([model.log_evidence for model in one.models], dim=-1).double() for one in contests]
+    likelihood = [torch.stack([model.log_likelihood for model in one.models], dim=-1).double() for one in contests]
+    logits = begin.clone().requires_grad_()
+    optimiser = torch.optim.Adam([logits], lr=0.05)
+    with torch.enable_grad():
+        for _ in range(_STEPS):
+            height = n_models * (begin.exp() * logits.log_softmax(0)).sum()
+            for one, known, asked in zip(contests, evidence, likelihood, strict=True):
+                share = (logits + known).log_softmax(-1)
+                height = (
+                    height
+                    + _TEMPER
+                    * one.share
+                    * min(one.cases, _MOST_CASES)
+                    * torch.logsumexp(share[:, None] + asked, dim=-1).mean()
+                )
+            (logits.grad,) = torch.autograd.grad(-height, [logits])
+            optimiser.step()
+    return logits.detach().log_softmax(0)
+
+
+def average_of_laws(laws: Sequence[Law], log_weight: Float[Tensor, "tasks models"]) -> Law:
+    """Return the laws of the same cases averaged: probabilities of classes are averaged, Normals are matched in mean and variance.
+
+    Args:
+        laws: of `[tasks, m]` cases, all of one sort.
+        log_weight: of each law, a row sums to 1 once exponentiated.
+    """
+    weight = log_weight.exp()
+    if all(isinstance(law, Normal) for law in laws):
+        mean, spread = (torch.stack([getattr(law, name) for law in laws], dim=-1) for name in ("mean", "stddev"))
+        shares = weight[:, None]
+        middle = (shares * mean).sum(-1)
+        variance = (shares * (spread.square() + (mean - middle[..., None]).square())).sum(-1)
+        return Normal(middle, variance.sqrt(), validate_args=False)
+    logits = torch.stack([_logits(law) for law in laws], dim=-1)
+    return Categorical(logits=torch.logsumexp(logits + log_weight[:, None, None], dim=-1), validate_args=False)
+
+
+def _logits(law: Law) -> Tensor:
+    assert isinstance(law, Categorical)
+    found: Tensor = law.logits
+    return found
