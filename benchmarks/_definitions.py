@@ -9,11 +9,14 @@ that is put together at run time must be given as a root.
 
 import ast
 import hashlib
+import inspect
 import json
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from metamedica import registry
 
 _CALLED_BY_OTHERS = frozenset({"forward", "_load_from_state_dict"})
 """Methods that torch calls."""
@@ -272,6 +275,12 @@ def definitions_behind(
             raise KeyError(root)
         reached.reach(module, name or None)
     return {where: code for where, code in reached.definitions().items() if where[0] not in uncounted}
+
+
+def averaged_by(method: str) -> tuple[str, ...]:
+    """Return the learners that a method averages, which it knows by name only."""
+    models = inspect.signature(registry.learner_class(method)).parameters.get("models")
+    return () if models is None else tuple(models.default)
 
 
 def version_of_definitions(found: Mapping[tuple[str, str], str], settings: Any) -> str:

@@ -32,7 +32,7 @@ from torch.distributions import Categorical
 from benchmarks._budgets import MLP, STEPS
 from benchmarks._clinical_families import FAMILIES, Family, World
 from benchmarks._clinical_tables import goals, markdown, summary
-from benchmarks._definitions import definitions_behind, version_of_definitions
+from benchmarks._definitions import averaged_by, definitions_behind, version_of_definitions
 from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say
 from metamedica import registry
 from metamedica.data import catalogue
@@ -187,7 +187,7 @@ def definitions(method: str, family: Family) -> dict[tuple[str, str], str]:
         "metamedica.registry:build_learner",
         "metamedica.reports.judging:judge",
         "metamedica.reports.protocols.sites:Sites",
-        f"metamedica.learners.{method}",
+        *(f"metamedica.learners.{name}" for name in (method, *averaged_by(method))),
     ]
     change = family.build.args[-1]
     if change is not None:

@@ -23,6 +23,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from benchmarks._definitions import averaged_by
 from benchmarks._record import RESULTS, SOURCE, commit, conclude, machine, say, version_of
 from benchmarks._trust_explanations import explained
 from benchmarks._trust_measures import drawn, measured
@@ -51,7 +52,7 @@ def version(family: TrustFamily) -> str:
     """Return a hash of the code and data that the figures of a family rest on."""
     files = [catalogue.entry(name).files for name in family.data]
     roots = (
-        f"learners/{family.learner}.py", "predictors/held_out.py", "predictors/expected_gain.py", "predictors/guard.py", "functional/conformal.py",
+        f"learners/{family.learner}.py", *(f"learners/{name}.py" for name in averaged_by(family.learner)), "predictors/held_out.py", "predictors/expected_gain.py", "predictors/guard.py", "functional/conformal.py",
         "reports/metrics.py", "reports/calibration_figures.py", "reports/deletion.py",
         *(["predictors/shift.py", "modalities/tables/modality.py"] if family.kind == "tables" else []),
     )  # fmt: skip

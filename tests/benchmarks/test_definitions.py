@@ -189,5 +189,8 @@ def test_the_figures_of_the_clinical_benchmark_rest_on_learners_data_and_metrics
         ("metamedica.modalities.tables.encoding", "RowEncoder 0 forward 0"),
         ("metamedica.learners.hierarchical_bayes", "HierarchicalBayes 0 fit_tasks 0"),
     } <= set(found)
+    assert {name for name in found if "hierarchy" in name[0]} <= set(
+        clinical.definitions("bayesian_model_averaging", clinical.FAMILIES["heart"])
+    )
     by_steps = clinical.definitions("maml", clinical.FAMILIES["heart"])
     assert {"metamedica.run", "metamedica.encoders.mlp"} <= {module for module, _ in by_steps}

@@ -9,8 +9,10 @@ from tests.hospitals import hospitals, parted
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
+from metamedica.errors import InputError
 from metamedica.functional.stacked_score import stack_of
 from metamedica.functional.task_posterior import NOISE_CASES
+from metamedica.learners.additive_transfer import AdditiveTransfer
 from metamedica.learners.bayesian_model_averaging import BayesianModelAveraging
 from metamedica.testing import VectorRaw
 from metamedica.types import EpisodeBatch, LabelledBatch, TaskKind
@@ -47,7 +49,7 @@ def test_the_weights_are_those_of_the_exact_densities_of_the_labels(regression: 
     x, targets = episode.support.features["vector"][0], episode.support.targets[0]
     eye = torch.eye(7, dtype=torch.float64)
 
-    taught = regression.hierarchy.taught.of("regression")
+    taught = regression.models["hierarchical_bayes"].taught.of("regression")
     m = stack_of(taught)(x) - taught["score_centre"]
     u = (x - taught["flat_centre"]) / taught["size"]
     densities = []
@@ -57,12 +59,12 @@ def test_the_weights_are_those_of_the_exact_densities_of_the_labels(regression: 
         densities.append(_log_density(centre[0] + centre[1] * m, shape, targets, float(taught["noise"])))
     hierarchy = _averaged(taught["log_weight"], densities)
 
-    taught = regression.correction.taught.of("regression")
-    known = regression.correction._seen(episode.support.features, taught)
-    shapes = regression.correction._covariance(known, known)[0] + 1e-4 * eye
+    taught = regression.models["additive_transfer"].taught.of("regression")
+    known = regression.models["additive_transfer"]._seen(episode.support.features, taught)
+    shapes = regression.models["additive_transfer"]._covariance(known, known)[0] + 1e-4 * eye
     densities = [
         _log_density(known.score[0], eye + size**2 * shape, targets, float(taught["noise"]))
-        for size in regression.correction.sizes
+        for size in regression.models["additive_transfer"].sizes
         for shape in shapes
     ]
     correction = _averaged(taught["log_prior"], densities)
@@ -79,8 +81,8 @@ def test_the_law_is_the_average_of_both_models(kind: TaskKind) -> None:
     state = learner.adapt(episode.support)
     law = learner.predict(state, episode.query.cases)
     both = [
-        model.predict(model.adapt(episode.support), episode.query.cases)  # type: ignore[arg-type]
-        for model in (learner.hierarchy, learner.correction)
+        model.predict(model.adapt(episode.support), episode.query.cases)
+        for model in (learner.models["hierarchical_bayes"], learner.models["additive_transfer"])
     ]
     weight = state.log_weight.exp()
     assert weight[0].min() > 0.001, "both must count for the test to say anything"
@@ -91,7 +93,7 @@ def test_the_law_is_the_average_of_both_models(kind: TaskKind) -> None:
     else:
         assert isinstance(law, Categorical)
         assert all(isinstance(each, Categorical) for each in both)
-        want = weight[:, :1, None] * both[0].probs + weight[:, 1:, None] * both[1].probs  # type: ignore[union-attr]
+        want = weight[:, :1, None] * both[0].probs + weight[:, 1:, None] * both[1].probs
         torch.testing.assert_close(law.probs, want)
 
 
@@ -123,10 +125,10 @@ def test_meta_valid_tasks_move_the_weights_toward_the_model_that_says_more_of_th
 
 
 def _mean(learner: BayesianModelAveraging, episodes: list[EpisodeBatch], which: int) -> float:
-    model = (learner.hierarchy, learner.correction)[which]
+    model = (learner.models["hierarchical_bayes"], learner.models["additive_transfer"])[which]
     found = []
     for one in episodes:
-        law = model.predict(model.adapt(one.support), one.query.cases)  # type: ignore[arg-type]
+        law = model.predict(model.adapt(one.support), one.query.cases)
         found.append(float(law.log_prob(one.query.targets).mean()))
     return sum(found) / len(found)
 
@@ -150,3 +152,28 @@ def test_before_any_label_nothing_is_gained_and_the_weights_are_those_of_earlier
     state = learner.population(parted(hospitals(1, 30, seed=3)[0], 5).support)
     torch.testing.assert_close(state.log_weight[0], learner.taught.of("binary")["log_weight"])
     torch.testing.assert_close(learner.leaning(state).gain, torch.zeros(1, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_one_model_alone_is_that_model_and_gains_nothing_where_it_cannot_be_from_scratch() -> None:
+    tasks = hospitals(5, 40)
+    learner = BayesianModelAveraging(VectorRaw(), models=("additive_transfer",)).double()
+    alone = AdditiveTransfer(VectorRaw()).double()
+    episode = parted(hospitals(1, 30, seed=3)[0], 8)
+    for each in (learner, alone):
+        each.fit_tasks(tasks)
+    state = learner.adapt(episode.support)
+    laws = [
+        learner.predict(state, episode.query.cases),
+        alone.predict(alone.adapt(episode.support), episode.query.cases),
+    ]
+    torch.testing.assert_close(laws[0].probs, laws[1].probs)
+    leaning = learner.leaning(state)
+    assert (float(leaning.gain), float(leaning.learned)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("models", "said"), [((), "got no model"), (("linear",), "'linear' does not say its evidence")]
+)
+def test_models_without_evidence_are_refused_and_the_others_named(models: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InputError, match=f"{said}.*additive_transfer, hierarchical_bayes"):
+        BayesianModelAveraging(VectorRaw(), models=models)

@@ -1,10 +1,15 @@
 """How far an answer leans on earlier tasks, told by a learner that decides it by itself."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+SCRATCH = "from scratch"
+"""Name of the share that takes nothing from earlier tasks."""
 
 
 class Leaning(NamedTuple):
@@ -34,7 +39,9 @@ def gain_of(
         before: likewise, before any label.
         size: support cases.
     """
-    return (after[:, 0] - after[:, 1] - (before[0] - before[1])) / size.clamp(min=1)
+    possible = before[1] > -math.inf  # where nothing can be from scratch there is nothing to gain over
+    over = torch.where(possible, after[:, 1] - torch.where(possible, before[1], 0), 0)
+    return (after[:, 0] - before[0] - over) / size.clamp(min=1)
 
 
 class WeighsItself(ABC):

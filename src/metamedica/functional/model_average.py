@@ -5,38 +5,24 @@ Model k has the log evidence e_k of a task's support and the weight w_k before a
 predictive laws (Yao et al. 2018, doi:10.1214/17-BA1091, eq. 2.1), with each task's own evidence inside.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from metamedica.types import CaseBatch, LabelledBatch, Law
+from metamedica.functional.pooling import Pool
+from metamedica.functional.rehearsal import Rehearsal
+from metamedica.types import Law
 
 _TEMPER = 0.5
 """Power of the earlier tasks' likelihood: cases of one task are not quite independent of each other (Gruenwald 2012, The safe Bayesian)."""
 _MOST_CASES = 100
 """What a task counts for at most: what makes it differ from other tasks is shared by all of its cases, and a new task differs in its own way."""
 _STEPS = 300
-
-
-Known = TypeVar("Known")
-
-
-@runtime_checkable
-class Evident(Protocol[Known]):
-    """A learner that says how likely it held a support before it saw the labels."""
-
-    def adapt(self, support: LabelledBatch) -> Known:
-        """Return what was learned from each task's support."""
-
-    def predict(self, state: Known, query: CaseBatch) -> Law:
-        """Return the law of each query case."""
-
-    def log_evidence(self, state: Known) -> Float[Tensor, " tasks"]:
-        """Return the log marginal likelihood of each support, up to what all models of the same targets share."""
 
 
 class Played(NamedTuple):
@@ -46,6 +32,36 @@ class Played(NamedTuple):
     """Of the support."""
     log_likelihood: Float[Tensor, "draws m"]
     """Of each query case."""
+
+
+class Averageable(ABC):
+    """What a learner adds that holds a proper prior over tasks: how likely it held a task's labels, so that it can be averaged with others."""
+
+    @abstractmethod
+    def fit_pool(self, pool: Pool) -> Float[Tensor, " n"]:
+        """Fit to the earlier tasks of one kind, and return the score of each case by models that have not seen its task."""
+
+    @abstractmethod
+    def play(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> Played:
+        """Return how the fitted learner does on an earlier task that is played as a new one.
+
+        Args:
+            pool: that it was fitted to.
+            held_out: as `fit_pool` returned it.
+            play: which cases are labelled and which are asked.
+        """
+
+    @abstractmethod
+    def log_evidence(self, state: Any) -> Float[Tensor, " tasks"]:
+        """Return the log marginal likelihood of each support, up to what all models of the same targets share."""
+
+    @abstractmethod
+    def shares(self, state: Any) -> dict[str, Float[Tensor, " tasks"]]:
+        """Return the posterior weight of each way in which a task may relate to earlier ones; `leaning.SCRATCH` is that of none."""
+
+    @abstractmethod
+    def log_sides(self, state: Any) -> tuple[Float[Tensor, "tasks 2"], Float[Tensor, " 2"]]:
+        """Return the log weight of what leans on earlier tasks and of what does not, after the labels and before them."""
 
 
 class Contest(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.gaussian_process import fit_cell_prior
-from metamedica.functional.model_average import Played
+from metamedica.functional.model_average import Averageable, Played
 from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit, usual_square_of
 from metamedica.functional.pooling import Pool, best_model, pools
 from metamedica.functional.population import HasPopulation
@@ -53,7 +53,7 @@ class AdditiveState:
     log_weight: Float[Tensor, "tasks cells"]
 
 
-class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation):
+class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation, Averageable):
     """Score m(x) + alpha(x): m is the pooled linear model and alpha a Gaussian process with mean 0, the task's own correction.
 
     alpha has the covariance size^2 (1 + k(x, x')) / 2 with k the raw similarity or the inner product of the columns; kernel and size are
@@ -162,9 +162,15 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation):
         """Return the log marginal likelihood of each support, averaged over cells."""
         return averaged_evidence(self.taught.of(state.kind)["log_prior"], state.posterior)
 
-    def corrected(self, state: AdditiveState) -> Float[Tensor, " tasks"]:
-        """Return the posterior weight of the cells in which a task has a correction at all."""
-        return 1 - state.log_weight[:, :_SHAPES].exp().sum(1)
+    def shares(self, state: AdditiveState) -> dict[str, Float[Tensor, " tasks"]]:
+        """Return the posterior weight of the cells in which a task has no correction, and of those in which it has one."""
+        usual = state.log_weight[:, :_SHAPES].exp().sum(1)
+        return {"as earlier tasks": usual, "own correction": 1 - usual}
+
+    def log_sides(self, state: AdditiveState) -> tuple[Float[Tensor, "tasks 2"], Float[Tensor, " 2"]]:
+        """Return 0 and minus infinity: every cell leans on earlier tasks."""
+        before = state.log_weight.new_tensor([0.0, -math.inf])
+        return before.expand(len(state.log_weight), -1), before
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the pooled model and the prior of kernel and size, for each kind that there are tasks of.
@@ -185,13 +191,7 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation):
         return best.held_out
 
     def play(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> Played:
-        """Return how the fitted learner does on an earlier task that is played as a new one.
-
-        Args:
-            pool: that it was fitted to.
-            held_out: as `fit_pool` returned it.
-            play: which cases are labelled and which are asked.
-        """
+        """Return how the fitted learner does on an earlier task that is played as a new one."""
         state, asked = self._played(pool, held_out, play)
         return Played(self.log_evidence(state), self._law(state, asked).log_prob(pool.targets[play.query]))
 

@@ -1,22 +1,23 @@
-"""Two accounts of how tasks differ, averaged by what the labels say of each, under weights that the earlier tasks teach."""
+"""Several accounts of how tasks differ, averaged by what the labels say of each, under weights that the earlier tasks teach."""
 
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from metamedica import registry
+from metamedica.errors import InputError
 from metamedica.functional.fitted import FittedKinds
-from metamedica.functional.leaning import Leaning, WeighsItself, gain_of
-from metamedica.functional.model_average import Contest, Evident, Known, Played, average_of_laws, fit_model_weights
+from metamedica.functional.leaning import SCRATCH, Leaning, WeighsItself, gain_of
+from metamedica.functional.model_average import Averageable, Contest, Played, average_of_laws, fit_model_weights
 from metamedica.functional.pooling import pools
 from metamedica.functional.population import HasPopulation
 from metamedica.functional.rehearsal import rehearsals
-from metamedica.learners.additive_transfer import AdditiveState, AdditiveTransfer
-from metamedica.learners.hierarchical_bayes import HierarchicalBayes, HierarchicalState
 from metamedica.types import (
     CaseBatch,
     ClosedForm,
@@ -34,28 +35,32 @@ from metamedica.types import (
 
 @dataclass(frozen=True)
 class AveragedState:
-    """Per task: what each model knows, and its weight."""
+    """Per task: what each model knows, its weight, and the number of labels."""
 
     kind: TaskKind
-    hierarchy: HierarchicalState
-    correction: AdditiveState
-    log_weight: Float[Tensor, "tasks 2"]
+    each: tuple[Any, ...]
+    log_weight: Float[Tensor, "tasks models"]
+    size: Float[Tensor, " tasks"]
 
 
 class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, HasPopulation):
-    """The average of `hierarchical_bayes` (a task has its own level, slope and linear effects about a common score) and `additive_transfer` (a
-    task has a smooth correction of its own on a pooled linear score), by the support's marginal likelihood (Hoeting et al., eq. 1 to 3).
+    """The average of models by the support's marginal likelihood under each (Hoeting et al., eq. 1 to 3): of `hierarchical_bayes` (a task has its own
+    level, slope and linear effects about a common score) and `additive_transfer` (a smooth correction of its own on a pooled linear score).
 
     What each model counts for before any label makes the earlier tasks most likely, played as new ones with scores that have not seen them
-    (`functional/model_average`): with a few earlier tasks about a half, with many whatever they say.
+    (`functional/model_average`): with a few earlier tasks about as much as any other, with many whatever they say.
 
     Deviates: the paper's prior over models is given; here the earlier tasks teach it.
 
     Args:
-        raw: of both models.
-        trees: of `hierarchical_bayes`.
+        raw: of every model.
+        models: learners that say their evidence (`Averageable`), by name.
+        trees: of a model that grows some.
         leaves: of each tree.
         most_cases: a task with more is cut down to so many.
+
+    Raises:
+        InputError: no model, or one that does not say its evidence.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -64,69 +69,84 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
     least_classes: ClassVar[int] = 1
     ranges: ClassVar[Ranges] = {
+        "models": None,
         "trees": OneOf((40, 80, 150)),
         "leaves": OneOf((4, 6, 12)),
         "most_cases": None,
     }
 
-    def __init__(self, raw: RawEncoder, *, trees: int = 80, leaves: int = 6, most_cases: int = 2000) -> None:
+    def __init__(
+        self,
+        raw: RawEncoder,
+        *,
+        models: Sequence[str] = ("hierarchical_bayes", "additive_transfer"),
+        trees: int = 80,
+        leaves: int = 6,
+        most_cases: int = 2000,
+    ) -> None:
         super().__init__()
         self.raw = raw
         self.most_cases = most_cases
-        self.hierarchy = HierarchicalBayes(raw, trees=trees, leaves=leaves, most_cases=most_cases)
-        self.correction = AdditiveTransfer(raw, most_cases=most_cases)
-        self.taught = FittedKinds(self.kinds, {"log_weight": torch.full((2,), 0.5).log()})
+        given = {"trees": trees, "leaves": leaves, "most_cases": most_cases}
+        self.models = nn.ModuleDict({name: _made(name, raw, given) for name in models})
+        if not self.models:
+            raise InputError(f"got no model to average; give some of: {', '.join(_averageable())}")
+        even = torch.full((len(self.models),), 1 / len(self.models)).log()
+        self.taught = FittedKinds(self.kinds, {"log_weight": even})
+
+    def _each(self) -> list[Any]:
+        """Return the models: learners that are `Averageable`."""
+        return list(self.models.values())
 
     def adapt(self, support: LabelledBatch) -> AveragedState:
-        """Return what both models make of each task, and their weights. A support of one class, or of one case, is answered with doubt."""
+        """Return what every model makes of each task, and its weight. A support of one class, or of one case, is answered with doubt."""
         self.check_kind(support.kind)
-        hierarchy, correction = self.hierarchy.adapt(support), self.correction.adapt(support)
-        evidence = [self.hierarchy.log_evidence(hierarchy), self.correction.log_evidence(correction)]
+        each = tuple(model.adapt(support) for model in self._each())
+        evidence = [model.log_evidence(state) for model, state in zip(self._each(), each, strict=True)]
         prior = self.taught.of(support.kind)["log_weight"]
         log_weight = torch.log_softmax(prior + torch.stack(evidence, dim=-1), dim=-1)
-        return AveragedState(support.kind, hierarchy, correction, log_weight)
+        return AveragedState(support.kind, each, log_weight, support.counts().to(log_weight.dtype))
 
     def predict(self, state: AveragedState, query: CaseBatch) -> Law:
-        """Return the law of each query case, averaged over both models."""
-        laws = [self.hierarchy.predict(state.hierarchy, query), self.correction.predict(state.correction, query)]
+        """Return the law of each query case, averaged over models."""
+        laws = [model.predict(known, query) for model, known in zip(self._each(), state.each, strict=True)]
         return average_of_laws(laws, state.log_weight)
 
     def leaning(self, state: AveragedState) -> Leaning:
-        """Return the posterior weight of a task that is like earlier ones, has a level, effects or a correction of its own, or nothing in common
-        with them; and the gain of all but the last over the last."""
-        hierarchy, correction = state.log_weight.exp().unbind(-1)
-        usual, *own, alone = (
-            (name, hierarchy * share) for name, share in self.hierarchy.leaning(state.hierarchy).shares.items()
-        )
-        corrected = correction * self.correction.corrected(state.correction)
-        shares = dict([(usual[0], usual[1] + correction - corrected), *own, ("own correction", corrected), alone])
+        """Return the posterior weight, over all models, of each way in which a task may relate to earlier ones, and the gain of all but the last,
+        which takes nothing from them, over the last."""
+        shares: dict[str, Tensor] = {}
         prior = self.taught.of(state.kind)["log_weight"].log_softmax(0)
-        sides = self.hierarchy.log_shares(state.hierarchy)
-        after, before = (
-            _with_correction(each, weight) for each, weight in zip(sides, (state.log_weight, prior), strict=True)
-        )
-        return Leaning(shares, gain_of(after, before, state.hierarchy.size))
+        after, before = [], []
+        for at, (model, known) in enumerate(zip(self._each(), state.each, strict=True)):
+            weight = state.log_weight[:, at].exp()
+            for name, share in model.shares(known).items():
+                shares[name] = shares.get(name, torch.zeros_like(weight)) + weight * share
+            here, earlier = model.log_sides(known)
+            after.append(state.log_weight[:, at, None] + here)
+            before.append(prior[at] + earlier)
+        sides = [torch.stack(each).logsumexp(0) for each in (after, before)]
+        alone = shares.pop(SCRATCH, torch.zeros_like(state.size))
+        return Leaning(shares | {SCRATCH: alone}, gain_of(sides[0], sides[1], state.size))
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
-        """Fit both models and what each counts for, for each kind that there are tasks of.
+        """Fit every model and what it counts for, for each kind that there are tasks of.
 
         Raises:
             TaskError: no task of a kind that the learner allows.
         """
         for kind, pool in pools(tasks, self.raw, sorted(self.kinds), most_cases=self.most_cases).items():
-            models = (self.hierarchy, self.correction)
-            fitted = [(model, model.fit_pool(pool)) for model in models]
-            contests = [
-                Contest(
-                    [model.play(pool, held_out, play) for model, held_out in fitted], play.query.shape[1], play.share
-                )
-                for play in rehearsals(pool)
-            ]
+            fitted = [(model, model.fit_pool(pool)) for model in self._each()]
+            contests = []
+            for play in rehearsals(pool):
+                played = [model.play(pool, held_out, play) for model, held_out in fitted]
+                contests.append(Contest(played, play.query.shape[1], play.share))
             self.taught.of(kind).keep({"log_weight": fit_model_weights(contests, len(fitted))})
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
-        """Fit the prior of `hierarchical_bayes`, then what each model counts for, to the queries of meta-valid tasks."""
-        self.hierarchy.fit_prior(episodes)
+        """Fit the prior of every model, then what it counts for, to the queries of meta-valid tasks."""
+        for model in self._each():
+            model.fit_prior(episodes)
         for kind in sorted(self.kinds):
             batches = [batch for batch in episodes if batch.support.kind == kind]
             if batches:
@@ -134,27 +154,35 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
                 self.taught.of(kind).keep({"log_weight": fit_model_weights(contests, len(before), start=before)})
 
     def _contests(self, batches: Sequence[EpisodeBatch]) -> list[Contest]:
-        """Return how both models do on each episode; the episodes of a task count for as many cases as one."""
+        """Return how all models do on each episode; the episodes of a task count for as many cases as one."""
         times = Counter(int(task) for batch in batches for task in batch.task_index)
         contests = []
         with torch.no_grad():
             for batch in batches:
-                played = [_played(self.hierarchy, batch), _played(self.correction, batch)]
+                played = [_played(model, batch) for model in self._each()]
                 for at, (task, real) in enumerate(zip(batch.task_index, batch.query.mask, strict=True)):
-                    each = [Played(evidence[at, None], likelihood[at, None, real]) for evidence, likelihood in played]
+                    each = [Played(one.log_evidence[at, None], one.log_likelihood[at, None, real]) for one in played]
                     contests.append(Contest(each, int(real.sum()), 1 / times[int(task)]))
         return contests
 
 
-def _played(model: Evident[Known], batch: EpisodeBatch) -> Played:
+def _averageable() -> list[str]:
+    return [name for name in registry.names("learners") if issubclass(registry.learner_class(name), Averageable)]
+
+
+def _made(name: str, raw: RawEncoder, given: dict[str, int]) -> Learner[Any]:
+    """Return a model with the settings that it knows."""
+    made = registry.learner_class(name)
+    if not issubclass(made, Averageable):
+        raise InputError(
+            f"the learner {name!r} does not say its evidence; average some of: {', '.join(_averageable())}"
+        )
+    known = inspect.signature(made).parameters
+    built = cast(Any, made)(raw, **{setting: value for setting, value in given.items() if setting in known})
+    return cast(Learner[Any], built)
+
+
+def _played(model: Any, batch: EpisodeBatch) -> Played:
     state = model.adapt(batch.support)
     law = model.predict(state, batch.query.cases)
     return Played(model.log_evidence(state), law.log_prob(batch.query.targets))
-
-
-def _with_correction(
-    hierarchy: Float[Tensor, "*tasks 2"], log_weight: Float[Tensor, "*tasks 2"]
-) -> Float[Tensor, "*tasks 2"]:
-    """Return the log weight of what leans on earlier tasks, which `additive_transfer` always does, and of what does not."""
-    leans, alone = (log_weight[..., :1] + hierarchy).unbind(-1)
-    return torch.stack([torch.logaddexp(leans, log_weight[..., 1]), alone], dim=-1)

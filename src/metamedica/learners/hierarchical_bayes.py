@@ -20,8 +20,8 @@ from metamedica.functional.hierarchy import (
     span,
     start_cells,
 )
-from metamedica.functional.leaning import Leaning, WeighsItself, gain_of
-from metamedica.functional.model_average import Played
+from metamedica.functional.leaning import SCRATCH, Leaning, WeighsItself, gain_of
+from metamedica.functional.model_average import Averageable, Played
 from metamedica.functional.pooled_models import Growth
 from metamedica.functional.pooling import Pool, pools
 from metamedica.functional.population import HasPopulation
@@ -120,7 +120,7 @@ class HierarchicalState:
     """Support cases."""
 
 
-class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, HasPopulation):
+class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, HasPopulation, Averageable):
     """The score (log-odds, or mean) of task t is a_t + b_t m(x) + w_t . x; its parameters are normal with a prior learned from earlier tasks.
 
     m is common to all tasks: linear models of several penalties and boosted trees, weighted by what they say of tasks that they have not seen
@@ -240,9 +240,9 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
         cells = Cells.of(self.taught.of(state.kind), state.bases)
         return averaged_evidence(cells.log_weight, state.posterior)
 
-    def leaning(self, state: HierarchicalState) -> Leaning:
+    def shares(self, state: HierarchicalState) -> dict[str, Float[Tensor, " tasks"]]:
         """Return the posterior weight of the cells in which a task is like the usual one, has a level of its own, effects of its own too, or
-        nothing in common with earlier tasks; and the gain of the first three over the last."""
+        nothing in common with earlier tasks."""
         cells = Cells.of(self.taught.of(state.kind), state.bases)
         alone = cells.centre[:, 1] == 0
         own = ~alone & (cells.spread[:, 2] > 0)
@@ -251,19 +251,21 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
             "as earlier tasks": ~alone & ~own & ~level,
             "own level": level,
             "own effects": own,
-            "from scratch": alone,
+            SCRATCH: alone,
         }
         weight = state.log_weight.exp()
-        shares = {name: weight[:, here].sum(1) for name, here in parts.items()}
-        after, before = self.log_shares(state)
-        return Leaning(shares, gain_of(after, before, state.size))
+        return {name: weight[:, here].sum(1) for name, here in parts.items()}
 
-    def log_shares(self, state: HierarchicalState) -> tuple[Float[Tensor, "tasks 2"], Float[Tensor, " 2"]]:
+    def log_sides(self, state: HierarchicalState) -> tuple[Float[Tensor, "tasks 2"], Float[Tensor, " 2"]]:
         """Return the log weight of the cells that lean on earlier tasks and of those that do not, after the labels and before them."""
         cells = Cells.of(self.taught.of(state.kind), state.bases)
         alone, prior = cells.centre[:, 1] == 0, cells.log_weight.log_softmax(0)
         each = [[weight[..., here].logsumexp(-1) for here in (~alone, alone)] for weight in (state.log_weight, prior)]
         return torch.stack(each[0], dim=-1), torch.stack(each[1], dim=-1)
+
+    def leaning(self, state: HierarchicalState) -> Leaning:
+        """Return `shares`, and the gain of all but the last over the last."""
+        return Leaning(self.shares(state), gain_of(*self.log_sides(state), state.size))
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
         """Fit the common score and the prior of a new task's parameters, for each kind that there are tasks of.
@@ -283,13 +285,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
         return stack.held_out
 
     def play(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> Played:
-        """Return how the fitted learner does on an earlier task that is played as a new one.
-
-        Args:
-            pool: that it was fitted to.
-            held_out: as `fit_pool` returned it.
-            play: which cases are labelled and which are asked.
-        """
+        """Return how the fitted learner does on an earlier task that is played as a new one."""
         taught = self.taught.of(pool.kind)
         score, columns = held_out - taught["score_centre"], _columns(pool.flat, taught)
         known, asked = (Seen(score[at], columns[at], None) for at in (play.support, play.query))
