@@ -52,7 +52,8 @@ def version(family: TrustFamily) -> str:
     """Return a hash of the code and data that the figures of a family rest on."""
     files = [catalogue.entry(name).files for name in family.data]
     roots = (
-        f"learners/{family.learner}.py", *(f"learners/{name}.py" for name in averaged_by(family.learner)), "predictors/held_out.py", "predictors/expected_gain.py", "predictors/guard.py", "functional/conformal.py",
+        *(f"learners/{name}.py" for name in (family.learner, *averaged_by(family.learner))),
+        "predictors/held_out.py", "predictors/expected_gain.py", "predictors/guard.py", "functional/conformal.py",
         "reports/metrics.py", "reports/calibration_figures.py", "reports/deletion.py",
         *(["predictors/shift.py", "modalities/tables/modality.py"] if family.kind == "tables" else []),
     )  # fmt: skip

@@ -126,3 +126,14 @@ def test_after_meta_training_five_steps_fit_a_curve_that_no_number_of_steps_fits
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 10.0)
         optimiser.step()
     assert squared_error(learner, new) < 0.4 * min(scratch)
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+def test_steps_that_are_computed_again_give_the_same_meta_gradient(chunk: int | None) -> None:
+    learner, episodes = _learner(steps=5, chunk=chunk), vector_episodes("multiclass")
+    want = meta_gradient(learner, episodes)
+    learner.checkpoint = True
+    found = meta_gradient(learner, episodes)
+    assert set(found) == set(want)
+    for name, slope in want.items():
+        torch.testing.assert_close(found[name], slope, rtol=1e-12, atol=1e-14)

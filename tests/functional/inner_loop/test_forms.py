@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gradient_world import task_loss, walked
 from metamedica.encoders.mlp import MLP
-from metamedica.errors import TrainingError
 from metamedica.functional.inner_loop.chain import Parameters
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, all_laid_out
 from metamedica.functional.inner_loop.choice import chain_of, first_order, form_for, form_of
@@ -288,9 +287,56 @@ def test_steps_that_are_computed_again_have_the_same_dropout_then(form: str) -> 
     assert sum(float(slope.sum()) for slope in slopes) == pytest.approx(want, rel=1e-6)
 
 
-def test_only_chains_of_layers_are_computed_again() -> None:
-    _, _, episodes = _world("norm and GELU", "binary")
-    with pytest.raises(
-        TrainingError, match="inner steps are computed again for chains of layers only, and VectorEncoder is none"
-    ):
-        form_for(VectorEncoder(), InnerLoop(2, Constant(0.1)), episodes.support, checkpoint=True)
+@pytest.mark.parametrize("chunk", [None, 2, 1])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_steps_of_any_network_that_are_computed_again_give_the_same_bits(chunk: int | None, steps: int) -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    own = {name: torch.full_like(value, 0.2) for name, value in start_parameters(encoder, heads, "binary").items()}
+    rates = {name: value.requires_grad_() for name, value in own.items()}
+    start = start_parameters(encoder, heads, "binary")
+    # Learned rates, a pull to the start, and a head that no task moves: all that the steps read must get its slope.
+    loop = InnerLoop(steps, lambda step, name: rates[name], moves=lambda name: not name.endswith("weight"), pull=0.1)
+    inputs = [*start.values(), *(rate for name, rate in rates.items() if loop.moves(name))]
+    slopes = []
+    for again in (False, True):
+        made = AnyNetwork(encoder, loop, chunk=chunk, checkpoint=again)
+        slopes.append(torch.autograd.grad(_query_loss(made, start, episodes), inputs))
+    assert all(float(slope.abs().max()) > 0 for slope in slopes[0])
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+def test_steps_of_any_network_that_are_computed_again_keep_less() -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    start, kept = start_parameters(encoder, heads, "binary"), []
+    for again in (False, True):
+        made, sizes = AnyNetwork(encoder, InnerLoop(16, Constant(0.2)), chunk=1, checkpoint=again), list[int]()
+
+        def pack(value: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(value.numel())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            adapted = made.adapt(start, episodes.support)
+        assert all(adapted.parameters[name].requires_grad for name in adapted.moved)
+        kept.append(sum(sizes))
+    assert kept[1] < 0.4 * kept[0]
+
+
+def test_steps_of_any_network_that_are_computed_again_have_the_same_dropout_then() -> None:
+    encoder, heads, episodes = _world("norm and GELU", "binary")
+    encoder.layers[3].p = 0.4
+    start = start_parameters(encoder, heads, "binary")
+    found = []
+    for again in (False, True):
+        made = AnyNetwork(encoder, InnerLoop(4, Constant(0.2)), checkpoint=again)
+
+        def loss(way: float = 0.0, made: AnyNetwork = made) -> Tensor:
+            with TaskSeeds(torch.arange(3)):
+                return _query_loss(made, {name: value + way for name, value in start.items()}, episodes)
+
+        slopes = torch.autograd.grad(loss(), list(start.values()))
+        small = 1e-6
+        want = (loss(small) - loss(-small)).item() / (2 * small)
+        found.append(float(sum(slope.sum() for slope in slopes)))
+        assert found[-1] == pytest.approx(want, rel=1e-5)

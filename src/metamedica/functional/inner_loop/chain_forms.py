@@ -1,6 +1,5 @@
 """Forms for encoders that are a chain of layers: gradients written out, all tasks at once, no autograd inside."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from metamedica.functional.inner_loop.again import stretch_of
 from metamedica.functional.inner_loop.chain import Affine, Downhill, Link, Parameters, matrices, run, slopes
 from metamedica.functional.inner_loop.forms import Form
 from metamedica.functional.inner_loop.loop import InnerLoop
@@ -83,7 +83,7 @@ class Chain(Form):
     def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
         """Return every task's network after the last step."""
         course, steps = self.course(start, support), self.loop.steps
-        several = math.isqrt(max(steps - 1, 0)) + 1
+        several = stretch_of(steps)
 
         def stretch(first: int, standing: _Standing) -> _Standing:
             for step in range(first, min(first + several, steps)):

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from torch import nn
 
-from metamedica.errors import TrainingError
 from metamedica.functional.inner_loop.chain import Affine, Link, Parameters, links_of
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, head_links
 from metamedica.functional.inner_loop.forms import AnyNetwork, Form
@@ -28,20 +27,12 @@ def form_for(
         support: what it adapts on.
         chunk: as of `InnerLoopLearner`.
         checkpoint: as of `Chain`.
-
-    Raises:
-        TrainingError: inner steps that are to be computed again, of an encoder that is no chain of layers.
     """
     links = chain_of(encoder)
     if not any(loop.moves(ENCODER + name) for name, _ in encoder.named_parameters()):
         return HeadOnly(encoder, loop, checkpoint=checkpoint)
     if links is None:
-        if checkpoint:
-            raise TrainingError(
-                f"inner steps are computed again for chains of layers only, and {type(encoder).__name__} is none; leave checkpoint out and "
-                "lower chunk, tasks_per_batch or steps"
-            )
-        return AnyNetwork(encoder, loop, chunk=tasks_at_once(encoder, chunk))
+        return AnyNetwork(encoder, loop, chunk=tasks_at_once(encoder, chunk), checkpoint=checkpoint)
     first, width = links[0], sum(block.shape[-1] for block in support.features.values())
     wide = width >= WIDE * support.mask.shape[1] and isinstance(first, Affine) and all(map(loop.moves, first.names))
     form = WideChain if wide and loop.rates_are_numbers(first.names) else Chain

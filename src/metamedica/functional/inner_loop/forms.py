@@ -5,12 +5,13 @@ in the start, to any order, and work under `torch.no_grad`. Which one runs chang
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metamedica.functional.inner_loop.again import again, stretch_of
 from metamedica.functional.inner_loop.chain import Parameters
 from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import (
@@ -98,21 +99,56 @@ class AnyNetwork(Form):
         encoder: without batch statistics.
         loop: how a task adapts.
         chunk: tasks at once, which bounds the memory (every task owns a copy of what it moves); None for all, 1 without vmap.
+        checkpoint: whether the backward pass computes inner steps again, in stretches of about sqrt(steps) (`again`).
     """
 
-    def __init__(self, encoder: Encoder, loop: InnerLoop, *, chunk: int | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, loop: InnerLoop, *, chunk: int | None = None, checkpoint: bool = False
+    ) -> None:
         super().__init__(encoder, loop)
         self.chunk = chunk
+        self.checkpoint = checkpoint
 
     def walk(self, start: Parameters, support: LabelledBatch) -> Iterator[AdaptedNetworks]:
         """Yield every task's network after 0, 1, ... steps."""
+        return self._walk(start, support, 1)
+
+    def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
+        """Return every task's network after the last step."""
+        for adapted in self._walk(start, support, stretch_of(self.loop.steps)):
+            last = adapted
+        return last
+
+    def _walk(self, start: Parameters, support: LabelledBatch, several: int) -> Iterator[AdaptedNetworks]:
+        """Yield every task's network at the start and after so many steps each time."""
         names = self.moved(start)
         own = {name: start[name].expand(len(support.mask), *start[name].shape) for name in names}
         yield AdaptedNetworks(start | own, names, support.n_classes)
-        for step in range(self.loop.steps):
-            slopes = self.slopes(start | own, names, support)
-            own = self.loop.stepped(step, own, {name: -value for name, value in slopes.items()}, start)
+        for first in range(0, self.loop.steps, several):
+            stretch = range(first, min(first + several, self.loop.steps))
+            own = self._further(stretch, start, own, support)
             yield AdaptedNetworks(start | own, names, support.n_classes)
+
+    def _further(self, stretch: range, start: Parameters, own: Parameters, support: LabelledBatch) -> Parameters:
+        names, rates = frozenset(own), self.loop.table(stretch, own)
+
+        def taken(loop: InnerLoop, start: Parameters, own: Parameters) -> Parameters:
+            for step in stretch:
+                slopes = self.slopes(start | own, names, support)
+                own = loop.stepped(step, own, {name: -value for name, value in slopes.items()}, start)
+            return own
+
+        if not (self.checkpoint and torch.is_grad_enabled()):
+            return taken(self.loop, start, own)
+
+        def steps(given: Sequence[Tensor]) -> Sequence[Tensor]:
+            tensors = iter(given)
+            each = [dict(zip(block, tensors, strict=False)) for block in (own, start)]
+            found = taken(self.loop.with_rates(rates, list(tensors)), each[1], each[0])
+            return [found[name] for name in own]
+
+        found = again(steps, [*own.values(), *start.values(), *rates.tensors])
+        return dict(zip(own, found, strict=True))
 
     def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
         """Return the slope of each task's support loss in its own parameters."""

@@ -24,7 +24,7 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all, but for
             convolutions on a CPU one after another without vmap, as 1 is (`choice.tasks_at_once`).
         checkpoint: whether the backward pass computes inner steps again instead of keeping them: less memory where steps are many, more
-            time, the same numbers; for encoders that are a chain of layers.
+            time, the same numbers.
     """
 
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "multiclass", "regression"})

@@ -1,8 +1,9 @@
 """How a task adapts: steps, rates, what moves, and one step of gradient descent."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from itertools import product
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +23,20 @@ class Constant:
     def __call__(self, step: int, name: str) -> float | Tensor:
         """Return the rate."""
         return self.rate
+
+
+class RateTable(NamedTuple):
+    """Rates of some steps and parameters.
+
+    Args:
+        numbers: those that are numbers.
+        places: of the others, where in `tensors` they stand.
+        tensors: each once.
+    """
+
+    numbers: dict[tuple[int, str], float]
+    places: dict[tuple[int, str], int]
+    tensors: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,30 @@ class InnerLoop:
                 move = move - self.pull * (here - start[name])
             found[name] = here + rate * move if isinstance(rate, Tensor) else torch.add(here, move, alpha=rate)
         return found
+
+    def table(self, steps: Iterable[int], names: Iterable[str]) -> "RateTable":
+        """Return the rates of these steps and parameters, those that are tensors apart from where they stand."""
+        tensors: list[Tensor] = []
+        places: dict[tuple[int, str], int] = {}
+        numbers: dict[tuple[int, str], float] = {}
+        for step, name in product(steps, names):
+            rate = self.rate(step, name)
+            if isinstance(rate, Tensor):
+                known = [at for at, tensor in enumerate(tensors) if tensor is rate]
+                places[step, name] = known[0] if known else len(tensors)
+                tensors += [] if known else [rate]
+            else:
+                numbers[step, name] = rate
+        return RateTable(numbers, places, tensors)
+
+    def with_rates(self, table: "RateTable", tensors: Sequence[Tensor]) -> "InnerLoop":
+        """Return the same loop with other tensors in the places of those of the table."""
+
+        def rate(step: int, name: str) -> float | Tensor:
+            at = step, name
+            return table.numbers[at] if at in table.numbers else tensors[table.places[at]]
+
+        return replace(self, rate=rate)
 
     def folded(self) -> tuple[float | Tensor, "InnerLoop"]:
         """Return a factor of the loss and a loop that takes the same steps on it, with rate 1 wherever that can be.
