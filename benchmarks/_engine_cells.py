@@ -169,23 +169,35 @@ def interleaved(
     return found
 
 
-def eager(learner: Learner[Any], batch: EpisodeBatch) -> Slopes:
-    """Return the meta-gradient as training takes it, ragged batches in parts."""
-    learner.zero_grad()
-    for rows_ in parts_by_size(batch):
-        part = part_of(batch, rows_)
-        (learner.meta_loss(part) * (len(rows_) / len(batch.task_index))).backward()  # type: ignore[no-untyped-call]
-    return {name: value.grad for name, value in learner.named_parameters() if value.grad is not None}
+def eager_step(learner: Learner[Any], batch: EpisodeBatch) -> Callable[[], Slopes]:
+    """Return what gives the meta-gradient as training takes it, ragged batches in parts."""
+    own = dict(learner.named_parameters())
+
+    def step() -> Slopes:
+        for value in own.values():
+            value.grad = None
+        for rows_ in parts_by_size(batch):
+            part = part_of(batch, rows_)
+            (learner.meta_loss(part) * (len(rows_) / len(batch.task_index))).backward()  # type: ignore[no-untyped-call]
+        return {name: value.grad for name, value in own.items() if value.grad is not None}
+
+    return step
 
 
-def compiled(gradient: CompiledGradient, batch: EpisodeBatch) -> Slopes:
-    """Return the meta-gradient as one compiled graph a part."""
-    gradient.learner.zero_grad()
-    for rows_ in parts_by_size(batch):
-        part = part_of(batch, rows_)
-        if gradient.serves(part):
-            gradient(part, share=len(rows_) / len(batch.task_index))
-    return {name: value.grad for name, value in gradient.learner.named_parameters() if value.grad is not None}
+def compiled_step(gradient: CompiledGradient, batch: EpisodeBatch) -> Callable[[], Slopes]:
+    """Return what gives the meta-gradient as one compiled graph a part."""
+    own = dict(gradient.learner.named_parameters())
+
+    def step() -> Slopes:
+        for value in own.values():
+            value.grad = None
+        for rows_ in parts_by_size(batch):
+            part = part_of(batch, rows_)
+            if gradient.serves(part):
+                gradient(part, share=len(rows_) / len(batch.task_index))
+        return {name: value.grad for name, value in own.items() if value.grad is not None}
+
+    return step
 
 
 def error(found: Slopes, want: Slopes) -> float:

@@ -11,9 +11,9 @@ import torch
 from benchmarks._engine_cells import (
     FAR,
     WORKLOADS,
-    compiled,
+    compiled_step,
     double,
-    eager,
+    eager_step,
     episodes,
     error,
     for_peers,
@@ -66,7 +66,7 @@ def gpu_cell(
     data, own = for_peers(moved(batch, device), torch.float32), own_parameters(learner, peers)
     batch = moved(handed_on(batch, learner), device)
     variants: dict[str, Callable[[], Slopes]] = {
-        "ours": lambda: dict(eager(learner, batch)),
+        "ours": eager_step(learner, batch),
         "plain loop": lambda: plain_loop(algorithm, peers, own, data),
     }
     if algorithm in ("maml", "first_order_maml") and "higher" in peers_here():
@@ -75,11 +75,12 @@ def gpu_cell(
         variants["torchopt"] = lambda: by_torchopt(algorithm, peers, own, data)
     if compiling:
         gradient = CompiledGradient(learner)
-        compiled(gradient, batch)
+        graph = compiled_step(gradient, batch)
+        graph()
         if gradient.not_compiled:
             say(f"  not compiled: {next(iter(gradient.not_compiled.values()))}")
         else:
-            variants["ours, compiled"] = lambda: dict(compiled(gradient, batch))
+            variants["ours, compiled"] = graph
     memory = {name: _peak(step, device) for name, step in variants.items()} if device.type == "cuda" else {}
     times = interleaved(variants, rounds, clock=clock_on(device))
     fastest = min(
@@ -116,7 +117,7 @@ def _errors(workload: str, algorithm: str, device: torch.device) -> dict[str, fl
         (torch.float64, exact, double(batch)),
         (torch.float32, learner_for(workload, algorithm)[0], batch),
     ):
-        slopes = eager(learner.to(device), moved(handed_on(given, learner), device))
+        slopes = eager_step(learner.to(device), moved(handed_on(given, learner), device))()
         off = error({name: slope.cpu() for name, slope in slopes.items()}, want)
         limit = 20 * FAR[dtype] if workload == "conv4" and dtype == torch.float32 else FAR[dtype]
         if not off <= limit:

@@ -31,10 +31,10 @@ from benchmarks._engine_cells import (
     FAR,
     TASKS,
     WORKLOADS,
-    compiled,
+    compiled_step,
     cpu_time,
     double,
-    eager,
+    eager_step,
     episodes,
     error,
     for_peers,
@@ -82,11 +82,11 @@ def _measured(
         say(f"{workload}, {algorithm}: {chosen or 'all'} tasks at once by rule, {fastest_one} by measurement")
     in_double = double(batch)
     want = plain_loop(algorithm, peers, own_parameters(exact, peers), for_peers(batch, torch.float64))
-    errors = {"ours, float64": error(eager(exact, handed_on(in_double, exact)), want)}
+    errors = {"ours, float64": error(eager_step(exact, handed_on(in_double, exact))(), want)}
     data, own = for_peers(batch, torch.float32), own_parameters(learner, peers)
     batch = handed_on(batch, learner)
     variants: dict[str, Callable[[], Slopes]] = {
-        "ours": lambda: dict(eager(learner, batch)),
+        "ours": eager_step(learner, batch),
         "plain loop": lambda: plain_loop(algorithm, peers, own, data),
     }
     here = peers_here()
@@ -100,12 +100,13 @@ def _measured(
     if compiling:
         gradient = CompiledGradient(learner)
         begun = time.perf_counter()
-        compiled(gradient, batch)
+        graph = compiled_step(gradient, batch)
+        graph()
         seconds_to_compile = time.perf_counter() - begun
         if gradient.not_compiled:
             say(f"  not compiled: {next(iter(gradient.not_compiled.values()))}")
         else:
-            variants["ours, compiled"] = lambda: dict(compiled(gradient, batch))
+            variants["ours, compiled"] = graph
     for name, step in variants.items():
         errors[name] = error(step(), want)
     for name, value in errors.items():
@@ -186,10 +187,10 @@ batch = e.episodes(workload, [work.support] * e.TASKS, [work.query] * e.TASKS, w
 learner, peers = e.learner_for(workload, "maml")
 learner.steps, learner.checkpoint = steps, who == "ours, steps computed again"
 own, data = e.own_parameters(learner, peers), e.for_peers(batch, torch.float32)
-if who != "higher":
-    batch = e.handed_on(batch, learner)
-def step():
-    by_higher("maml", peers, own, data) if who == "higher" else e.eager(learner, batch)
+if who == "higher":
+    step = lambda: by_higher("maml", peers, own, data)
+else:
+    step = e.eager_step(learner, e.handed_on(batch, learner))
 def status(key):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key + ":"))
 step()  # what is built once

@@ -59,7 +59,7 @@ class CompiledGradient:
         self._taught: dict[_Shape, frozenset[str]] = {}
         self._whole = _Loss(learner)
         self._own = {name: value for name, value in self._whole.named_parameters() if value.requires_grad}
-        self._graph = torch.compile(self._gradient, fullgraph=True, dynamic=False)
+        self._graph: Callable[..., tuple[dict[str, Tensor], Tensor]] | None = None
 
     def serves(self, episodes: EpisodeBatch) -> bool:
         """Return whether there is a graph for the shape of these episodes; made and compared with `meta_loss` when it is first asked for.
@@ -118,8 +118,11 @@ class CompiledGradient:
     def _compiled(self, episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
         own = {name: value.detach() for name, value in self._own.items()}
         room = EpisodeBatch(with_room(episodes.support), with_room(episodes.query), episodes.task_index)
-        found: tuple[dict[str, Tensor], Tensor] = self._graph(own, room)
-        return found
+        if self._graph is None:
+            on_cpu = all(value.device.type == "cpu" for value in own.values())
+            options = _options_on_a_cpu() if on_cpu else None
+            self._graph = torch.compile(self._gradient, fullgraph=True, dynamic=False, options=options)
+        return self._graph(own, room)
 
     def _gradient(self, parameters: dict[str, Tensor], episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
         def loss(own: dict[str, Tensor]) -> Tensor:
@@ -128,6 +131,13 @@ class CompiledGradient:
 
         taken: Callable[..., tuple[dict[str, Tensor], Tensor]] = torch.func.grad_and_value(loss)
         return taken(parameters)
+
+
+def _options_on_a_cpu() -> dict[str, Any]:
+    """Return options of torch's inductor: a graph is called from C++, and its products are turned the fast way round."""
+    from metamedica.oriented import Oriented  # here: importing inductor takes a second
+
+    return {"cpp_wrapper": True, "post_grad_custom_post_pass": Oriented()}
 
 
 class _Loss(nn.Module):

@@ -21,7 +21,7 @@ def test_a_cell_is_measured_beside_the_plain_loop(algorithm: str, monkeypatch: p
 def test_a_wrong_meta_gradient_ends_it_before_a_time_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = load_benchmark("_engine_gpu", monkeypatch)
     monkeypatch.setattr(
-        gpu, "eager", lambda learner, batch: {name: value.detach() for name, value in learner.named_parameters()}
+        gpu, "eager_step", lambda learner, batch: lambda: {n: v.detach() for n, v in learner.named_parameters()}
     )
     with pytest.raises(SystemExit, match=r"the meta-gradient is off by .*; nothing is timed"):
         gpu.gpu_cell("table", "maml", torch.device("cpu"), rounds=1, tasks=3, compiling=False)

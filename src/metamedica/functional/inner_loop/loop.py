@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metamedica.functional.inner_loop.chain import Downhill, Outer, Parameters
+from metamedica.functional.inner_loop.products import outer_step
 
 Rates: TypeAlias = Callable[[int, str], float | Tensor]
 """`rate(step, name)`: a number, or a tensor that multiplies the parameter's slope."""
@@ -63,7 +64,7 @@ class InnerLoop:
             # A product and its sum are one operation, but where products are rounded (autocast) the sum must not be.
             joined = not (self.pull or torch.is_autocast_enabled(here.device.type))
             if isinstance(way, Outer) and joined and not isinstance(rate, Tensor):
-                found[name] = torch.baddbmm(here, way.slope.mT, way.inputs, alpha=rate)
+                found[name] = outer_step(here, way.slope, way.inputs, rate)
                 continue
             move = way.dense() if isinstance(way, Outer) else way
             if self.pull:
