@@ -5,8 +5,8 @@
 
 CPU time of a meta-step (loss and meta-gradient) of 16 tasks on one thread; 5 inner steps; binary tasks, Conv-4 5-way. Every variant's
 meta-gradient is compared with the plain loop's in double precision before a time is printed. Rounds are interleaved: each variant has
-a turn of 50 ms a round (one step where it takes longer); a ratio is the median over rounds of peer / ours, its interval the 10th and 90th percentile. The full table goes to
-benchmarks/results/engine.{json,md}; the last line on stdout is JSON.
+a turn of 50 ms a round (one step where it takes longer); a ratio is the median over rounds of peer / ours, its interval the 10th and 90th
+percentile. The full table goes to benchmarks/results/engine.{json,md}; the last line on stdout is JSON.
 """
 
 import argparse
