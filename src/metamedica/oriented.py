@@ -13,29 +13,41 @@ _WIDE = 64
 """Columns from which the library is fast either way."""
 
 
+_ATEN = torch.ops.aten
+_PRODUCTS = {
+    _ATEN.mm.default: _ATEN.mm.default,
+    _ATEN.bmm.default: _ATEN.bmm.default,
+    _ATEN.addmm.default: _ATEN.mm.default,
+    _ATEN.baddbmm.default: _ATEN.bmm.default,
+}
+"""Operators that multiply, and the product in each; the other two add it to their first argument."""
+
+
 class Oriented(CustomGraphPass):
     """A pass of torch's inductor over a graph of ATen operators."""
 
     def __call__(self, graph: fx.Graph) -> None:
         """Turn the products of a graph that have fewer columns than rows."""
-        for node in graph.find_nodes(op="call_function", target=torch.ops.aten.bmm.default):
-            left, right = node.args
-            rows, columns = left.meta["val"].shape[-2], right.meta["val"].shape[-1]
-            if left.meta["val"].device.type == "cpu" and columns < min(rows, _WIDE):
-                with graph.inserting_before(node):
-                    turned = _called(
-                        graph, torch.ops.aten.bmm.default, _transposed(graph, right), _transposed(graph, left)
-                    )
-                    node.replace_all_uses_with(_transposed(graph, turned))
-                graph.erase_node(node)
+        for operator, product in _PRODUCTS.items():
+            for node in graph.find_nodes(op="call_function", target=operator):
+                *added, left, right = node.args
+                rows, columns = left.meta["val"].shape[-2], right.meta["val"].shape[-1]
+                on_cpu = left.meta["val"].device.type == "cpu"
+                if on_cpu and columns < min(rows, _WIDE) and not node.kwargs:
+                    with graph.inserting_before(node):
+                        turned = _called(graph, product, _transposed(graph, right), _transposed(graph, left))
+                        found = _transposed(graph, turned)
+                        node.replace_all_uses_with(_called(graph, _ATEN.add.Tensor, found, *added) if added else found)
+                    graph.erase_node(node)
 
     def uuid(self) -> str:
         """Return what a graph kept on disk is known by."""
-        return f"metamedica.oriented 1 {_WIDE}"
+        return f"metamedica.oriented 2 {_WIDE}"
 
 
 def _transposed(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    return _called(graph, torch.ops.aten.permute.default, node, [0, 2, 1])
+    axes = [0, 2, 1] if node.meta["val"].dim() == 3 else [1, 0]
+    return _called(graph, _ATEN.permute.default, node, axes)
 
 
 def _called(graph: fx.Graph, operator: torch._ops.OpOverload, *given: fx.Node | list[int]) -> fx.Node:
