@@ -15,6 +15,8 @@ from jaxtyping import Float, Int, Shaped
 from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
+OWN_BLOCK = "own"
+"""Name of the optional block of columns that only one task has: `[tasks, cases, p]`, standardised, 0 where missing."""
 _ROWS_AT_ONCE = 8192
 
 

@@ -15,7 +15,7 @@ from metamedica.functional.task_posterior import NOISE_CASES
 from metamedica.learners.additive_transfer import AdditiveTransfer
 from metamedica.learners.bayesian_model_averaging import BayesianModelAveraging
 from metamedica.testing import VectorRaw
-from metamedica.types import EpisodeBatch, LabelledBatch, TaskKind
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
 
 
 def _taught(tasks: list[LabelledBatch]) -> BayesianModelAveraging:
@@ -177,3 +177,18 @@ def test_one_model_alone_is_that_model_and_gains_nothing_where_it_cannot_be_from
 def test_models_without_evidence_are_refused_and_the_others_named(models: tuple[str, ...], said: str) -> None:
     with pytest.raises(InputError, match=f"{said}.*additive_transfer, hierarchical_bayes"):
         BayesianModelAveraging(VectorRaw(), models=models)
+
+
+def test_where_a_task_has_columns_of_its_own_only_models_that_read_them_have_a_say() -> None:
+    learner = _taught(hospitals(5, 40))
+    episode = parted(hospitals(1, 30, seed=3)[0], 10)
+    own = torch.randn(1, 10, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    cases = CaseBatch({**episode.support.features, "own": own}, episode.support.mask)
+    state = learner.adapt(LabelledBatch(cases, episode.support.targets, "binary", 2))
+    assert state.log_weight.exp().tolist() == [[1.0, 0.0]]
+    law = learner.predict(state, episode.query.cases)
+    alone = learner.models["hierarchical_bayes"]
+    torch.testing.assert_close(law.probs, alone.predict(state.each[0], episode.query.cases).probs)
+    leaning = learner.leaning(state)
+    assert bool(torch.isfinite(leaning.gain).all())
+    assert sum(float(share) for share in leaning.shares.values()) == pytest.approx(1, abs=1e-6)

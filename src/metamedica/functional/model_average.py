@@ -7,7 +7,7 @@ predictive laws (Yao et al. 2018, doi:10.1214/17-BA1091, eq. 2.1), with each tas
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,6 +36,9 @@ class Played(NamedTuple):
 
 class Averageable(ABC):
     """What a learner adds that holds a proper prior over tasks: how likely it held a task's labels, so that it can be averaged with others."""
+
+    reads_own: ClassVar[bool] = False
+    """Whether it learns from the block of columns that only one task has (`blocks.OWN_BLOCK`)."""
 
     @abstractmethod
     def fit_pool(self, pool: Pool) -> Float[Tensor, " n"]:

@@ -1,6 +1,7 @@
 """Several accounts of how tasks differ, averaged by what the labels say of each, under weights that the earlier tasks teach."""
 
 import inspect
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metamedica import registry
+from metamedica.blocks import OWN_BLOCK
 from metamedica.errors import InputError
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.leaning import SCRATCH, Leaning, WeighsItself, gain_of
@@ -41,6 +43,8 @@ class AveragedState:
     each: tuple[Any, ...]
     log_weight: Float[Tensor, "tasks models"]
     size: Float[Tensor, " tasks"]
+    own: bool
+    """Whether the tasks have columns of their own."""
 
 
 class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, HasPopulation):
@@ -48,7 +52,8 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
     level, slope and linear effects about a common score) and `additive_transfer` (a smooth correction of its own on a pooled linear score).
 
     What each model counts for before any label makes the earlier tasks most likely, played as new ones with scores that have not seen them
-    (`functional/model_average`): with a few earlier tasks about as much as any other, with many whatever they say.
+    (`functional/model_average`): with a few earlier tasks about as much as any other, with many whatever they say. Where a task has columns of its
+    own (a block `own`), models that do not read them have no say.
 
     Deviates: the paper's prior over models is given; here the earlier tasks teach it.
 
@@ -103,9 +108,16 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
         self.check_kind(support.kind)
         each = tuple(model.adapt(support) for model in self._each())
         evidence = [model.log_evidence(state) for model, state in zip(self._each(), each, strict=True)]
-        prior = self.taught.of(support.kind)["log_weight"]
+        own = OWN_BLOCK in support.features
+        prior = self._prior(support.kind, own=own)
         log_weight = torch.log_softmax(prior + torch.stack(evidence, dim=-1), dim=-1)
-        return AveragedState(support.kind, each, log_weight, support.counts().to(log_weight.dtype))
+        return AveragedState(support.kind, each, log_weight, support.counts().to(log_weight.dtype), own)
+
+    def _prior(self, kind: TaskKind, *, own: bool) -> Float[Tensor, " models"]:
+        """Return the log weight of each model before any label; where a task has columns of its own, that of the models that read them."""
+        prior: Tensor = self.taught.of(kind)["log_weight"]
+        blind = prior.new_tensor([not model.reads_own for model in self._each()], dtype=torch.bool)
+        return prior.masked_fill(blind, -math.inf).log_softmax(0) if own and not bool(blind.all()) else prior
 
     def predict(self, state: AveragedState, query: CaseBatch) -> Law:
         """Return the law of each query case, averaged over models."""
@@ -116,7 +128,7 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
         """Return the posterior weight, over all models, of each way in which a task may relate to earlier ones, and the gain of all but the last,
         which takes nothing from them, over the last."""
         shares: dict[str, Tensor] = {}
-        prior = self.taught.of(state.kind)["log_weight"].log_softmax(0)
+        prior = self._prior(state.kind, own=state.own).log_softmax(0)
         after, before = [], []
         for at, (model, known) in enumerate(zip(self._each(), state.each, strict=True)):
             weight = state.log_weight[:, at].exp()

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from metamedica.blocks import OWN_BLOCK
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.gaussian_process import fit_cell_prior
 from metamedica.functional.hierarchy import (
@@ -50,8 +51,6 @@ from metamedica.types import (
     TaskKind,
 )
 
-OWN_BLOCK = "own"
-"""Name of the optional block of columns that only this task has: `[tasks, cases, p]`, standardised, 0 where missing."""
 OWN_EFFECTS = (0.5, 1.0, 2.0, 4.0)
 """How many times a usual column's effect those of its own columns are: averaged over, each as likely before labels."""
 _AT_ONCE = 8
@@ -149,6 +148,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
     )  # fmt: skip
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "regression"})
     least_classes: ClassVar[int] = 1
+    reads_own: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {
         "signals": None,
         "trees": OneOf((40, 80, 150)),
