@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from metamedica.blocks import rows_of_table
 from metamedica.errors import MetamedicaError
+from metamedica.oriented import graph_pass
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Learner
 
 MOST_GRAPHS = 64
@@ -135,9 +136,7 @@ class CompiledGradient:
 
 def _options_on_a_cpu() -> dict[str, Any]:
     """Return options of torch's inductor: a graph is called from C++, and its products are turned the fast way round."""
-    from metamedica.oriented import Oriented  # here: importing inductor takes a second
-
-    return {"cpp_wrapper": True, "post_grad_custom_post_pass": Oriented()}
+    return {"cpp_wrapper": True, "post_grad_custom_post_pass": graph_pass()}
 
 
 class _Loss(nn.Module):

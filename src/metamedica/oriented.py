@@ -5,9 +5,13 @@ A batch of small products with fewer columns than rows takes two to nine times a
 the pass below asks for the other one; no number is computed otherwise but for rounding.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import fx
-from torch._inductor.custom_graph_pass import CustomGraphPass
+
+if TYPE_CHECKING:
+    from torch._inductor.custom_graph_pass import CustomGraphPass
 
 _WIDE = 64
 """Columns from which the library is fast either way."""
@@ -23,26 +27,36 @@ _PRODUCTS = {
 """Operators that multiply, and the product in each; the other two add it to their first argument."""
 
 
-class Oriented(CustomGraphPass):
-    """A pass of torch's inductor over a graph of ATen operators."""
+def turn(graph: fx.Graph) -> None:
+    """Turn the products of a graph of ATen operators that have fewer columns than rows."""
+    for operator, product in _PRODUCTS.items():
+        for node in graph.find_nodes(op="call_function", target=operator):
+            *added, left, right = node.args
+            rows, columns = left.meta["val"].shape[-2], right.meta["val"].shape[-1]
+            on_cpu = left.meta["val"].device.type == "cpu"
+            if on_cpu and columns < min(rows, _WIDE) and not node.kwargs:
+                with graph.inserting_before(node):
+                    turned = _called(graph, product, _transposed(graph, right), _transposed(graph, left))
+                    found = _transposed(graph, turned)
+                    node.replace_all_uses_with(_called(graph, _ATEN.add.Tensor, found, *added) if added else found)
+                graph.erase_node(node)
 
-    def __call__(self, graph: fx.Graph) -> None:
-        """Turn the products of a graph that have fewer columns than rows."""
-        for operator, product in _PRODUCTS.items():
-            for node in graph.find_nodes(op="call_function", target=operator):
-                *added, left, right = node.args
-                rows, columns = left.meta["val"].shape[-2], right.meta["val"].shape[-1]
-                on_cpu = left.meta["val"].device.type == "cpu"
-                if on_cpu and columns < min(rows, _WIDE) and not node.kwargs:
-                    with graph.inserting_before(node):
-                        turned = _called(graph, product, _transposed(graph, right), _transposed(graph, left))
-                        found = _transposed(graph, turned)
-                        node.replace_all_uses_with(_called(graph, _ATEN.add.Tensor, found, *added) if added else found)
-                    graph.erase_node(node)
 
-    def uuid(self) -> str:
-        """Return what a graph kept on disk is known by."""
-        return f"metamedica.oriented 2 {_WIDE}"
+def graph_pass() -> "CustomGraphPass":
+    """Return `turn` as torch's inductor takes it."""
+    from torch._inductor.custom_graph_pass import (
+        CustomGraphPass,  # here: importing it takes a second and changes global settings
+    )
+
+    class Oriented(CustomGraphPass):
+        def __call__(self, graph: fx.Graph) -> None:
+            turn(graph)
+
+        def uuid(self) -> str:
+            """Return what a graph kept on disk is known by."""
+            return f"metamedica.oriented 2 {_WIDE}"
+
+    return Oriented()
 
 
 def _transposed(graph: fx.Graph, node: fx.Node) -> fx.Node:
