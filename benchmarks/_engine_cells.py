@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks._engine_peers import Data, Network, Slopes, conv4, mlp
+from benchmarks._engine_peers import Data, Network, Slopes, by_higher, by_torchopt, conv4, mlp, plain_loop
+from benchmarks._record import say, spread
 from metamedica import registry
 from metamedica.blocks import SparseRows, SparseTable, as_block
 from metamedica.compiled import CompiledGradient
@@ -23,6 +25,7 @@ from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Le
 ALGORITHMS = ("prototypical", "anil", "maml", "first_order_maml", "reptile")
 TASKS = 16
 _TURN = 0.05
+"""Seconds of steps in a row that each variant has in a round."""
 FAR = {torch.float64: 1e-9, torch.float32: 1e-3}
 
 
@@ -183,33 +186,77 @@ def _second(step: Callable[[], object], clock: Callable[[Callable[[], object]], 
 
 def eager_step(learner: Learner[Any], batch: EpisodeBatch) -> Callable[[], Slopes]:
     """Return what gives the meta-gradient as training takes it, ragged batches in parts."""
+
+    def backward(part: EpisodeBatch, share: float) -> None:
+        (learner.meta_loss(part) * share).backward()  # type: ignore[no-untyped-call]
+
+    return _step(learner, batch, backward)
+
+
+def compiled_step(gradient: CompiledGradient, batch: EpisodeBatch) -> Callable[[], Slopes]:
+    """Return what gives the meta-gradient as one compiled graph a part."""
+
+    def backward(part: EpisodeBatch, share: float) -> None:
+        if gradient.serves(part):
+            gradient(part, share=share)
+
+    return _step(gradient.learner, batch, backward)
+
+
+def _step(
+    learner: Learner[Any], batch: EpisodeBatch, backward: Callable[[EpisodeBatch, float], None]
+) -> Callable[[], Slopes]:
     own = dict(learner.named_parameters())
 
     def step() -> Slopes:
         for value in own.values():
             value.grad = None
         for rows_ in parts_by_size(batch):
-            part = part_of(batch, rows_)
-            (learner.meta_loss(part) * (len(rows_) / len(batch.task_index))).backward()  # type: ignore[no-untyped-call]
+            backward(part_of(batch, rows_), len(rows_) / len(batch.task_index))
         return {name: value.grad for name, value in own.items() if value.grad is not None}
 
     return step
 
 
-def compiled_step(gradient: CompiledGradient, batch: EpisodeBatch) -> Callable[[], Slopes]:
-    """Return what gives the meta-gradient as one compiled graph a part."""
-    own = dict(gradient.learner.named_parameters())
+def loops_of(algorithm: str, peers: Network, own: Slopes, data: Data) -> dict[str, Callable[[], Slopes]]:
+    """Return the loops over tasks that people write: plain, and by the peers that are installed and know the algorithm."""
+    loops: dict[str, Callable[[], Slopes]] = {"plain loop": lambda: plain_loop(algorithm, peers, own, data)}
+    if algorithm in ("maml", "first_order_maml") and "higher" in peers_here():
+        loops["higher"] = lambda: by_higher(algorithm, peers, own, data)
+    if algorithm == "maml" and "torchopt" in peers_here():
+        loops["torchopt"] = lambda: by_torchopt(algorithm, peers, own, data)
+    return loops
 
-    def step() -> Slopes:
-        for value in own.values():
-            value.grad = None
-        for rows_ in parts_by_size(batch):
-            part = part_of(batch, rows_)
-            if gradient.serves(part):
-                gradient(part, share=len(rows_) / len(batch.task_index))
-        return {name: value.grad for name, value in own.items() if value.grad is not None}
 
-    return step
+def compiled_variant(learner: Learner[Any], batch: EpisodeBatch) -> tuple[dict[str, Callable[[], Slopes]], float]:
+    """Return the compiled step by its name, none where it could not be compiled (and a line says why), and the seconds that it took."""
+    gradient = CompiledGradient(learner)
+    begun = time.perf_counter()
+    step = compiled_step(gradient, batch)
+    step()
+    seconds = time.perf_counter() - begun
+    if gradient.not_compiled:
+        say(f"  not compiled: {next(iter(gradient.not_compiled.values()))}")
+        return {}, seconds
+    return {"ours, compiled": step}, seconds
+
+
+def compared(times: dict[str, list[float]]) -> dict[str, Any]:
+    """Return milliseconds, the fastest peer loop, and the ratios of peer / ours: median, 10th and 90th percentile over rounds."""
+    loops = [name for name in times if name in ("plain loop", "higher", "torchopt")]
+    fastest = min(loops, key=lambda name: float(np.median(times[name])))
+    ratios = {}
+    for name in ("ours", "ours, compiled"):
+        for other in (fastest, "jax"):
+            if name in times and other in times:
+                each = np.array(times[other]) / np.array(times[name])
+                key = f"{name} against {'jax' if other == 'jax' else 'the fastest loop'}"
+                ratios[key] = [float(np.median(each)), *spread(each)]
+    return {
+        "milliseconds": {name: 1e3 * float(np.median(each)) for name, each in times.items()},
+        "fastest peer loop": fastest,
+        "ratios": ratios,
+    }
 
 
 def error(found: Slopes, want: Slopes) -> float:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks._engine_cells import (
     FAR,
     WORKLOADS,
-    compiled_step,
+    compared,
+    compiled_variant,
     double,
     eager_step,
     episodes,
@@ -20,12 +20,11 @@ from benchmarks._engine_cells import (
     handed_on,
     interleaved,
     learner_for,
+    loops_of,
     own_parameters,
-    peers_here,
 )
-from benchmarks._engine_peers import Slopes, by_higher, by_torchopt, plain_loop
-from benchmarks._record import say, spread
-from metamedica.compiled import CompiledGradient
+from benchmarks._engine_peers import plain_loop
+from benchmarks._record import say
 from metamedica.outer_gradient import moved
 
 TASKS = 256
@@ -65,41 +64,18 @@ def gpu_cell(
     learner.to(device)
     data, own = for_peers(moved(batch, device), torch.float32), own_parameters(learner, peers)
     batch = moved(handed_on(batch, learner), device)
-    variants: dict[str, Callable[[], Slopes]] = {
-        "ours": eager_step(learner, batch),
-        "plain loop": lambda: plain_loop(algorithm, peers, own, data),
-    }
-    if algorithm in ("maml", "first_order_maml") and "higher" in peers_here():
-        variants["higher"] = lambda: by_higher(algorithm, peers, own, data)
-    if algorithm == "maml" and "torchopt" in peers_here():
-        variants["torchopt"] = lambda: by_torchopt(algorithm, peers, own, data)
+    variants = {"ours": eager_step(learner, batch)} | loops_of(algorithm, peers, own, data)
     if compiling:
-        gradient = CompiledGradient(learner)
-        graph = compiled_step(gradient, batch)
-        graph()
-        if gradient.not_compiled:
-            say(f"  not compiled: {next(iter(gradient.not_compiled.values()))}")
-        else:
-            variants["ours, compiled"] = graph
+        variants |= compiled_variant(learner, batch)[0]
     memory = {name: _peak(step, device) for name, step in variants.items()} if device.type == "cuda" else {}
     times = interleaved(variants, rounds, clock=clock_on(device))
-    fastest = min(
-        (name for name in times if not name.startswith("ours")), key=lambda name: float(np.median(times[name]))
-    )
-    ratios = {}
-    for name in times:
-        if name.startswith("ours"):
-            each = np.array(times[fastest]) / np.array(times[name])
-            ratios[f"{name} against the fastest loop"] = [float(np.median(each)), *spread(each)]
-    found = {
+    found: dict[str, Any] = {
         "workload": workload,
         "algorithm": algorithm,
         "tasks": tasks,
-        "milliseconds": {name: 1e3 * float(np.median(each)) for name, each in times.items()},
         "peak MiB": memory,
         "errors": errors,
-        "fastest peer loop": fastest,
-        "ratios": ratios,
+        **compared(times),
     }
     say(f"GPU, {workload}, {algorithm}: " + ", ".join(f"{n} {v:.1f} ms" for n, v in found["milliseconds"].items()))
     return found

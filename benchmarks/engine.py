@@ -31,7 +31,8 @@ from benchmarks._engine_cells import (
     FAR,
     TASKS,
     WORKLOADS,
-    compiled_step,
+    compared,
+    compiled_variant,
     cpu_time,
     double,
     eager_step,
@@ -41,14 +42,14 @@ from benchmarks._engine_cells import (
     handed_on,
     interleaved,
     learner_for,
+    loops_of,
     own_parameters,
     peers_here,
 )
 from benchmarks._engine_gpu import gpu_markdown, gpu_table
-from benchmarks._engine_peers import Network, Slopes, by_higher, by_jax, by_torchopt, plain_loop
+from benchmarks._engine_peers import Network, by_jax, plain_loop
 from benchmarks._record import PARTS, RESULTS, SOURCE, commit, goal, machine, say, spread, version_of
 from benchmarks.chembl_split import load_disjoint
-from metamedica.compiled import CompiledGradient
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler
 from metamedica.functional.inner_loop.choice import tasks_at_once
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
@@ -85,28 +86,13 @@ def _measured(
     errors = {"ours, float64": error(eager_step(exact, handed_on(in_double, exact))(), want)}
     data, own = for_peers(batch, torch.float32), own_parameters(learner, peers)
     batch = handed_on(batch, learner)
-    variants: dict[str, Callable[[], Slopes]] = {
-        "ours": eager_step(learner, batch),
-        "plain loop": lambda: plain_loop(algorithm, peers, own, data),
-    }
-    here = peers_here()
-    if algorithm in ("maml", "first_order_maml") and "higher" in here:
-        variants["higher"] = lambda: by_higher(algorithm, peers, own, data)
-    if algorithm == "maml" and "torchopt" in here:
-        variants["torchopt"] = lambda: by_torchopt(algorithm, peers, own, data)
-    if jax and "jax" in here:
+    variants = {"ours": eager_step(learner, batch)} | loops_of(algorithm, peers, own, data)
+    if jax and "jax" in peers_here():
         variants["jax"] = by_jax(algorithm, peers, own, data)
     seconds_to_compile = None
     if compiling:
-        gradient = CompiledGradient(learner)
-        begun = time.perf_counter()
-        graph = compiled_step(gradient, batch)
-        graph()
-        seconds_to_compile = time.perf_counter() - begun
-        if gradient.not_compiled:
-            say(f"  not compiled: {next(iter(gradient.not_compiled.values()))}")
-        else:
-            variants["ours, compiled"] = graph
+        variant, seconds_to_compile = compiled_variant(learner, batch)
+        variants |= variant
     for name, step in variants.items():
         errors[name] = error(step(), want)
     for name, value in errors.items():
@@ -117,23 +103,13 @@ def _measured(
                 f"{workload}, {algorithm}: the meta-gradient of {name} is off by {value:.1e}; nothing is timed"
             )
     times = interleaved(variants, rounds)
-    loops = [name for name in times if name in ("plain loop", "higher", "torchopt")]
-    fastest = min(loops, key=lambda name: float(np.median(times[name])))
     found: dict[str, Any] = {
         "workload": workload,
         "algorithm": algorithm,
-        "milliseconds": {name: 1e3 * float(np.median(each)) for name, each in times.items()},
         "errors": errors,
-        "fastest peer loop": fastest,
         "seconds to compile": seconds_to_compile,
-        "ratios": {},
+        **compared(times),
     }
-    for name in ("ours", "ours, compiled"):
-        for other in (fastest, "jax"):
-            if name in times and other in times:
-                each = np.array(times[other]) / np.array(times[name])
-                key = f"{name} against {'jax' if other == 'jax' else 'the fastest loop'}"
-                found["ratios"][key] = [float(np.median(each)), *spread(each)]
     told = ", ".join(f"{name} {value:.1f} ms" for name, value in found["milliseconds"].items())
     say(f"{workload}, {algorithm}: {told}")
     return found

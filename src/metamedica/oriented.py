@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 _WIDE = 64
 """Columns from which the library is fast either way."""
-
-
 _ATEN = torch.ops.aten
 _PRODUCTS = {
     _ATEN.mm.default: _ATEN.mm.default,
@@ -44,9 +42,8 @@ def turn(graph: fx.Graph) -> None:
 
 def graph_pass() -> "CustomGraphPass":
     """Return `turn` as torch's inductor takes it."""
-    from torch._inductor.custom_graph_pass import (
-        CustomGraphPass,  # here: importing it takes a second and changes global settings
-    )
+    # here: importing it takes a second and changes global settings
+    from torch._inductor.custom_graph_pass import CustomGraphPass
 
     class Oriented(CustomGraphPass):
         def __call__(self, graph: fx.Graph) -> None:

@@ -1,15 +1,12 @@
-"""Weights of models: the optimum of their objective, even where nothing was played; averages of laws, exact."""
+"""Weights of models: the optimum of their objective, even where nothing was played."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from torch import Tensor
-from torch.distributions import Categorical, Normal
 
-from metamedica.functional.model_average import Contest, Played, average_of_laws, fit_model_weights
+from metamedica.functional.model_average import Contest, Played, fit_model_weights
 
 
 def _contests(lead: float, *, tasks: int = 6, cases: int = 60, seed: int = 0) -> list[Contest]:
@@ -67,27 +64,3 @@ def test_a_task_that_is_played_twice_counts_once() -> None:
     once = _contests(0.2, tasks=3)
     twice = [Contest(one.models, one.cases, 0.5) for one in once for _ in range(2)]
     torch.testing.assert_close(fit_model_weights(once, 2), fit_model_weights(twice, 2))
-
-
-@given(st.integers(0, 1000), st.integers(1, 4))
-def test_the_average_of_classes_is_the_average_of_probabilities(seed: int, models: int) -> None:
-    random = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(models, 2, 5, 3, generator=random, dtype=torch.float64)
-    weight = torch.randn(2, models, generator=random, dtype=torch.float64).log_softmax(-1)
-    law = average_of_laws([Categorical(logits=each) for each in logits], weight)
-    assert isinstance(law, Categorical)
-    torch.testing.assert_close(law.probs, torch.einsum("tk,ktmc->tmc", weight.exp(), logits.softmax(-1)))
-
-
-def test_the_average_of_normals_has_the_mean_and_the_variance_of_the_mixture() -> None:
-    random = torch.Generator().manual_seed(0)
-    mean, spread = torch.randn(2, 3, 4, generator=random), torch.rand(2, 3, 4, generator=random) + 0.1
-    weight = torch.tensor([0.3, 0.7]).log().expand(3, 2)
-    law = average_of_laws([Normal(m, s) for m, s in zip(mean, spread, strict=True)], weight)
-    assert isinstance(law, Normal)
-    draws = torch.where(torch.rand(200_000, 1, 1, generator=random) < 0.3, 0, 1)
-    each = torch.where(draws == 0, mean[0], mean[1]) + torch.where(draws == 0, spread[0], spread[1]) * torch.randn(
-        200_000, 3, 4, generator=random
-    )
-    torch.testing.assert_close(law.loc, each.mean(0), rtol=0.02, atol=0.02)
-    torch.testing.assert_close(law.stddev, each.std(0), rtol=0.02, atol=0.02)

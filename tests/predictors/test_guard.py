@@ -5,16 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Categorical, Normal
+from torch.distributions import Normal
 
 from metamedica.errors import BundleError, TaskError
+from metamedica.functional.mixture import mix
 from metamedica.learners.common_mean_gp import CommonMeanGP
 from metamedica.learners.multi_kernel_gp import MultiKernelGP
 from metamedica.learners.tanimoto_gp import TanimotoGP
 from metamedica.modalities.molecules import encoding
 from metamedica.modalities.molecules.encoding import FingerprintEncoder, ManyFingerprintsEncoder
 from metamedica.modalities.molecules.featurise import MORE_FINGERPRINTS
-from metamedica.predictors.guard import CLIP, Guard, cohesion, fitted_gate, held_out_log_likelihood, mix
+from metamedica.predictors.guard import CLIP, Guard, cohesion, fitted_gate, held_out_log_likelihood
 from metamedica.predictors.method import LearnerMethod
 from metamedica.testing import VectorRaw
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, Learner, Paper
@@ -187,14 +188,6 @@ def test_cohesion_is_the_mean_similarity_of_different_cases() -> None:
     kernel = VectorRaw(2).similarity(rows, rows).numpy()
     want = kernel[~np.eye(4, dtype=bool)].mean()
     assert float(cohesion(VectorRaw(2), support)[0]) == pytest.approx(want)
-
-
-def test_mixtures_of_classes_average_the_probabilities() -> None:
-    laws = [Categorical(probs=torch.tensor([[[0.2, 0.8]]])), Categorical(probs=torch.tensor([[[0.6, 0.4]]]))]
-    law: Any = mix(laws, torch.tensor([[0.25, 0.75]]))
-    torch.testing.assert_close(law.probs[0, 0], torch.tensor([0.5, 0.5]))
-    with pytest.raises(TaskError, match="same family"):
-        mix([laws[0], Normal(torch.zeros(1, 1), torch.ones(1, 1))], torch.tensor([[0.5, 0.5]]))
 
 
 def test_a_gate_of_another_shape_and_a_single_candidate_are_refused() -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.functional.classes import check_two_classes, membership
+from metamedica.functional.mixture import matched_normal
 from metamedica.types import LabelledBatch, Law, TaskKind
 
 MEAN_VARIANCE = 0.3
@@ -188,10 +189,7 @@ def average_law(
     """Return the law averaged over cells: class probabilities are averaged; Normals are matched in mean and variance."""
     weight = log_weight.exp()[:, :, None]
     if kind == "regression":
-        centre = mean[..., 0]
-        loc = (weight * centre).sum(1)
-        spread = (weight * (variance + (centre - loc[:, None]) ** 2)).sum(1)
-        return Normal(loc, spread.sqrt(), validate_args=False)
+        return matched_normal(mean[..., 0], variance, weight, dim=1)
     log_odds = 2 * mean / variance[..., None]
     if kind == "binary":
         log_odds = torch.cat([torch.zeros_like(log_odds), log_odds], dim=-1)

@@ -12,11 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Categorical, Normal
 
 from metamedica.functional.pooling import Pool
 from metamedica.functional.rehearsal import Rehearsal
-from metamedica.types import Law
 
 _TEMPER = 0.5
 """Power of the earlier tasks' likelihood: cases of one task are not quite independent of each other (Gruenwald 2012, The safe Bayesian)."""
@@ -104,37 +102,8 @@ def fit_model_weights(
             height = n_models * (begin.exp() * logits.log_softmax(0)).sum()
             for one, known, asked in zip(contests, evidence, likelihood, strict=True):
                 share = (logits + known).log_softmax(-1)
-                height = (
-                    height
-                    + _TEMPER
-                    * one.share
-                    * min(one.cases, _MOST_CASES)
-                    * torch.logsumexp(share[:, None] + asked, dim=-1).mean()
-                )
+                counted = _TEMPER * one.share * min(one.cases, _MOST_CASES)
+                height = height + counted * torch.logsumexp(share[:, None] + asked, dim=-1).mean()
             (logits.grad,) = torch.autograd.grad(-height, [logits])
             optimiser.step()
     return logits.detach().log_softmax(0)
-
-
-def average_of_laws(laws: Sequence[Law], log_weight: Float[Tensor, "tasks models"]) -> Law:
-    """Return the laws of the same cases averaged: probabilities of classes are averaged, Normals are matched in mean and variance.
-
-    Args:
-        laws: of `[tasks, m]` cases, all of one sort.
-        log_weight: of each law, a row sums to 1 once exponentiated.
-    """
-    weight = log_weight.exp()
-    if all(isinstance(law, Normal) for law in laws):
-        mean, spread = (torch.stack([getattr(law, name) for law in laws], dim=-1) for name in ("mean", "stddev"))
-        shares = weight[:, None]
-        middle = (shares * mean).sum(-1)
-        variance = (shares * (spread.square() + (mean - middle[..., None]).square())).sum(-1)
-        return Normal(middle, variance.sqrt(), validate_args=False)
-    logits = torch.stack([_logits(law) for law in laws], dim=-1)
-    return Categorical(logits=torch.logsumexp(logits + log_weight[:, None, None], dim=-1), validate_args=False)
-
-
-def _logits(law: Law) -> Tensor:
-    assert isinstance(law, Categorical)
-    found: Tensor = law.logits
-    return found

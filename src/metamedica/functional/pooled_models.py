@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from metamedica.functional.classes import HALF
+from metamedica.functional.fitted import Fitted
 from metamedica.functional.pooling import Pool
 from metamedica.functional.remembered import remembered
 from metamedica.functional.trees import TreeArrays, boosted_tree, total_of_leaves, tree_arrays
@@ -78,6 +79,11 @@ def usual_square_of(flat: Float[Tensor, "n flat"]) -> float:
     """Return the mean squared distance of a case from the centre; 1 where all cases are the same."""
     square = float((flat - flat.mean(0)).square().sum(1).mean())
     return square if square > 0 else 1.0
+
+
+def usual_columns(flat: Float[Tensor, "*batch flat"], taught: Fitted) -> Float[Tensor, "*batch flat"]:
+    """Return columns centred at `flat_centre` and of usual length 1, which is `size`; as they are before anything was learned."""
+    return (flat - taught["flat_centre"]) / taught["size"] if len(taught["flat_centre"]) else flat
 
 
 @remembered

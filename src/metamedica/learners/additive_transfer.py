@@ -12,7 +12,7 @@ from torch import Tensor
 from metamedica.functional.fitted import Fitted, FittedKinds
 from metamedica.functional.gaussian_process import fit_cell_prior
 from metamedica.functional.model_average import Averageable, Played
-from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit, usual_square_of
+from metamedica.functional.pooled_models import SIGNALS, LinearScore, linear_fit, usual_columns, usual_square_of
 from metamedica.functional.pooling import Pool, best_model, pools
 from metamedica.functional.population import HasPopulation
 from metamedica.functional.rehearsal import Rehearsal, rehearsals
@@ -104,8 +104,8 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation, Averag
 
     def _seen(self, features: Features, taught: Fitted) -> Seen:
         flat = self.raw.flat(features)
-        columns = (flat - taught["flat_centre"]) / taught["size"] if len(taught["flat_centre"]) else flat
-        return Seen(LinearScore(taught["weight"], taught["intercept"])(flat), columns, self.raw(features))
+        score = LinearScore(taught["weight"], taught["intercept"])(flat)
+        return Seen(score, usual_columns(flat, taught), self.raw(features))
 
     def _covariance(self, left: Seen, right: Seen) -> Float[Tensor, "*batch shapes n m"]:
         """Return the covariance of alpha at size 1, for each shape."""
@@ -197,7 +197,7 @@ class AdditiveTransfer(Learner[AdditiveState], ClosedForm, HasPopulation, Averag
 
     def _played(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> tuple[AdditiveState, Seen]:
         taught = self.taught.of(pool.kind)
-        columns = (pool.flat - taught["flat_centre"]) / taught["size"]
+        columns = usual_columns(pool.flat, taught)
         known, asked = (Seen(held_out[at], columns[at], pool.vectors[at]) for at in (play.support, play.query))
         targets = pool.targets[play.support]
         return self._condition(known, targets, torch.ones_like(targets), taught, pool.kind), asked

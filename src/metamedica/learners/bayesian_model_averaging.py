@@ -16,7 +16,8 @@ from metamedica.blocks import OWN_BLOCK
 from metamedica.errors import InputError
 from metamedica.functional.fitted import FittedKinds
 from metamedica.functional.leaning import SCRATCH, Leaning, WeighsItself, gain_of
-from metamedica.functional.model_average import Averageable, Contest, Played, average_of_laws, fit_model_weights
+from metamedica.functional.mixture import mix
+from metamedica.functional.model_average import Averageable, Contest, Played, fit_model_weights
 from metamedica.functional.pooling import pools
 from metamedica.functional.population import HasPopulation
 from metamedica.functional.rehearsal import rehearsals
@@ -122,7 +123,7 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
     def predict(self, state: AveragedState, query: CaseBatch) -> Law:
         """Return the law of each query case, averaged over models."""
         laws = [model.predict(known, query) for model, known in zip(self._each(), state.each, strict=True)]
-        return average_of_laws(laws, state.log_weight)
+        return mix(laws, state.log_weight.exp())
 
     def leaning(self, state: AveragedState) -> Leaning:
         """Return the posterior weight, over all models, of each way in which a task may relate to earlier ones, and the gain of all but the last,

@@ -23,7 +23,7 @@ from metamedica.functional.hierarchy import (
 )
 from metamedica.functional.leaning import SCRATCH, Leaning, WeighsItself, gain_of
 from metamedica.functional.model_average import Averageable, Played
-from metamedica.functional.pooled_models import Growth
+from metamedica.functional.pooled_models import Growth, usual_columns
 from metamedica.functional.pooling import Pool, pools
 from metamedica.functional.population import HasPopulation
 from metamedica.functional.rehearsal import Rehearsal
@@ -57,8 +57,6 @@ _AT_ONCE = 8
 """Cells whose variances are laid out at once, as a query may be long."""
 START_EFFECT = 0.3
 """Standard deviation of the effect of such a column before earlier tasks have shown what a column usually does."""
-
-
 _SMALL_LEVEL = 0.3
 """Standard deviation of a task's level, in log-odds, up to which it counts as that of earlier tasks."""
 
@@ -192,7 +190,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
     def _seen(self, features: Features, kind: TaskKind) -> Seen:
         taught, flat = self.taught.of(kind), self.raw.flat(features)
         score = stack_of(taught)(flat) - taught["score_centre"]
-        return Seen(score, _columns(flat, taught), features.get(OWN_BLOCK))
+        return Seen(score, usual_columns(flat, taught), features.get(OWN_BLOCK))
 
     def _condition(
         self, known: Seen, targets: Shaped[Tensor, "tasks n"], real: Bool[Tensor, "tasks n"], kind: TaskKind
@@ -211,12 +209,14 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
         log_weight = torch.log_softmax(cells.log_weight + posterior.log_evidence, dim=-1)
         return HierarchicalState(kind, posterior, log_weight, bases, real.sum(1).to(log_weight.dtype))
 
+    def _cells(self, state: HierarchicalState) -> Cells:
+        return Cells.of(self.taught.of(state.kind), state.bases)
+
     def _in_cells(
         self, state: HierarchicalState, asked: Seen
     ) -> tuple[Float[Tensor, "tasks cells m"], Float[Tensor, "tasks cells m"]]:
         """Return mean and variance of each query score in every cell."""
-        taught = self.taught.of(state.kind)
-        described, cells = _described(asked, state.bases, taught), Cells.of(taught, state.bases)
+        described, cells = _described(asked, state.bases, self.taught.of(state.kind)), self._cells(state)
         offset = cell_offset(described.score, cells.centre)
         rows, widths = described.rows(), described.widths(cells.spread, cells.effect)
         mean = offset + (rows @ (widths * state.posterior.mode).mT).mT
@@ -237,13 +237,12 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
 
     def log_evidence(self, state: HierarchicalState) -> Float[Tensor, " tasks"]:
         """Return the log marginal likelihood of each support, averaged over cells."""
-        cells = Cells.of(self.taught.of(state.kind), state.bases)
-        return averaged_evidence(cells.log_weight, state.posterior)
+        return averaged_evidence(self._cells(state).log_weight, state.posterior)
 
     def shares(self, state: HierarchicalState) -> dict[str, Float[Tensor, " tasks"]]:
         """Return the posterior weight of the cells in which a task is like the usual one, has a level of its own, effects of its own too, or
         nothing in common with earlier tasks."""
-        cells = Cells.of(self.taught.of(state.kind), state.bases)
+        cells = self._cells(state)
         alone = cells.centre[:, 1] == 0
         own = ~alone & (cells.spread[:, 2] > 0)
         level = ~alone & ~own & (cells.spread[:, 0] > _SMALL_LEVEL)
@@ -258,7 +257,7 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
 
     def log_sides(self, state: HierarchicalState) -> tuple[Float[Tensor, "tasks 2"], Float[Tensor, " 2"]]:
         """Return the log weight of the cells that lean on earlier tasks and of those that do not, after the labels and before them."""
-        cells = Cells.of(self.taught.of(state.kind), state.bases)
+        cells = self._cells(state)
         alone, prior = cells.centre[:, 1] == 0, cells.log_weight.log_softmax(0)
         each = [[weight[..., here].logsumexp(-1) for here in (~alone, alone)] for weight in (state.log_weight, prior)]
         return torch.stack(each[0], dim=-1), torch.stack(each[1], dim=-1)
@@ -287,9 +286,10 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
     def play(self, pool: Pool, held_out: Float[Tensor, " n"], play: Rehearsal) -> Played:
         """Return how the fitted learner does on an earlier task that is played as a new one."""
         taught = self.taught.of(pool.kind)
-        score, columns = held_out - taught["score_centre"], _columns(pool.flat, taught)
+        score, columns = held_out - taught["score_centre"], usual_columns(pool.flat, taught)
         known, asked = (Seen(score[at], columns[at], None) for at in (play.support, play.query))
-        state = self._condition(known, pool.targets[play.support], torch.ones_like(play.support, dtype=torch.bool), pool.kind)  # fmt: skip
+        targets = pool.targets[play.support]
+        state = self._condition(known, targets, torch.ones_like(targets, dtype=torch.bool), pool.kind)
         return Played(self.log_evidence(state), self._law(state, asked).log_prob(pool.targets[play.query]))
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
@@ -310,11 +310,6 @@ class HierarchicalBayes(Learner[HierarchicalState], ClosedForm, WeighsItself, Ha
             n_tasks = len(torch.unique(torch.cat([batch.task_index for batch in batches])))
             fitted = fit_cell_prior(torch.cat(evidence), torch.cat(scores), start, strength=1 / n_tasks)
             taught.keep({"log_weight": fitted})
-
-
-def _columns(flat: Float[Tensor, "*batch flat"], taught: Fitted) -> Float[Tensor, "*batch flat"]:
-    """Return centred columns of usual length 1; as they are before anything was learned."""
-    return (flat - taught["flat_centre"]) / taught["size"] if len(taught["flat_centre"]) else flat
 
 
 def _described(seen: Seen, bases: Bases, taught: Fitted) -> Described:

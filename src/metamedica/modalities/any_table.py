@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metamedica.blocks import OWN_BLOCK
 from metamedica.errors import InputError
 from metamedica.modalities.tables.modality import Tables
 from metamedica.modalities.tables.parts import owners, row_parts
@@ -92,7 +93,7 @@ class AnyTable(Modality, NamesParts):
         found = self._tables.prepare(cases, n_jobs=n_jobs, progress=progress)
         parts = [
             found.features[name].to(torch.float32)
-            for name in (*self._tables.block_columns(), "own")
+            for name in (*self._tables.block_columns(), OWN_BLOCK)
             if name in found.features
         ]
         cells = torch.cat(parts, dim=1) if parts else torch.zeros(len(found.canonical), 0)
@@ -124,7 +125,7 @@ class AnyTable(Modality, NamesParts):
     def parts(self, canonical: Sequence[str], features: Features, background: Features) -> list[CaseParts]:
         """Return the columns of each row; one that is away is replaced by that of each background row."""
         found = owners(self.schema)
-        blocks = [found[name] for name in (*self._tables.block_columns(), "own") if name in found]
+        blocks = [found[name] for name in (*self._tables.block_columns(), OWN_BLOCK) if name in found]
         return row_parts(self.schema, {BLOCK: torch.cat(blocks)}, canonical, features, background)
 
     def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:

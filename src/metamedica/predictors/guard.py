@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int64
 from scipy.optimize import minimize
 from torch import Tensor
-from torch.distributions import Categorical, Normal
 
 from metamedica.errors import BundleError, TaskError
+from metamedica.functional.mixture import mix
 from metamedica.functional.shared import sharing
 from metamedica.functional.targets import scale_of, standardise
 from metamedica.predictors.folds import folds, one_class_left
@@ -298,20 +298,3 @@ def _fit_gate(evidence: Sequence[Evidence], scores: Sequence[Tensor], start: Ten
 
     found = minimize(objective, start.double().numpy().reshape(-1), jac=True, method="L-BFGS-B")
     return torch.tensor(found.x, dtype=torch.float32).reshape(start.shape)
-
-
-def mix(laws: Sequence[Law], weights: Float[Tensor, "tasks candidates"]) -> Law:
-    """Return the mixture of laws: class probabilities are averaged; Normals are matched in mean and variance."""
-    share = weights[:, None, :]
-    if all(isinstance(law, Normal) for law in laws):
-        loc = torch.stack([law.mean for law in laws], dim=-1)
-        variance = torch.stack([law.variance for law in laws], dim=-1)
-        centre = (share * loc).sum(-1)
-        spread = (share * (variance + (loc - centre[..., None]) ** 2)).sum(-1)
-        return Normal(centre, spread.sqrt(), validate_args=False)
-    if all(isinstance(law, Categorical) for law in laws):
-        logits = torch.stack(
-            [torch.log_softmax(law.logits, dim=-1) for law in laws if isinstance(law, Categorical)], dim=-1
-        )
-        return Categorical(logits=torch.logsumexp(logits + share[..., None, :].log(), dim=-1), validate_args=False)
-    raise TaskError("candidates of one guard must all give laws of the same family; got different ones")

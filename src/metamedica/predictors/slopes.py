@@ -16,10 +16,11 @@ from torch.distributions import Categorical
 from metamedica.errors import InputError, TaskError
 from metamedica.functional.class_activation import watched
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
+from metamedica.functional.mixture import mix
 from metamedica.functional.targets import law_in_units
 from metamedica.predictors.answers import log_odds
 from metamedica.predictors.calibration import AdaptedCalibrated
-from metamedica.predictors.guard import AdaptedMixture, mix
+from metamedica.predictors.guard import AdaptedMixture
 from metamedica.predictors.method import Adapted, AdaptedLearner
 from metamedica.types import CaseBatch, Encoder, Features, Law
 

@@ -62,9 +62,7 @@ class Form(ABC):
 
     def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
         """Return every task's network after the last step."""
-        for adapted in self.walk(start, support):
-            last = adapted  # the copies of earlier steps are let go
-        return last
+        return _last(self.walk(start, support))
 
     def law(self, adapted: AdaptedNetworks, query: CaseBatch) -> Law:
         """Return the law of each query case under its task's own network."""
@@ -73,6 +71,13 @@ class Form(ABC):
     def moved(self, start: Parameters) -> frozenset[str]:
         """Return the names of the parameters that tasks move."""
         return frozenset(name for name in start if self.loop.moves(name))
+
+
+def _last(walk: Iterator[AdaptedNetworks]) -> AdaptedNetworks:
+    """Return the network after the last step; the copies of earlier steps are let go."""
+    for adapted in walk:
+        last = adapted
+    return last
 
 
 def _autograd(loss: Callable[[Parameters], Tensor]) -> Callable[[Parameters], Parameters]:
@@ -115,9 +120,7 @@ class AnyNetwork(Form):
 
     def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
         """Return every task's network after the last step."""
-        for adapted in self._walk(start, support, stretch_of(self.loop.steps)):
-            last = adapted
-        return last
+        return _last(self._walk(start, support, stretch_of(self.loop.steps)))
 
     def _walk(self, start: Parameters, support: LabelledBatch, several: int) -> Iterator[AdaptedNetworks]:
         """Yield every task's network at the start and after so many steps each time."""
@@ -130,7 +133,7 @@ class AnyNetwork(Form):
             yield AdaptedNetworks(start | own, names, support.n_classes)
 
     def _further(self, stretch: range, start: Parameters, own: Parameters, support: LabelledBatch) -> Parameters:
-        names, rates = frozenset(own), self.loop.table(stretch, own)
+        names = frozenset(own)
 
         def taken(loop: InnerLoop, start: Parameters, own: Parameters) -> Parameters:
             for step in stretch:
@@ -140,6 +143,7 @@ class AnyNetwork(Form):
 
         if not (self.checkpoint and torch.is_grad_enabled()):
             return taken(self.loop, start, own)
+        rates = self.loop.table(stretch, own)
 
         def steps(given: Sequence[Tensor]) -> Sequence[Tensor]:
             tensors = iter(given)

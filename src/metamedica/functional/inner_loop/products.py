@@ -21,10 +21,9 @@ def _scaled(left: Tensor, right: Tensor, rate: float) -> Tensor:
 
 
 class _Step(torch.autograd.Function):
+    # with `setup_context` torch takes 0.2 ms a call
     @staticmethod
-    def forward(
-        ctx: Any, here: Tensor, slope: Tensor, inputs: Tensor, rate: float
-    ) -> Tensor:  # with `setup_context` torch takes 0.2 ms a call
+    def forward(ctx: Any, here: Tensor, slope: Tensor, inputs: Tensor, rate: float) -> Tensor:
         ctx.rate, ctx.shared = rate, here.dim() == 2
         ctx.save_for_backward(slope, inputs)
         return torch.baddbmm(here, slope.mT, inputs, alpha=rate)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica import cells, registry
+from metamedica.blocks import OWN_BLOCK
 from metamedica.errors import CaseError, InputError
 from metamedica.measured import Measured, Measures
 from metamedica.modalities.tables.columns import Read, Remark, plain_values, read_columns, scaled
@@ -184,7 +185,7 @@ class Tables(Modality, Measures, NamesParts):
         blocks = {name: shared[name] for name in self._sizes()}
         if self.schema.own:
             parts = [made(read, n_cases, own=True) for made in (self._numbers, self._levels, self._missing)]
-            blocks["own"] = torch.cat(parts, dim=1)
+            blocks[OWN_BLOCK] = torch.cat(parts, dim=1)
         return blocks
 
     def _numbers(self, read: Read, n_cases: int, *, own: bool) -> Float[Tensor, "cases numbers"]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from metamedica.blocks import OWN_BLOCK
 from metamedica.errors import InputError
 from metamedica.modalities.tables.schema import Schema
 from metamedica.parts import CaseParts
@@ -30,7 +31,12 @@ def owners(schema: Schema) -> dict[str, Int64[Tensor, " size"]]:
         return numbers, levels, [place[name] for name in some]
 
     numbers, levels, missing = of(False)
-    found = {"numbers": numbers, "levels": levels, "missing": missing, "own": [at for some in of(True) for at in some]}
+    found = {
+        "numbers": numbers,
+        "levels": levels,
+        "missing": missing,
+        OWN_BLOCK: [at for some in of(True) for at in some],
+    }
     return {block: torch.tensor(places, dtype=torch.int64) for block, places in found.items() if places}
 
 
