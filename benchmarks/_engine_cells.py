@@ -17,9 +17,9 @@ from metamedica.blocks import SparseRows, SparseTable, as_block
 from metamedica.compiled import CompiledGradient
 from metamedica.encoders.conv4 import Conv4
 from metamedica.encoders.mlp import MLP
-from metamedica.functional.ragged import part_of, parts_by_size
+from metamedica.functional.ragged import part_of
 from metamedica.functional.sparse import is_mostly_zero
-from metamedica.outer_gradient import read_by_entries
+from metamedica.outer_gradient import parts_for, read_by_entries
 from metamedica.types import CaseBatch, Encoder, EpisodeBatch, LabelledBatch, Learner
 
 ALGORITHMS = ("prototypical", "anil", "maml", "first_order_maml", "reptile")
@@ -211,7 +211,7 @@ def _step(
     def step() -> Slopes:
         for value in own.values():
             value.grad = None
-        for rows_ in parts_by_size(batch):
+        for rows_ in parts_for(learner, batch):
             backward(part_of(batch, rows_), len(rows_) / len(batch.task_index))
         return {name: value.grad for name, value in own.items() if value.grad is not None}
 

@@ -67,8 +67,10 @@ class Looking(Prototypical):
         return loss * 2 if float(loss.detach()) > 0 else loss
 
 
-def compared(learner: Learner[Any], batches: list[EpisodeBatch]) -> dict[str, Any]:
-    gradient, far, losses = CompiledGradient(learner), [], []
+def compared(
+    learner: Learner[Any], batches: list[EpisodeBatch], gradient: CompiledGradient | None = None
+) -> dict[str, Any]:
+    gradient, far, losses = gradient or CompiledGradient(learner), [], []
     graphs: list[int] = []
     for episodes in batches:
         if not gradient.serves(episodes):
@@ -85,9 +87,15 @@ def compared(learner: Learner[Any], batches: list[EpisodeBatch]) -> dict[str, An
 
 def main(what: str) -> dict[str, Any]:
     if what == "maml":
-        sizes = [([5, 7, 3], [4, 4, 4]), ([8, 6, 2], [4, 3, 4])]
+        sizes = [([9, 5, 9], [3, 3, 2]), ([5, 7, 3], [4, 4, 4]), ([8, 6, 2], [4, 3, 4]), ([9, 9, 9], [3, 3, 3])]
         learner: Learner[Any] = Maml(network(3, "x"), steps=1).double()
         return compared(learner, [_batch(own, asked, 3, "x") for own, asked in sizes])
+    if what == "reset":
+        learner, again = Maml(network(3, "x"), steps=1).double(), _batch([5, 7, 3], [4, 4, 4], 3, "x")
+        gradient = CompiledGradient(learner)
+        found = compared(learner, [again], gradient)
+        learner.steps = 2
+        return {**found, "far": found["far"] + compared(learner, [again], gradient)["far"]}
     if what == "sparse":
         learner = Prototypical(network(300, "bits")).double()
         return compared(learner, [as_rows(_batch([60, 50, 60], [50, 50, 48], 300, "bits"))])

@@ -41,9 +41,16 @@ def test_a_compiled_step_has_the_loss_and_the_gradient_of_the_plain_one(what: st
 
 
 @needs_a_compiler
-def test_sizes_that_round_up_to_the_same_share_a_graph() -> None:
+def test_the_first_sizes_have_their_own_graph_and_others_that_round_up_to_the_same_share_one() -> None:
     found, _ = run("maml")
-    assert found["graphs"] == [1, 1]
+    assert found["graphs"] == [1, 2, 2, 2]
+
+
+@needs_a_compiler
+def test_a_graph_is_not_used_for_a_learner_that_is_set_otherwise() -> None:
+    found, said = run("reset")
+    assert len(found["far"]) == 1
+    assert "the compiled gradient of" in said
 
 
 def test_what_cannot_be_compiled_is_taken_without_and_says_so_once() -> None:
@@ -74,9 +81,9 @@ def test_sizes_are_rounded_up_by_less_than_a_quarter() -> None:
 def test_room_is_hidden_and_holds_zeros() -> None:
     support = vector_episodes("binary").support
     odd = support.map(lambda value: value[:, :5])
-    room = with_room(odd)
+    room = with_room(odd, 6)
     assert room.mask.shape == (3, 6)
     assert torch.equal(room.mask[:, :5], odd.mask)
     assert not room.mask[:, 5:].any()
     assert not room.features["vector"][:, 5:].any()
-    assert with_room(support) is support
+    assert with_room(support, support.cases.n_cases) is support

@@ -10,13 +10,16 @@ from torch import Tensor
 
 import tiny_learning
 import tiny_training as tiny
+from metamedica import registry
 from metamedica.compiled import CompiledGradient
+from metamedica.encoders.conv4 import Conv4
+from metamedica.encoders.mlp import MLP
 from metamedica.errors import InputError, TrainingError
 from metamedica.functional.targets import standardise_episodes
-from metamedica.outer_gradient import outer_gradient
+from metamedica.outer_gradient import outer_gradient, parts_for
 from metamedica.schedule import TrainingSettings
 from metamedica.training import train
-from metamedica.types import EpisodeBatch, Learner, TaskKind
+from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Learner, TaskKind
 
 WHOLE = TrainingSettings()
 
@@ -110,6 +113,27 @@ def test_parts_by_size_have_the_gradient_of_the_padded_batch(
     parted, sum_of_parts = _gradient(name, kind, WHOLE, dropout=0.3 if name == "maml" else 0.0)
     tiny_learning.check_equal(parted, whole, tolerance)
     assert sum_of_parts == pytest.approx(loss, rel=tolerance, abs=tolerance)
+
+
+def test_tasks_that_adapt_one_after_another_keep_one_graph_at_a_time() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def side(n: int) -> LabelledBatch:
+        images = torch.randn(5, n, 256, generator=random)
+        targets = (torch.arange(n) % 2).repeat(5, 1)
+        return LabelledBatch(CaseBatch({"image": images}, torch.ones(5, n, dtype=torch.bool)), targets, "binary", 2)
+
+    episodes = EpisodeBatch(side(4), side(3), torch.arange(5))
+
+    def sizes(name: str, **settings: Any) -> list[int]:
+        learner = registry.learner_class(name)(encoder=Conv4((1, 16, 16)), **settings)
+        return [len(part) for part in parts_for(learner, episodes)]
+
+    assert sizes("maml") == [1] * 5
+    assert sizes("maml", chunk=2) == [2, 2, 1]
+    assert sizes("anil") == sizes("prototypical") == [5]
+    network = registry.learner_class("maml")(encoder=MLP({"image": 256}), chunk=2)
+    assert [len(part) for part in parts_for(network, episodes)] == [5]
 
 
 class _Graph(CompiledGradient):

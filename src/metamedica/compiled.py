@@ -1,8 +1,8 @@
 """One graph for a meta-step: loss and gradient compiled whole, so that neither Python nor autograd runs in it.
 
 `torch.compile` of `torch.func.grad_and_value`: a graph with autograd inside autograd is refused by it, one whose gradient is taken by
-`torch.func` is not. A graph serves one shape, so that sizes are rounded up (padding changes nothing); each takes seconds to minutes once, and
-PyTorch keeps it on disk for the next run.
+`torch.func` is not. A graph serves one shape, so that sizes are rounded up (padding changes nothing), but for those that come first, as most
+trainings have no other; each takes seconds to minutes once, and PyTorch keeps it on disk for the next run.
 """
 
 import logging
@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from metamedica.blocks import rows_of_table
 from metamedica.errors import MetamedicaError
+from metamedica.functional.task_random import drops
 from metamedica.oriented import graph_pass
-from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Learner
+from metamedica.types import EpisodeBatch, Features, LabelledBatch, Learner
 
 MOST_GRAPHS = 64
 _FAR = 1e-3
@@ -31,9 +32,9 @@ def rounded_up(n: int) -> int:
     return -(-n // step) * step
 
 
-def with_room(batch: LabelledBatch) -> LabelledBatch:
-    """Return the batch padded with hidden zeros to a size that graphs are made for; rows of a table with its empty row."""
-    more = rounded_up(batch.cases.n_cases) - batch.cases.n_cases
+def with_room(batch: LabelledBatch, size: int) -> LabelledBatch:
+    """Return the batch padded with hidden zeros to so many cases a task; rows of a table with its empty row."""
+    more = size - batch.cases.n_cases
 
     def longer(value: Tensor) -> Tensor:
         return functional.pad(value, (0, 0) * (value.dim() - 2) + (0, more))
@@ -48,7 +49,8 @@ class CompiledGradient:
     warning says so and why, once for each shape. Loss and gradient are those of `meta_loss` up to rounding.
 
     Args:
-        learner: on its device; its parameters are read at each call, so that it may learn in between.
+        learner: on its device; its parameters are read at each call, so that it may learn in between. What it is set to besides (its steps, its mode)
+            belongs to the graph: with other settings a learner is another shape.
 
     Attributes:
         not_compiled: shape -> why.
@@ -58,6 +60,7 @@ class CompiledGradient:
         self.learner = learner
         self.not_compiled: dict[_Shape, str] = {}
         self._taught: dict[_Shape, frozenset[str]] = {}
+        self._first: tuple[int, int] | None = None
         self._whole = _Loss(learner)
         self._own = {name: value for name, value in self._whole.named_parameters() if value.requires_grad}
         self._graph: Callable[..., tuple[dict[str, Tensor], Tensor]] | None = None
@@ -68,7 +71,7 @@ class CompiledGradient:
         Args:
             episodes: standardised.
         """
-        shape = _shape_of(episodes)
+        shape = self._shape_of(episodes)
         if shape not in self._taught and shape not in self.not_compiled:
             why = self._fault(episodes, shape)
             if why is not None:
@@ -86,16 +89,14 @@ class CompiledGradient:
         """
         slopes, loss = self._compiled(episodes)
         own = self._own
-        for name in self._taught[_shape_of(episodes)]:
+        for name in self._taught[self._shape_of(episodes)]:
             slope, before = slopes[name] if share == 1 else share * slopes[name], own[name].grad
             own[name].grad = slope if before is None else before + slope
         return loss if share == 1 else share * loss
 
     def _fault(self, episodes: EpisodeBatch, shape: _Shape) -> str | None:
         """Return why this shape is not served; None where it is."""
-        if any(
-            isinstance(module, nn.Dropout) and module.training and module.p > 0 for module in self.learner.modules()
-        ):
+        if drops(self.learner):
             return "dropout draws from each task's own seed; give the encoder dropout 0 to compile"
         from torch._dynamo import config  # here: importing it takes a second and changes global settings
 
@@ -118,12 +119,36 @@ class CompiledGradient:
 
     def _compiled(self, episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
         own = {name: value.detach() for name, value in self._own.items()}
-        room = EpisodeBatch(with_room(episodes.support), with_room(episodes.query), episodes.task_index)
+        own_size, asked_size = self._sizes(episodes)
+        room = EpisodeBatch(
+            with_room(episodes.support, own_size), with_room(episodes.query, asked_size), episodes.task_index
+        )
         if self._graph is None:
             on_cpu = all(value.device.type == "cpu" for value in own.values())
             options = _options_on_a_cpu() if on_cpu else None
             self._graph = torch.compile(self._gradient, fullgraph=True, dynamic=False, options=options)
         return self._graph(own, room)
+
+    def _sizes(self, episodes: EpisodeBatch) -> tuple[int, int]:
+        """Return the cases a task, of support and query, of the graph for these episodes."""
+        sizes = episodes.support.cases.n_cases, episodes.query.cases.n_cases
+        self._first = self._first or sizes
+        return sizes if sizes == self._first else (rounded_up(sizes[0]), rounded_up(sizes[1]))
+
+    def _shape_of(self, episodes: EpisodeBatch) -> _Shape:
+        def names(features: Features) -> _Shape:
+            return (*features, *(name for name, block in features.items() if rows_of_table(block) is not None))
+
+        support, query, settings = episodes.support, episodes.query, vars(self.learner).items()
+        return (
+            support.kind,
+            support.n_classes,
+            len(episodes.task_index),
+            self._sizes(episodes),
+            names(support.features),
+            names(query.features),
+            *((name, value) for name, value in settings if isinstance(value, bool | int | float | str)),
+        )
 
     def _gradient(self, parameters: dict[str, Tensor], episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:
         def loss(own: dict[str, Tensor]) -> Tensor:
@@ -135,8 +160,13 @@ class CompiledGradient:
 
 
 def _options_on_a_cpu() -> dict[str, Any]:
-    """Return options of torch's inductor: a graph is called from C++, and its products are turned the fast way round."""
-    return {"cpp_wrapper": True, "post_grad_custom_post_pass": graph_pass()}
+    """Return options of torch's inductor: a graph is called from C++, its products are turned the fast way round, and whether it serves is asked of
+    shapes and global state only (the learner's settings are in the shape that is asked for)."""
+    return {
+        "cpp_wrapper": True,
+        "post_grad_custom_post_pass": graph_pass(),
+        "guard_filter_fn": torch.compiler.keep_portable_guards_unsafe,
+    }
 
 
 class _Loss(nn.Module):
@@ -148,16 +178,3 @@ class _Loss(nn.Module):
 
     def forward(self, episodes: EpisodeBatch) -> Tensor:
         return self.learner.meta_loss(episodes)
-
-
-def _shape_of(episodes: EpisodeBatch) -> _Shape:
-    def cases(batch: CaseBatch) -> _Shape:
-        by_entries = [name for name, block in batch.features.items() if rows_of_table(block) is not None]
-        return (batch.mask.shape[0], rounded_up(batch.n_cases), *batch.features, *by_entries)
-
-    return (
-        episodes.support.kind,
-        episodes.support.n_classes,
-        cases(episodes.support.cases),
-        cases(episodes.query.cases),
-    )

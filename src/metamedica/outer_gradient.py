@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from metamedica.compiled import CompiledGradient
 from metamedica.data.episodes import Roster
 from metamedica.errors import TrainingError
+from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.ragged import part_of, parts_by_size
 from metamedica.functional.targets import standardise_episodes
 from metamedica.functional.task_random import TaskSeeds
@@ -56,6 +58,14 @@ def read_by_entries(learner: nn.Module) -> frozenset[str]:
     return frozenset.intersection(*read) if read else frozenset()
 
 
+def parts_for(learner: Learner[Any], episodes: EpisodeBatch) -> list[Int[Tensor, " tasks"]]:
+    """Return the rows of the tasks whose gradient is taken together: those of like sizes, and where tasks adapt one after another, so many at once,
+    whose graph is let go before the next ones'."""
+    parts = parts_by_size(episodes)
+    at_once = learner.tasks_at_once(episodes.support.kind) if isinstance(learner, InnerLoopLearner) else None
+    return parts if at_once is None else [some for rows in parts for some in torch.split(rows, at_once)]
+
+
 def outer_gradient(
     learner: Learner[Any],
     roster: Roster,
@@ -89,7 +99,7 @@ def outer_gradient(
     for rows in ranks.parts(len(roster), settings.accumulate):
         episodes = standardise_episodes(moved(roster.episodes(rows), device))
         with random_numbers_of([*seeds, rows.start], device):
-            for tasks in parts_by_size(episodes):
+            for tasks in parts_for(learner, episodes):
                 part, share = part_of(episodes, tasks), len(tasks) / len(roster)
                 if graph is not None and graph.serves(part):
                     loss += graph(part, share=share)

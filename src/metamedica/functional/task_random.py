@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import _broadcast_to_and_flatten, tree_flatten, tree_unflatten
@@ -48,6 +48,11 @@ def hashed(value: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
     for shift, factor in ((30, _FIRST), (27, _SECOND)):
         value.bitwise_xor_((value >> shift).bitwise_and_(2 ** (64 - shift) - 1)).mul_(factor)
     return value.bitwise_xor_((value >> 31).bitwise_and_(2**33 - 1))
+
+
+def drops(module: nn.Module) -> bool:
+    """Return whether a module draws dropout as it is now."""
+    return any(isinstance(each, nn.Dropout) and each.training and each.p > 0 for each in module.modules())
 
 
 class TaskSeeds(TorchFunctionMode):

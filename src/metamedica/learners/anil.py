@@ -2,13 +2,14 @@
 
 from typing import ClassVar
 
+from metamedica.functional.embedded import EmbedsOnce
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.inner_loop.loop import Constant, InnerLoop
 from metamedica.functional.inner_loop.networks import ENCODER
 from metamedica.types import Encoder, Paper, TaskKind
 
 
-class Anil(InnerLoopLearner):
+class Anil(EmbedsOnce, InnerLoopLearner):
     """MAML whose inner loop moves the head only; the encoder is learned by the outer loop alone (Raghu et al., section 5).
 
     The embedding of a support is computed once, so a step costs what a step of a linear model costs.

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from metamedica.functional.classes import membership
+from metamedica.functional.embedded import EmbedsOnce, embedding
 from metamedica.functional.logistic import LogisticFit, fit_logistic_at, logistic_law
 from metamedica.functional.ridge import by_root_width, penalty_at_least
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
@@ -14,7 +15,7 @@ LEAST_SHARE = 0.0025
 """Of the mean squared distance of a case from the centre: the penalty is no less, a prior standard deviation of 20 for a usual score."""
 
 
-class LogisticHead(Learner[LogisticFit]):
+class LogisticHead(EmbedsOnce, Learner[LogisticFit]):
     """Softmax regression on the embedded support with penalty x |w_k|^2 / 2 for each class, by iteratively reweighted least squares.
 
     Every step is a weighted ridge regression in the dual, n x n (Bertinetto et al., section 3.3). Steps go on to the optimum, and
@@ -48,10 +49,10 @@ class LogisticHead(Learner[LogisticFit]):
             TaskError: regression.
         """
         self.check_kind(support.kind)
-        embedded = by_root_width(self.encoder(support.features))
+        embedded = by_root_width(embedding(self.encoder, support.features))
         penalty = penalty_at_least(torch.exp(self.log_penalty), LEAST_SHARE, embedded, support.mask)
         return fit_logistic_at(embedded, membership(support, embedded.dtype), support.mask, 1 / penalty)
 
     def predict(self, state: LogisticFit, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""
-        return logistic_law(state, by_root_width(self.encoder(query.features)))
+        return logistic_law(state, by_root_width(embedding(self.encoder, query.features)))

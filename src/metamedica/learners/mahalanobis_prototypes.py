@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metamedica.functional.classes import check_two_classes, law_of_shown, membership
+from metamedica.functional.embedded import EmbedsOnce, embedding
 from metamedica.functional.prototypes import Gaussians, mahalanobis_squares, regularised_gaussians
 from metamedica.types import Between, CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, Ranges, TaskKind
 
@@ -19,7 +20,7 @@ class ClassGaussians:
     counts: Float[Tensor, "tasks classes"]
 
 
-class MahalanobisPrototypes(Learner[ClassGaussians]):
+class MahalanobisPrototypes(EmbedsOnce, Learner[ClassGaussians]):
     """p(class k) = softmax of -1/2 (z - mean_k)^T Q_k^-1 (z - mean_k), Q_k = l_k S_k + (1 - l_k) S + ridge I (Bateni et al., eq. 2, 3).
 
     With the defaults this is the paper's head: l_k = n_k / (n_k + 1) and ridge 1. FS-Mol's code takes `most_share=0.1, ridge=0.1`.
@@ -50,7 +51,7 @@ class MahalanobisPrototypes(Learner[ClassGaussians]):
             TaskError: regression, or a support of one class.
         """
         self.check_kind(support.kind)
-        embedded = self.encoder(support.features)
+        embedded = embedding(self.encoder, support.features)
         members = membership(support, embedded.dtype)
         counts = check_two_classes(members)
         gaussians = regularised_gaussians(embedded, members, most_share=self.most_share, ridge=self.ridge)
@@ -58,5 +59,5 @@ class MahalanobisPrototypes(Learner[ClassGaussians]):
 
     def predict(self, state: ClassGaussians, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""
-        squares = mahalanobis_squares(self.encoder(query.features), state.gaussians)
+        squares = mahalanobis_squares(embedding(self.encoder, query.features), state.gaussians)
         return law_of_shown(-0.5 * squares, state.counts)

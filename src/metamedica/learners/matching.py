@@ -10,6 +10,7 @@ from torch.distributions import Normal
 from torch.nn.functional import normalize
 
 from metamedica.functional.classes import check_two_classes, law_of_shown, membership
+from metamedica.functional.embedded import EmbedsOnce, embedding
 from metamedica.functional.ridge import PRIOR_CASES
 from metamedica.types import CaseBatch, Encoder, Features, LabelledBatch, Law, Learner, Paper, TaskKind
 
@@ -26,7 +27,7 @@ class KnownLabels:
     """Of a regression target about the attended mean; None for classes."""
 
 
-class Matching(Learner[KnownLabels]):
+class Matching(EmbedsOnce, Learner[KnownLabels]):
     """Label of a query = sum_i a_i label_i with a = softmax_i(cosine(query, case i) / temperature) (Vinyals et al., eq. 1, section 2.1.1).
 
     For classes the sum is the law itself. For regression it is the mean of a Normal (Nadaraya 1964, Watson 1964), whose variance is
@@ -53,7 +54,7 @@ class Matching(Learner[KnownLabels]):
         self.log_variance = nn.Parameter(torch.zeros(()))
 
     def _embed(self, features: Features) -> Float[Tensor, "tasks cases dim"]:
-        return normalize(self.encoder(features), dim=-1)
+        return normalize(embedding(self.encoder, features), dim=-1)
 
     def _log_attention(
         self,

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from metamedica.functional.classes import law_of_shown
+from metamedica.functional.embedded import EmbedsOnce, embedding
 from metamedica.functional.prototypes import Prototypes, prototypes_of, relative_squares
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
-class Prototypical(Learner[Prototypes]):
+class Prototypical(EmbedsOnce, Learner[Prototypes]):
     """p(class k) = softmax of -|z - mean_k|^2 / temperature (Snell et al., eq. 2).
 
     Deviates: the temperature is learned (the paper has none: 1); a class without support cases has probability
@@ -38,9 +39,9 @@ class Prototypical(Learner[Prototypes]):
             TaskError: regression, or a support of one class.
         """
         self.check_kind(support.kind)
-        return prototypes_of(self.encoder(support.features), support)
+        return prototypes_of(embedding(self.encoder, support.features), support)
 
     def predict(self, state: Prototypes, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""
-        squares = relative_squares(self.encoder(query.features), state.means)
+        squares = relative_squares(embedding(self.encoder, query.features), state.means)
         return law_of_shown(-squares * torch.exp(-self.log_temperature), state.counts)

@@ -6,11 +6,12 @@ from torch import nn
 from torch.nn.functional import relu
 
 from metamedica.functional.classes import law_of_shown
+from metamedica.functional.embedded import EmbedsOnce, embedding
 from metamedica.functional.prototypes import Prototypes, prototypes_of
 from metamedica.types import CaseBatch, Encoder, LabelledBatch, Law, Learner, Paper, TaskKind
 
 
-class Relation(Learner[Prototypes]):
+class Relation(EmbedsOnce, Learner[Prototypes]):
     """p(class k) = softmax_k of g([mean embedding of class k, embedding of the query]), g a perceptron with one hidden layer.
 
     Encoder and comparison g are learned together (Sung et al., eq. 1), so that the measure of likeness need not be a distance.
@@ -45,10 +46,10 @@ class Relation(Learner[Prototypes]):
             TaskError: regression, or a support of one class.
         """
         self.check_kind(support.kind)
-        return prototypes_of(self.encoder(support.features), support)
+        return prototypes_of(embedding(self.encoder, support.features), support)
 
     def predict(self, state: Prototypes, query: CaseBatch) -> Law:
         """Return the class probabilities of each query case."""
-        asked = self.of_query(self.encoder(query.features))
+        asked = self.of_query(embedding(self.encoder, query.features))
         hidden = relu(self.of_class(state.means)[:, None] + asked[:, :, None])
         return law_of_shown(self.score(hidden)[..., 0], state.counts)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metamedica.functional.classes import check_two_classes, law_of_shown, membership
+from metamedica.functional.embedded import EmbedsOnce, embedding
 from metamedica.functional.ridge import (
     RidgeFit,
     by_root_width,
@@ -32,7 +33,7 @@ class ClassRidge:
     counts: Float[Tensor, "tasks classes"]
 
 
-class RidgeHead(Learner[RidgeFit | ClassRidge]):
+class RidgeHead(EmbedsOnce, Learner[RidgeFit | ClassRidge]):
     """W = Z^T (Z Z^T + penalty I)^-1 Y on the embedded support (Bertinetto et al., section 3.2), differentiable in encoder and penalty.
 
     The dual (Woodbury) form costs n x n for any width of the embedding. Classes: Y is one-hot and the predicted shares become logits
@@ -69,7 +70,7 @@ class RidgeHead(Learner[RidgeFit | ClassRidge]):
             TaskError: a support of one class.
         """
         self.check_kind(support.kind)
-        embedded = by_root_width(self.encoder(support.features))
+        embedded = by_root_width(embedding(self.encoder, support.features))
         penalty = penalty_at_least(torch.exp(self.log_penalty), LEAST_SHARE, embedded, support.mask)
         if support.kind == "regression":
             return fit_ridge_at(embedded, support.targets, support.mask, penalty)
@@ -82,7 +83,7 @@ class RidgeHead(Learner[RidgeFit | ClassRidge]):
 
     def predict(self, state: RidgeFit | ClassRidge, query: CaseBatch) -> Law:
         """Return the predictive law of each query case."""
-        embedded = by_root_width(self.encoder(query.features))
+        embedded = by_root_width(embedding(self.encoder, query.features))
         if isinstance(state, RidgeFit):
             return ridge_law(state, embedded)
         frequency = state.counts / state.counts.sum(-1, keepdim=True)

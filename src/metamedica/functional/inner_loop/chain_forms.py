@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from metamedica.functional.embedded import embedding
 from metamedica.functional.inner_loop.again import stretch_of
 from metamedica.functional.inner_loop.chain import Affine, Downhill, Link, Parameters, matrices, run, slopes
 from metamedica.functional.inner_loop.forms import Form
@@ -142,8 +143,7 @@ class HeadOnly(Chain):
 
     def inputs(self, features: Features) -> Float[Tensor, "tasks n width"]:
         """Return the embedding."""
-        embedded: Tensor = self.encoder(features)
-        return embedded
+        return embedding(self.encoder, features)
 
 
 class WideChain(Chain):

@@ -29,7 +29,7 @@ def form_for(
         checkpoint: as of `Chain`.
     """
     links = chain_of(encoder)
-    if not any(loop.moves(ENCODER + name) for name, _ in encoder.named_parameters()):
+    if _leaves(encoder, loop):
         return HeadOnly(encoder, loop, checkpoint=checkpoint)
     if links is None:
         return AnyNetwork(encoder, loop, chunk=tasks_at_once(encoder, chunk), checkpoint=checkpoint)
@@ -47,6 +47,16 @@ def form_of(adapted: AdaptedNetworks, encoder: Encoder, loop: InnerLoop, *, chun
     if links is None:
         return AnyNetwork(encoder, loop, chunk=tasks_at_once(encoder, chunk))
     return (Chain if adapted.front is None else WideChain)(encoder, loop, links)
+
+
+def _leaves(encoder: Encoder, loop: InnerLoop) -> bool:
+    """Return whether the inner loop leaves the encoder as it is."""
+    return not any(loop.moves(ENCODER + name) for name, _ in encoder.named_parameters())
+
+
+def one_graph_for_all(encoder: Encoder, loop: InnerLoop) -> bool:
+    """Return whether all tasks of a batch adapt in the same operations, so that nothing is won by taking some of them at a time."""
+    return _leaves(encoder, loop) or chain_of(encoder) is not None
 
 
 def tasks_at_once(encoder: Encoder, chunk: int | None) -> int | None:

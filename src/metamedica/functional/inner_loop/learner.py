@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.inner_loop.choice import first_order, form_for, form_of
+from metamedica.functional.inner_loop.choice import first_order, form_for, form_of, one_graph_for_all, tasks_at_once
 from metamedica.functional.inner_loop.forms import Form
 from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
@@ -63,6 +63,11 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         start = start_parameters(self.encoder, self.heads, support.kind)
         loop = self.loop(support.kind)
         return form_for(self.encoder, loop, support, chunk=self.chunk, checkpoint=self.checkpoint), start
+
+    def tasks_at_once(self, kind: TaskKind) -> int | None:
+        """Return how many tasks of this kind adapt at a time; None for all of a batch."""
+        together = one_graph_for_all(self.encoder, self.loop(kind))
+        return None if together else tasks_at_once(self.encoder, self.chunk)
 
     def adapt(self, support: LabelledBatch) -> AdaptedNetworks:
         """Return each task's network after the inner steps; differentiable through the steps where gradients are enabled.
