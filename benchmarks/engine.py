@@ -51,7 +51,7 @@ from benchmarks._engine_peers import Network, by_jax, plain_loop
 from benchmarks._record import PARTS, RESULTS, SOURCE, commit, goal, machine, say, spread, version_of
 from benchmarks.chembl_split import load_disjoint
 from metamedica.data.episodes import EpisodePlan, EpisodeSampler
-from metamedica.functional.inner_loop.choice import tasks_at_once
+from metamedica.functional.in_turn import tasks_at_once
 from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.inner_loop.measure import fastest_chunk
 from metamedica.storage import replace_file

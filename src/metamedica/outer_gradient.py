@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from metamedica.compiled import CompiledGradient
 from metamedica.data.episodes import Roster
 from metamedica.errors import TrainingError
-from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.functional.ragged import part_of, parts_by_size
 from metamedica.functional.targets import standardise_episodes
 from metamedica.functional.task_random import TaskSeeds
@@ -62,7 +61,7 @@ def parts_for(learner: Learner[Any], episodes: EpisodeBatch) -> list[Int[Tensor,
     """Return the rows of the tasks whose gradient is taken together: those of like sizes, and where tasks adapt one after another, so many at once,
     whose graph is let go before the next ones'."""
     parts = parts_by_size(episodes)
-    at_once = learner.tasks_at_once(episodes.support.kind) if isinstance(learner, InnerLoopLearner) else None
+    at_once = learner.tasks_at_once(episodes.support.kind)
     return parts if at_once is None else [some for rows in parts for some in torch.split(rows, at_once)]
 
 

@@ -223,6 +223,13 @@ class Learner(nn.Module, ABC, Generic[State]):
         law = self.predict(self.adapt(episodes.support), episodes.query.cases)
         return -episodes.query.log_likelihood(law).mean()
 
+    def tasks_at_once(self, kind: TaskKind) -> int | None:
+        """Return how many tasks of a batch training takes at a time, so that it keeps the graph of no more; None for all of them.
+
+        A learner that returns a number has a `meta_loss` that is a mean over tasks.
+        """
+        return None
+
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Fit what only unseen cases can tell (such as a prior over per-task parameters); by default nothing.
 

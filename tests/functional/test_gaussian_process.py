@@ -46,12 +46,13 @@ def _by_hand(
     return cross @ inverse @ y, variance, float(multivariate_normal(np.zeros(n), covariance).logpdf(y))
 
 
-def test_every_cell_equals_the_textbook_formulas() -> None:
-    kernels, targets, mask, grid = _problem()
+@pytest.mark.parametrize("m", [5, 90])
+def test_every_cell_equals_the_textbook_formulas(m: int) -> None:
+    kernels, targets, mask, grid = _problem(m=m)
     n = targets.shape[1]
     posterior = condition(kernels[None, :, :n, :n], targets, mask, grid, torch.zeros(2, dtype=torch.float64))
     mean, variance = predictive(
-        posterior, kernels[None, :, n:, :n], torch.ones(1, 2, 5, dtype=torch.float64), mask, grid
+        posterior, kernels[None, :, n:, :n], torch.ones(1, 2, m, dtype=torch.float64), mask, grid
     )
     evidence = []
     for cell in range(2):

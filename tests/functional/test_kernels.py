@@ -144,6 +144,20 @@ def test_counts_that_few_columns_reach_are_counted_as_those_that_many_reach() ->
     torch.testing.assert_close(of_counts, by_definition(left, right), rtol=1e-13, atol=0)
 
 
+@pytest.mark.parametrize("batch", [(), (1,), (2,)])
+def test_products_of_bytes_give_the_bits_of_products_in_floating_point(
+    batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = (counts(n, 300, n, 4.0).to(torch.uint8).expand(*batch, n, 300).contiguous() for n in (200, 16))
+    left[..., 0, :5] = 255  # above what a signed byte holds
+    right[..., 0, :3] = 200
+    found = []
+    for fast in (True, False):
+        monkeypatch.setattr(kernels, "_BYTES_ARE_FAST", fast and kernels._BYTES_ARE_FAST)
+        found.append(minmax_and_tanimoto(left, right))
+    assert all(map(torch.equal, *found))
+
+
 def test_squares_between_rows_are_squared_distances_and_never_negative() -> None:
     left = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     right = torch.cat([left[:, :2], 100 + left[:, 2:]], dim=1)

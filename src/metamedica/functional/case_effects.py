@@ -12,6 +12,7 @@ by a hash of its raw vector: nothing else of it is kept.
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ def content_hash(rows: Float[Tensor, "*batch dim"]) -> Int64[Tensor, "*batch"]:
     return torch.from_numpy(np.diff(summed[ends])).reshape(rows.shape[:-1]).to(rows.device)
 
 
+@cache
 def hash_steps(dim: int) -> Int64[Tensor, " dim"]:
     """Return the factor of each column in `content_hash`."""
     mixed = torch.arange(1, dim + 1, dtype=torch.int64) * 0x2545F4914F6CDD1D

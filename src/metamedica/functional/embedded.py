@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metamedica.blocks import joined
+from metamedica.functional.in_turn import tasks_at_once
 from metamedica.functional.task_random import drops
-from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch, Learner
+from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch, Learner, TaskKind
 
 EMBEDDING = "embedding"
 """Name of the block that holds cases which are embedded already: `[tasks, cases, dim]`."""
@@ -41,6 +42,10 @@ class EmbedsOnce(Learner[Any]):
     """A learner with an `encoder` whose `adapt` and `predict` read features by `embedding` alone."""
 
     encoder: Encoder
+
+    def tasks_at_once(self, kind: TaskKind) -> int | None:
+        """Return how many tasks the encoder takes at a time."""
+        return tasks_at_once(self.encoder)
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the query negative log-likelihood, mean over tasks."""

@@ -26,6 +26,8 @@ from metamedica.types import LabelledBatch, Law, TaskKind
 
 MEAN_VARIANCE = 0.3
 _FLOOR = 1e-4
+_MANY = 8
+"""Columns for each row of a triangular factor from which multiplying by its inverse is faster than solving."""
 
 
 class Grid(NamedTuple):
@@ -145,8 +147,17 @@ def predict_from_covariance(
         cross: covariance of query and support targets; 0 where the support is padded.
         prior: variance of a query target, noise included.
     """
-    half = torch.linalg.solve_triangular(posterior.cholesky, cross.mT, upper=False)
+    half = _whitened(posterior.cholesky, cross.mT)
     return half.mT @ posterior.whitened, (prior - (half**2).sum(-2)).clamp(min=_FLOOR)
+
+
+def _whitened(factor: Float[Tensor, "*batch n n"], columns: Float[Tensor, "*batch n m"]) -> Float[Tensor, "*batch n m"]:
+    """Return factor^-1 columns for a lower triangular factor; many columns are multiplied by the inverse, a seventh of the time."""
+    n, m = columns.shape[-2:]
+    few = m < _MANY * n
+    right = columns if few else torch.eye(n, dtype=factor.dtype, device=factor.device).expand_as(factor)
+    solved: Tensor = torch.linalg.solve_triangular(factor, right, upper=False)
+    return solved if few else solved @ columns
 
 
 def hidden_moments(

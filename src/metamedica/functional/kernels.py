@@ -14,6 +14,12 @@ FEW_PAIRS = 1024
 _ROWS_AT_ONCE = 128
 _WIDE = 64
 """Levels that fewer columns reach are not worth a product each."""
+_BYTES_ARE_FAST = (
+    hasattr(torch, "_int_mm")
+    and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+)
+"""Whether products of bytes take a quarter of the time of products in floating point, with the same whole numbers."""
 
 
 def minmax_kernel(
@@ -125,8 +131,8 @@ def _are_bytes(rows: Tensor) -> bool:
 
 def _ratio(shared: Tensor, total: Tensor) -> Tensor:
     largest = total - shared
-    empty = largest == 0
-    return torch.where(empty, 1.0, shared / torch.where(empty, 1.0, largest))
+    empty = largest == 0  # counted as one that is shared
+    return (shared + empty) / (largest + empty)
 
 
 def _used(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,7 +144,11 @@ def _used(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if fewer.numel() == 0:
         return left[..., :0], right[..., :0], left.new_zeros(0)
     highest = fewer.flatten(0, -2).amax(0)
-    order = highest.argsort(descending=True, stable=True)[: int(highest.count_nonzero())]
+    if _are_bytes(highest):
+        falling = torch.from_numpy(np.argsort(~highest.numpy(), kind="stable"))
+    else:
+        falling = highest.argsort(descending=True, stable=True)
+    order = falling[: int(highest.count_nonzero())]
     return _columns(left, order), _columns(right, order), highest[order]
 
 
@@ -164,6 +174,10 @@ def _by_levels(left: Tensor, right: Tensor, highest: Tensor, dtype: torch.dtype)
         return none, none
 
     def both_reach(some: Tensor, others: Tensor, level: int | Tensor) -> Tensor:
+        if _BYTES_ARE_FAST and _are_bytes(left) and left.shape[:-2].numel() == right.shape[:-2].numel() == 1:
+            one, other = (_bytes_reaching(rows, level) for rows in (some, others))
+            found: Tensor = torch._int_mm(one, other.mT.contiguous())
+            return found.view(*some.shape[:-1], -1)
         return _reaching(some, level, dtype) @ _reaching(others, level, dtype).mT.contiguous()
 
     def one_level(level: int) -> Tensor:
@@ -178,12 +192,18 @@ def _by_levels(left: Tensor, right: Tensor, highest: Tensor, dtype: torch.dtype)
         level = torch.arange(wide + 1, len(reached) + 1, dtype=left.dtype, device=left.device)
         level = level.repeat_interleave(reached[wide:])
         shared = shared + both_reach(_columns(left, column), _columns(right, column), level)
-    return first, shared
+    return first.to(dtype), shared.to(dtype)
 
 
 def _reaching(rows: Tensor, level: int | Tensor, dtype: torch.dtype) -> Tensor:
     """Return 1 where an entry is at least `level` and 0 elsewhere, four times as fast as by way of truth values."""
     return torch.ge(rows, level, out=torch.empty(rows.shape, dtype=dtype, device=rows.device))
+
+
+def _bytes_reaching(rows: Tensor, level: int | Tensor) -> Tensor:
+    """Return 1 where a byte is at least `level` and 0 elsewhere, as a matrix of int8; by NumPy, which compares bytes many times faster."""
+    bound = level.numpy() if isinstance(level, Tensor) else np.uint8(level)
+    return torch.from_numpy((rows.flatten(0, -2).numpy() >= bound).view(np.int8))
 
 
 def _columns(rows: Tensor, which: Tensor) -> Tensor:

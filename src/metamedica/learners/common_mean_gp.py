@@ -191,12 +191,13 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         apart = len(SCALES) * len(NOISES)
         leaning = self.cells[::apart, 0].to(signal.dtype)
         scale, noise = self.cells[:apart, 1:].to(signal.dtype)[..., None].unbind(1)
-        cross = scale[..., None] * signal[:, None] + OFFSET_VARIANCE
+        real = support.mask[:, None, None].to(signal.dtype)
+        cross = scale[..., None] * (signal[:, None] * real) + OFFSET_VARIANCE * real
         own = scale * variance + OFFSET_VARIANCE + noise * self.noise[KINDS.index(support.kind)]
         whitened = posterior.whitened.reshape(len(cross), len(leaning), apart, -1)
         mean, spread = predict_from_covariance(
             Posterior(posterior.cholesky[:, :apart], whitened.movedim(1, -1), posterior.log_weight),
-            cross.masked_fill(~support.mask[:, None, None], 0),
+            cross,
             own.expand(len(cross), -1, signal.shape[1]),
         )
         mean = mean + (leaning * self._mean(query.features)[..., None])[:, None]

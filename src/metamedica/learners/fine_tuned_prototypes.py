@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from metamedica.errors import InputError
 from metamedica.functional.classes import law_of_shown, membership
+from metamedica.functional.in_turn import tasks_at_once
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.inner_loop.choice import tasks_at_once
 from metamedica.functional.inner_loop.descents import descents_if_better
 from metamedica.functional.inner_loop.networks import embed, encoder_parameters
 from metamedica.functional.left_out_prototypes import left_out_loss

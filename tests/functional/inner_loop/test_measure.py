@@ -5,8 +5,6 @@ import time
 import pytest
 import torch
 
-from metamedica.encoders.conv4 import Conv4
-from metamedica.functional.inner_loop.choice import tasks_at_once
 from metamedica.functional.inner_loop.measure import fastest_chunk
 from metamedica.learners.maml import Maml
 from metamedica.testing import VectorEncoder, vector_episodes
@@ -30,11 +28,3 @@ def test_the_fastest_is_picked_and_the_learner_is_left_as_it_is(chunks: tuple[in
     assert fastest_chunk(learner, vector_episodes("binary"), chunks=(2, 1, 3)) == 2
     assert learner.chunk is None
     assert all(value.grad is None for value in learner.parameters())
-
-
-def test_convolutions_on_a_cpu_are_adapted_one_task_after_another_unless_told_otherwise() -> None:
-    images = Conv4((1, 16, 16), width=4, groups=2)
-    assert tasks_at_once(images, None) == 1
-    assert tasks_at_once(images, 3) == 3
-    assert tasks_at_once(VectorEncoder(), None) is None
-    assert tasks_at_once(VectorEncoder(), 1) == 1

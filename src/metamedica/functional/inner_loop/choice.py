@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from torch import nn
-
+from metamedica.functional.in_turn import tasks_at_once
 from metamedica.functional.inner_loop.chain import Affine, Link, Parameters, links_of
 from metamedica.functional.inner_loop.chain_forms import Chain, HeadOnly, WideChain, head_links
 from metamedica.functional.inner_loop.forms import AnyNetwork, Form
@@ -57,18 +56,6 @@ def _leaves(encoder: Encoder, loop: InnerLoop) -> bool:
 def one_graph_for_all(encoder: Encoder, loop: InnerLoop) -> bool:
     """Return whether all tasks of a batch adapt in the same operations, so that nothing is won by taking some of them at a time."""
     return _leaves(encoder, loop) or chain_of(encoder) is not None
-
-
-def tasks_at_once(encoder: Encoder, chunk: int | None) -> int | None:
-    """Return `chunk`, and where that is None, how many tasks at once suit the encoder: one for convolutions on a CPU, otherwise all (None).
-
-    A rule and not a measurement at every start, so that the same seed gives the same bits. `make bench-engine` measures it: on a CPU
-    convolutions of several tasks at once, each with filters of its own, take five times as long as one task after another.
-    """
-    convolves = any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in encoder.modules())
-    if chunk is None and convolves and all(value.device.type == "cpu" for value in encoder.parameters()):
-        return 1
-    return chunk
 
 
 def chain_of(encoder: Encoder) -> list[Link] | None:

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import torch
 
+from metamedica.functional.in_turn import tasks_at_once
 from metamedica.functional.inner_loop.chain import Parameters
-from metamedica.functional.inner_loop.choice import first_order, form_for, form_of, one_graph_for_all, tasks_at_once
+from metamedica.functional.inner_loop.choice import first_order, form_for, form_of, one_graph_for_all
 from metamedica.functional.inner_loop.forms import Form
 from metamedica.functional.inner_loop.loop import InnerLoop
 from metamedica.functional.inner_loop.networks import AdaptedNetworks, KindHeads, start_parameters
@@ -22,7 +23,7 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         rate: inner learning rate; where rates are learned, what they start from.
         steps: inner steps, in training and in use.
         chunk: tasks that are adapted at once where the encoder is no chain of layers (memory: each owns a copy); None for all, but for
-            convolutions on a CPU one after another without vmap, as 1 is (`choice.tasks_at_once`).
+            convolutions on a CPU one after another without vmap, as 1 is (`in_turn.tasks_at_once`).
         checkpoint: whether the backward pass computes inner steps again instead of keeping them: less memory where steps are many, more
             time, the same numbers.
     """
@@ -65,7 +66,7 @@ class InnerLoopLearner(Learner[AdaptedNetworks], ABC):
         return form_for(self.encoder, loop, support, chunk=self.chunk, checkpoint=self.checkpoint), start
 
     def tasks_at_once(self, kind: TaskKind) -> int | None:
-        """Return how many tasks of this kind adapt at a time; None for all of a batch."""
+        """Return how many tasks adapt at a time."""
         together = one_graph_for_all(self.encoder, self.loop(kind))
         return None if together else tasks_at_once(self.encoder, self.chunk)
 

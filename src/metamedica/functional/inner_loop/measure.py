@@ -18,7 +18,7 @@ _HOPELESS = 1.5
 def fastest_chunk(learner: InnerLoopLearner, episodes: EpisodeBatch, *, chunks: Sequence[int] | None = None) -> int:
     """Return the number of tasks at once with which a meta-step takes the least CPU time.
 
-    Give it to the learner's constructor as `chunk` where `choice.tasks_at_once` chooses worse for your network, so that every run takes the
+    Give it to the learner's constructor as `chunk` where `in_turn.tasks_at_once` chooses worse for your network, so that every run takes the
     same: another number gives the same result up to rounding only. A chain of layers does not read it. On a GPU wall-clock time is measured.
 
     Args:
