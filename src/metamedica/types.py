@@ -224,17 +224,12 @@ class Learner(nn.Module, ABC, Generic[State]):
         return -episodes.query.log_likelihood(law).mean()
 
     def tasks_at_once(self, kind: TaskKind) -> int | None:
-        """Return how many tasks of a batch training takes at a time, so that it keeps the graph of no more; None for all of them.
-
-        A learner that returns a number has a `meta_loss` that is a mean over tasks.
-        """
+        """Return how many tasks of a batch training takes at a time, where `meta_loss` is a mean over tasks; None: all."""
         return None
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
-        """Fit what only unseen cases can tell (such as a prior over per-task parameters); by default nothing.
-
-        Called once after meta-training with standardised episodes of meta-valid tasks, whose cases no learned encoder has seen.
-        """
+        """Fit what only unseen cases can tell (such as a prior over per-task parameters), once after meta-training, to standardised episodes of
+        meta-valid tasks, whose cases no learned encoder has seen; by default nothing."""
 
     def check_kind(self, kind: TaskKind) -> None:
         """Raise `TaskError` where the method does not allow tasks of this kind."""
