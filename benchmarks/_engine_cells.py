@@ -26,6 +26,8 @@ ALGORITHMS = ("prototypical", "anil", "maml", "first_order_maml", "reptile")
 TASKS = 16
 _TURN = 0.05
 """Seconds of steps in a row that each variant has in a round."""
+_LONG = 30.0
+"""A step that takes so many seconds is timed once, and has no turn."""
 FAR = {torch.float64: 1e-9, torch.float32: 1e-3}
 
 
@@ -168,10 +170,14 @@ def interleaved(
     Steps of a training follow each other, so a turn is one step that is not counted, as others have just had the caches, and then as many in a row as
     fill `_TURN` seconds, their mean.
     """
-    each = {name: max(1, round(_TURN / max(_second(step, clock), 1e-6))) for name, step in variants.items()}
+    once = {name: _second(step, clock) for name, step in variants.items()}
+    each = {name: max(1, round(_TURN / max(seconds, 1e-6))) for name, seconds in once.items()}
     found: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, step in variants.items():
+            if once[name] > _LONG:
+                found[name].append(once[name])
+                continue
             if each[name] > 1:
                 step()
             found[name].append(clock(lambda: [step() for _ in range(each[name])]) / each[name])  # noqa: B023
