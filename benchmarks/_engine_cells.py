@@ -178,8 +178,7 @@ def interleaved(
             if once[name] > _LONG:
                 found[name].append(once[name])
                 continue
-            if each[name] > 1:
-                step()
+            step()
             found[name].append(clock(lambda: [step() for _ in range(each[name])]) / each[name])  # noqa: B023
     return found
 

@@ -22,6 +22,7 @@ from metamedica.types import EpisodeBatch, Features, LabelledBatch, Learner
 MOST_GRAPHS = 64
 _FAR = 1e-3
 """Share of the largest slope by which a compiled gradient may differ: far above rounding, far below a fault."""
+_SETTING = (int, float, str)
 _log = logging.getLogger(__name__)
 _Shape: TypeAlias = tuple[object, ...]
 
@@ -147,7 +148,7 @@ class CompiledGradient:
             self._sizes(episodes),
             names(support.features),
             names(query.features),
-            *((name, value) for name, value in settings if isinstance(value, bool | int | float | str)),
+            *((name, value) for name, value in settings if isinstance(value, _SETTING)),
         )
 
     def _gradient(self, parameters: dict[str, Tensor], episodes: EpisodeBatch) -> tuple[dict[str, Tensor], Tensor]:

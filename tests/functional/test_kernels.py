@@ -145,10 +145,15 @@ def test_counts_that_few_columns_reach_are_counted_as_those_that_many_reach() ->
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (2,)])
+@pytest.mark.parametrize(
+    ("rows", "others", "columns"), [(200, 16, 300), (65, 17, 16), (1100, 1, 17), (33, 40, 63), (400, 3, 1)]
+)
 def test_products_of_bytes_give_the_bits_of_products_in_floating_point(
-    batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    batch: tuple[int, ...], rows: int, others: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, right = (counts(n, 300, n, 4.0).to(torch.uint8).expand(*batch, n, 300).contiguous() for n in (200, 16))
+    left, right = (
+        counts(n, columns, n, 4.0).to(torch.uint8).expand(*batch, n, columns).contiguous() for n in (rows, others)
+    )
     left[..., 0, :5] = 255  # above what a signed byte holds
     right[..., 0, :3] = 200
     found = []

@@ -20,6 +20,8 @@ _BYTES_ARE_FAST = (
     and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 )
 """Whether products of bytes take a quarter of the time of products in floating point, with the same whole numbers."""
+_LEAST_COLUMNS = 16
+"""Of such a product; that of one column is wrong in torch 2.13, whose strides do not tell which way round it lies."""
 
 
 def minmax_kernel(
@@ -115,7 +117,8 @@ def _sums(rows: Tensor, dtype: torch.dtype) -> _Sums:
     flat = rows.reshape(-1, rows.shape[-1])
     if _are_bytes(rows):
         numbers = flat.numpy()  # sums of bytes take torch several times as long
-        total = torch.from_numpy(numbers.sum(-1, dtype=np.int32)).to(dtype)
+        fits = int(numbers.max(initial=0)) * numbers.shape[-1] < 2**16  # half the time
+        total = torch.from_numpy(numbers.sum(-1, dtype=np.uint16 if fits else np.int32).astype(np.int32)).to(dtype)
         used = torch.from_numpy(np.bitwise_count(np.packbits(numbers, axis=-1)).sum(-1, dtype=np.int32)).to(dtype)
     else:
         parts = torch.split(flat.to(dtype), _ROWS_AT_ONCE)  # a few rows at a time stay in the processor's cache
@@ -173,8 +176,10 @@ def _by_levels(left: Tensor, right: Tensor, highest: Tensor, dtype: torch.dtype)
         none = torch.zeros(*left.shape[:-1], right.shape[-2], dtype=dtype, device=left.device)
         return none, none
 
+    matrices = _BYTES_ARE_FAST and _are_bytes(left) and left.shape[:-2].numel() == right.shape[:-2].numel() == 1
+
     def both_reach(some: Tensor, others: Tensor, level: int | Tensor) -> Tensor:
-        if _BYTES_ARE_FAST and _are_bytes(left) and left.shape[:-2].numel() == right.shape[:-2].numel() == 1:
+        if matrices and some.shape[-1] >= _LEAST_COLUMNS:
             one, other = (_bytes_reaching(rows, level) for rows in (some, others))
             found: Tensor = torch._int_mm(one, other.mT.contiguous())
             return found.view(*some.shape[:-1], -1)

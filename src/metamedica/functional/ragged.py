@@ -32,11 +32,10 @@ def parts_by_size(episodes: EpisodeBatch) -> list[Int[Tensor, " tasks"]]:
 
 def part_of(episodes: EpisodeBatch, rows: Int[Tensor, " tasks"]) -> EpisodeBatch:
     """Return these tasks, their padding cut to the longest of them."""
-    return EpisodeBatch(
-        _cut(episodes.support, rows),
-        _cut(episodes.query, rows),
-        episodes.task_index[rows.to(episodes.task_index.device)],
-    )
+    support, query = _cut(episodes.support, rows), _cut(episodes.query, rows)
+    if support is episodes.support and query is episodes.query:
+        return episodes
+    return EpisodeBatch(support, query, episodes.task_index[rows.to(episodes.task_index.device)])
 
 
 def _ends(mask: Tensor) -> Int[Tensor, " tasks"]:
