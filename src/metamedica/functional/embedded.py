@@ -4,7 +4,7 @@ One pass over all cases of an episode costs less than two over parts of them: ev
 slopes of each parameter are summed once.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +16,8 @@ from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, Labelle
 
 EMBEDDING = "embedding"
 """Name of the block that holds cases which are embedded already: `[tasks, cases, dim]`."""
-State = TypeVar("State")
+SOME_TASKS = 4
+"""That go together through filters which they share, where tasks that adapt them go one after another."""
 
 
 def embedding(encoder: Encoder, features: Features) -> Float[Tensor, "*batch dim"]:
@@ -45,7 +46,7 @@ class EmbedsOnce(Learner[Any]):
 
     def tasks_at_once(self, kind: TaskKind) -> int | None:
         """Return how many tasks the encoder takes at a time."""
-        return tasks_at_once(self.encoder)
+        return None if tasks_at_once(self.encoder) is None else SOME_TASKS
 
     def meta_loss(self, episodes: EpisodeBatch) -> Float[Tensor, ""]:
         """Return the query negative log-likelihood, mean over tasks."""
