@@ -96,6 +96,10 @@ def main(what: str) -> dict[str, Any]:
         found = compared(learner, [again], gradient)
         learner.steps = 2
         return {**found, "far": found["far"] + compared(learner, [again], gradient)["far"]}
+    if what == "alike":
+        batch = _batch([5, 7, 3], [4, 4, 4], 3, "x")
+        each = [compared(Maml(network(3, "x"), steps=steps).double(), [batch]) for steps in (1, 3, 1)]
+        return {name: [value for found in each for value in found[name]] for name in each[0]}
     if what == "sparse":
         learner = Prototypical(network(300, "bits")).double()
         return compared(learner, [as_rows(_batch([60, 50, 60], [50, 50, 48], 300, "bits"))])

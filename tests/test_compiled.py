@@ -47,6 +47,14 @@ def test_the_first_sizes_have_their_own_graph_and_others_that_round_up_to_the_sa
 
 
 @needs_a_compiler
+def test_learners_that_differ_in_a_setting_alone_do_not_share_a_graph() -> None:
+    found, said = run("alike")
+    assert found["not_compiled"] == [], said
+    assert len(found["far"]) == 3
+    assert max(found["far"]) < 1e-10
+
+
+@needs_a_compiler
 def test_a_graph_is_not_used_for_a_learner_that_is_set_otherwise() -> None:
     found, said = run("reset")
     assert len(found["far"]) == 1
