@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP)  ## make .venv and install everything, pinned by constraints.txt
 
-demo: $(STAMP)  ## the main job on real molecules, in under three minutes; writes demo/report.html
-	OMP_NUM_THREADS=2 $(VENV)/bin/metamedica demo --out demo $(ARGS)
+demo: $(STAMP)  ## the main job on real molecules, in about a minute; writes demo/report.html
+	$(VENV)/bin/metamedica demo --out demo $(ARGS)
 
 test: $(STAMP)  ## run the tests
 	$(PY) -m pytest -n 2
