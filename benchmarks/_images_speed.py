@@ -2,8 +2,8 @@
 
 `rows(quick=...)` returns goals for the bench of images; alone: `python -m benchmarks._images_speed [--quick]`.
 
-Training: the gradient of a batch of 5-way 5-shot episodes with 15 queries a class, by our learners as `outer_gradient` takes it (all episodes at
-once), and by plain PyTorch on the same backbone with the same weights: for each episode forward support, head, forward query, loss, backward.
+Training: the gradient of a batch of 5-way 5-shot episodes with 15 queries a class, by our learners as `outer_gradient` takes it (a few episodes at
+a time), and by plain PyTorch on the same backbone with the same weights: for each episode forward support, head, forward query, loss, backward.
 Both gradients are compared in double precision before a time is printed. Use: `adapt` on 25 and `predict` of 100 cached vectors through the
 learner, against the loop that embeds support and queries anew. Rounds are interleaved; a ratio is the median over rounds of plain / ours, its
 interval the 10th and 90th percentile; CPU time of one thread, wall time beside it. Rows in bfloat16 (`TrainingSettings.precision`) are told
@@ -32,7 +32,8 @@ from benchmarks._record import conclude, goal, say, spread
 from metamedica import registry
 from metamedica.encoders.conv4 import Conv4
 from metamedica.encoders.resnet import ResNet
-from metamedica.functional.ragged import part_of, parts_by_size
+from metamedica.functional.ragged import part_of
+from metamedica.outer_gradient import parts_for
 from metamedica.precision import Precision, backward_in, forward_in
 from metamedica.types import CaseBatch, Encoder, EpisodeBatch, Features, LabelledBatch, Learner
 
@@ -156,7 +157,7 @@ def our_gradient(learner: Learner[Any], batch: EpisodeBatch, *, precision: Preci
     """Leave the mean loss's gradient in the network, as training takes it."""
     learner.zero_grad()
     here = torch.device("cpu")
-    for rows in parts_by_size(batch):
+    for rows in parts_for(learner, batch):
         with forward_in(precision, learner, here):
             loss = learner.meta_loss(part_of(batch, rows)) * (len(rows) / len(batch.task_index))
         with backward_in(precision, here):
