@@ -125,8 +125,9 @@ def _segmentation(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["| task | shots | Dice | 95 % interval | pixel forest | wanted | supports |", "|---" * 7 + "|"]
     for row in rows:
         low, high = row["interval"]
+        wanted = "" if row["goal"] is None else f"{row['goal']:g}"
         lines.append(
-            f"| {row['task']} | {row['shots']} | {row['dice']:.3f} | {low:.3f} to {high:.3f} | {row['floor']:.3f} | {row['goal']:g} | "
+            f"| {row['task']} | {row['shots']} | {row['dice']:.3f} | {low:.3f} to {high:.3f} | {row['floor']:.3f} | {wanted} | "
             f"{row['supports']} |"
         )
     return lines

@@ -40,13 +40,21 @@ def command(
         typer.Option(
             "--methods",
             metavar="NAMES",
-            help="To choose among: prototype, ridge, logistic, boosted, network; all if left out.",
+            help="To choose among (or to answer together): prototype, ridge, logistic, boosted, network; all if left out.",
         ),
     ] = None,
     expected: Annotated[
         Literal["alike", "recoloured"],
         typer.Option("--expected", help="What new images are like: recoloured under another stain or scanner."),
     ] = "alike",
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--unlabelled",
+            metavar="FOLDER",
+            help="With --expected recoloured or --predictor: 8 or more images without a mask that teach the new stain; may be that of --images.",
+        ),
+    ] = None,
     spacing: Annotated[
         str | None,
         typer.Option(
@@ -67,10 +75,13 @@ def command(
 
         metamedica segment --support pairs.csv --images scans --out segmented
         metamedica segment --support pairs.csv --values 0,255 --spacing 0.5,0.5 --images scans --out segmented
+        metamedica segment --support pairs.csv --expected recoloured --unlabelled new --images new --out segmented
 
     The table names an image and its mask a row, below its own folder. What
     segments is chosen by hiding labelled images: simple heads or boosted
-    trees on dense features, or a small U-Net. Written are masks (the number
+    trees on dense features, or a small U-Net. Where new images come under
+    another stain or scanner (--expected recoloured) all answer together,
+    and images without a mask (--unlabelled) teach its colours. Written are masks (the number
     of the class), maps of uncertainty, measures.csv with intervals,
     report.html to look at, and the predictor, to be used again with
     --predictor.
@@ -81,10 +92,22 @@ def command(
     session = Session.of(ctx)
     if (support is None) == (predictor is None):
         raise InputError("give either --support with labelled images or --predictor that an earlier run wrote")
+    if unlabelled is not None and support is not None and expected != "recoloured":
+        raise InputError(
+            "--unlabelled teaches another stain or scanner: give it with --expected recoloured, or leave it out"
+        )
     step = None if spacing is None else _spacing(spacing)
 
-    from metamedica.applications.segmentation.files import adapted, check_new, images_in, read_support, segment_folder
-    from metamedica.applications.segmentation.segmenter import SegmentationPredictor, Segmenter
+    from metamedica.applications.segmentation.files import (
+        adapted,
+        check_new,
+        images_in,
+        pixels_of,
+        read_support,
+        segment_folder,
+    )
+    from metamedica.applications.segmentation.predictor import SegmentationPredictor
+    from metamedica.applications.segmentation.segmenter import Segmenter
     from metamedica.functional.conformal import check_coverage
 
     check_coverage(coverage)
@@ -102,12 +125,17 @@ def command(
             loaded = adapted(
                 Segmenter(seed=seed), pairs, classes=names, methods=chosen, expected=expected, progress=progress
             )
+    if unlabelled is not None:
+        with session.progress("learning from images without a mask") as progress:
+            loaded = loaded.taught(pixels_of(images_in(unlabelled)), seed=seed, progress=progress)
     with session.progress("segmenting") as progress:
         table = segment_folder(
             loaded, found, out, spacing=step, masks=masks, coverage=coverage, title=f"Segmentation of {images.name}",
             progress=progress,
         )  # fmt: skip
     session.say(f"Adapted to {loaded.n_images:,} labelled images by: {loaded.method}.")
+    if unlabelled is not None and not loaded.n_unlabelled:
+        session.say("Images without a mask taught nothing that their own masks bear out, and were left aside.")
     if loaded.dice:
         session.table(
             "On hidden labelled images", ["method", "Dice"], [(name, value) for name, value in loaded.dice.items()]

@@ -3,10 +3,12 @@
 Prototypes, ridge and logistic heads and boosted trees are fitted without each image (or without each fifth of them); a network, which costs more,
 once without half of them. All are compared on the images that were hidden from all. So the network is judged with half of the labels, and answers
 only where it wins nevertheless. A single image is hidden by halves. Where new images are said to come under another stain or from another scanner,
-hidden images are recoloured before they are judged: what serves best under the support's own colours need not serve there. (Trees then learn from
-recoloured copies as a network does, and are judged as it is.)
+hidden images are recoloured before they are judged (trees then learn from recoloured copies as a network does, and are judged as it is). They show
+how sure an answer may be there, but not which method serves: recoloured as a network's training images are, they flatter it. So all answer together
+(`voting`).
 What the winner says of hidden images also sets its temperature, how readily it calls a pixel background, and how wide intervals of measures are.
-Whether masks are tidied to what all masks of the support have in common (`shape`) is told by hidden images as well.
+Whether masks are tidied to what all masks of the support have in common (`shape`) is told by hidden images as well; under another stain they are,
+which changes colours and not shapes.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +30,7 @@ from metamedica.applications.segmentation.heads import (
 from metamedica.applications.segmentation.judging import Calibration, Hidden, calibrated, honest_dice, unshaped
 from metamedica.applications.segmentation.shape import Shape
 from metamedica.applications.segmentation.unet import Schedule, fit_network
+from metamedica.applications.segmentation.voting import Vote, mean_law
 from metamedica.errors import InputError
 from metamedica.types import Progress
 
@@ -35,6 +38,8 @@ Fit: TypeAlias = Callable[[Sequence[LabelledPicture], int], PixelModel]
 Fold: TypeAlias = tuple[list[LabelledPicture], list[LabelledPicture]]
 METHODS = ("prototype", "ridge", "logistic", "boosted", "network")
 DEEP = ("network", "transferred")
+VOTE = "vote"
+"""All methods together."""
 FOLDS = 5
 """At most so many parts of the support are hidden in turn from a head; from a network one of two."""
 _MARGIN = 0.005
@@ -43,10 +48,10 @@ _MARGIN = 0.005
 
 @dataclass(frozen=True)
 class Chosen:
-    """The method that serves best, and how each did.
+    """The method that serves best, or all together, and how each did.
 
     Args:
-        method: its name.
+        method: its name, or `VOTE`.
         model: fitted to the whole support.
         calibration: from hidden images; that of a law as it is where nothing could be hidden.
         dice: method -> mean Dice coefficient over structures and hidden images; empty where nothing could be hidden.
@@ -73,7 +78,7 @@ def choose(
     expected: Expected = "alike",
     progress: Progress | None = None,
 ) -> Chosen:
-    """Return the method with the best Dice coefficient on hidden images, fitted to the whole support.
+    """Return the method with the best Dice coefficient on hidden images, fitted to the whole support; all of them for recoloured images.
 
     Args:
         pairs: of the support, with labelled pixels of two classes or more.
@@ -106,22 +111,32 @@ def choose(
     judged = [{id(each.pair) for each in hidden} for hidden in told.values()]
     alike = set.intersection(*judged)
     common = {name: [each for each in hidden if id(each.pair) in alike] for name, hidden in told.items() if alike}
+    together = expected == "recoloured" and len(methods) > 1
+    if together:
+        common[VOTE] = told[VOTE] = _voted([told[name] for name in methods])
     plain = {name: honest_dice(unshaped(hidden)) for name, hidden in common.items()}
     tidied = {name: honest_dice(hidden) for name, hidden in common.items()}
-    helps = sum(tidied.values()) >= sum(plain.values()) and any(each.shape != Shape() for each in told[methods[0]])
+    # another stain changes colours and not shapes, and spoils masks so that tidying may look like harm
+    helps = together or (
+        sum(tidied.values()) >= sum(plain.values()) and any(each.shape != Shape() for each in told[methods[0]])
+    )
     dice = tidied if helps else plain
-    best = methods[0]
+    best = VOTE if together else methods[0]
     for name in methods[1:]:
-        if name in dice and dice[name] > dice[best] + _MARGIN:
+        if not together and name in dice and dice[name] > dice[best] + _MARGIN:
             best = name
     hidden = told[best] if helps else unshaped(told[best])
-    model = fits[best](pairs, n_classes)
+    model: PixelModel
+    if together:
+        model = Vote({name: fit(pairs, n_classes) for name, fit in fits.items()})
+    else:
+        model = fits[best](pairs, n_classes)
     if progress is not None:
         progress(len(methods) + 1, len(methods) + 1, f"fitted {best}")
     shape = Shape.learned(pairs) if helps else Shape()
     calibration = calibrated(hidden, seed=seed)
-    if len(pairs) == 1:
-        # halves of one image tell how sure a law may be, not how readily another image's pixels are background
+    if len(pairs) == 1 or together:
+        # halves of one image, and drawn stains, tell how sure a law may be, not how readily another image's pixels are background
         calibration = replace(calibration, offset=0.0)
     return Chosen(best, model, calibration, dice, tuple(hidden), shape)
 
@@ -153,6 +168,17 @@ def hidden_in_turn(folds: Sequence[Fold], n_classes: int, fit: Fit) -> list[Hidd
         model, shape = fit(rest, n_classes), Shape.learned(rest)
         found += [Hidden(pair, model.log_probabilities(pair.picture), shape) for pair in hidden]
     return found
+
+
+def _voted(told: Sequence[Sequence[Hidden]]) -> list[Hidden]:
+    """Return what methods say together of the images that were hidden from all of them."""
+    last = told[-1]
+    each = [{id(hidden.pair): hidden.said for hidden in by_method} for by_method in told]
+    return [
+        replace(hidden, said=mean_law([said[id(hidden.pair)] for said in each]))
+        for hidden in last
+        if all(id(hidden.pair) in said for said in each)
+    ]
 
 
 def parts(pairs: Sequence[LabelledPicture], folds: int) -> list[Fold]:

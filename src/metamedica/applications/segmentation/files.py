@@ -18,7 +18,8 @@ from metamedica.applications.segmentation.cases import UNLABELLED
 from metamedica.applications.segmentation.export import write_nifti
 from metamedica.applications.segmentation.intervals import Mask, measured, measured_margin
 from metamedica.applications.segmentation.page import Shown, shown, write_segmentation_page
-from metamedica.applications.segmentation.segmenter import Segmentation, SegmentationPredictor, Segmenter
+from metamedica.applications.segmentation.predictor import Segmentation, SegmentationPredictor
+from metamedica.applications.segmentation.segmenter import Segmenter
 from metamedica.data.tables import read_table
 from metamedica.errors import CaseError, FileFormatError, InputError
 from metamedica.modalities.images.rasters import read_raster
@@ -271,6 +272,15 @@ def adapted(
     return segmenter.adapt(
         pairs.images, pairs.masks, classes=classes, methods=methods, expected=expected, progress=progress
     )
+
+
+def pixels_of(images: Sequence[Path]) -> list[NDArray[np.generic]]:
+    """Return the pixels of image files.
+
+    Raises:
+        CaseError: one that cannot be read.
+    """
+    return [read_raster(path).pixels for path in images]
 
 
 def _cell(text: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped, UInt8
 
-from metamedica.applications.segmentation.segmenter import Segmentation, SegmentationPredictor
+from metamedica.applications.segmentation.predictor import Segmentation, SegmentationPredictor
 from metamedica.reports.html import Card, Section, Table, table_of, write_page
 from metamedica.reports.image_audit_page import png
 
@@ -26,7 +26,13 @@ _NAMES = {
     "boosted": "boosted trees on dense features",
     "network": "a small U-Net",
     "transferred": "a small U-Net that starts from earlier tasks",
+    "vote": "all methods together",
+    "self-trained": "linear heads that learned from images without a mask",
 }
+_HOW = (
+    "Labelled images were hidden in turn; a costlier method answers only where it is better by that.",
+    "Labelled images were hidden in turn and recoloured. That does not tell which method serves under a new stain, so all answer together.",
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ def write_segmentation_page(
     verdict = (
         f"{_many(n_images, 'image')} segmented by {method}, adapted to {_many(predictor.n_images, 'labelled image')}."
     )
-    if predictor.method in predictor.dice:
+    if predictor.n_unlabelled:
+        verdict += f"\n{_many(predictor.n_unlabelled, 'image')} without a mask taught it their colours. No label tells how well: look at each mask."
+    elif predictor.method in predictor.dice:
         verdict += f"\nOn labelled images that were hidden from it the mean Dice coefficient is {predictor.dice[predictor.method]:.2f}."
     else:
         verdict += "\nNo labelled image could be hidden, so nothing vouches for the masks: look at each."
@@ -119,7 +127,7 @@ def write_segmentation_page(
     sections = [
         Section(
             "How it was chosen",
-            prose=["Labelled images were hidden in turn; a costlier method answers only where it is better by that."],
+            prose=[_HOW[predictor.method in ("vote", "self-trained")]],
             tables=[Table(["method", "Dice on hidden images", ""], chosen, numeric=frozenset({1}))] if chosen else [],
         ),
         Section(
