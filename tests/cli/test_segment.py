@@ -98,6 +98,32 @@ def test_a_predictor_is_used_again_with_the_same_masks(run: Run, work: Path, tmp
     assert "area_px2" in pd.read_csv(again / "measures.csv").columns
 
 
+def test_images_without_a_mask_teach_with_a_support_or_a_predictor(
+    run: Run, refused: Run, work: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    for seed in range(8):
+        (more / f"{seed}.png").write_bytes(_grey(drawn(70 + seed)[0]))
+    first = tmp_path / "first"
+    recoloured = ("--expected", "recoloured")
+    outcome = run(*_segment(work, first, *recoloured, "--unlabelled", more, "--json"))
+    assert outcome.code == 0, outcome
+    told = json.loads(outcome.out)
+    # the two masks of the support are too few to have a shape in common, so that nothing bears out what would be learned
+    assert (told["method"], told["images_without_a_mask"]) == ("vote", 0)
+    assert "all methods together" in (first / "report.html").read_text()
+    again = ("segment", "--predictor", first / "predictor", "--images", work / "new", "--unlabelled", more)
+    second = run(*again, "--out", tmp_path / "again")
+    assert second.code == 0, second
+    assert "taught nothing" in second.out + second.err
+    (more / "7.png").unlink()
+    assert "got 7 images without a mask" in refused(*again, "--out", tmp_path / "third").err
+    said = refused(*_segment(work, tmp_path / "third", "--unlabelled", more)).err
+    assert "--unlabelled teaches another stain" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "first", "more"]
+
+
 def test_bad_input_is_refused_and_leaves_nothing(refused: Run, work: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     said = refused(*_segment(work, out, "--values", "0,1,2")).err
