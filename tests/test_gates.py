@@ -66,14 +66,6 @@ def test_the_gate_leans_on_hospitals_that_are_alike_and_not_on_those_that_are_no
     assert leaning[0] > leaning[1] + 1
 
 
-def test_few_meta_valid_tasks_do_not_leave_the_gate_at_its_start() -> None:
-    tasks = _hospitals(10, alike=False)
-    tasks = tasks.with_split({name: "meta_valid" if name == "h0" else "meta_train" for name in tasks.names()})
-    model = MetaLearner("pooled_linear").fit(tasks).model_
-    assert float(model.gates["binary"][0, 0]) < Tables.leaning - 1
-    assert model.gains["binary"].shape == (4,)
-
-
 def test_too_few_tasks_leave_the_gate_as_it_starts() -> None:
     tasks = _hospitals(2, alike=True)
     model = _fit(tasks, tasks.names())

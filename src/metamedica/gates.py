@@ -1,4 +1,4 @@
-"""The guard's gate of a fitted model: from meta-valid tasks, or, where they are few, from all earlier tasks left out in turn."""
+"""The guard's gate of a fitted model: from meta-valid tasks, or, where there are too few, from the earlier tasks left out in turn."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -83,7 +83,7 @@ def gates_by_leaving_out(
 ) -> Gates:
     """Return the gates as `gates_on_valid`, from models that were each fitted without some of the earlier tasks and are judged on those.
 
-    For learners that are fitted fast (`types.ClosedForm`) where few tasks were spared. Tasks too small to draw from teach every
+    For learners that are fitted fast (`types.ClosedForm`) on few tasks, none of which can be spared. Tasks too small to draw from teach every
     model and judge none.
 
     Args:

@@ -36,8 +36,7 @@ from metamedica.types import ClosedForm, Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
-"""Without a meta-split, fewer tasks than this all teach a learner in closed form. Fewer meta-valid tasks than this leave a guard's gate near its
-start, so that a learner in closed form is judged on all earlier tasks, left out in turn."""
+"""Without a meta-split, fewer tasks than this all teach a learner in closed form."""
 
 
 def shipped_models() -> list[str]:
@@ -224,8 +223,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         self.model_.record = self._record(tasks, history)
         if self.guard and (valid or closed_form) and self.model_.guards(learner):
             learned = (
-                self._gates_by_leaving_out(spec, tasks, [*names, *valid], plan, progress)
-                if closed_form and len(valid) < _FEW_TASKS
+                self._gates_by_leaving_out(spec, tasks, names, plan, progress)
+                if closed_form and not valid
                 else gates_on_valid(self.model_, tasks, valid, plan, seed=self.seed + 3, progress=progress)
             )
             self.model_.gates, self.model_.gains = learned.gates, learned.gains
