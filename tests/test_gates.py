@@ -41,7 +41,8 @@ def test_each_fold_is_judged_by_a_model_that_has_not_seen_it() -> None:
     tasks = _hospitals(6, alike=True)
     fitted: list[list[str]] = []
 
-    def fit(names: list[str]) -> FittedModel:
+    def fit(taught: TaskCollection, names: list[str]) -> FittedModel:
+        assert taught is tasks
         fitted.append(names)
         return _fit(tasks, names)
 
@@ -54,6 +55,41 @@ def test_each_fold_is_judged_by_a_model_that_has_not_seen_it() -> None:
     assert learned.gates["binary"].shape == start.shape
     assert not torch.equal(learned.gates["binary"], start)
     assert learned.gains["binary"].shape == (4,)
+
+
+def _panel(n_tasks: int) -> TaskCollection:
+    """Return tasks that all measure the same cases."""
+    alone = _hospitals(1, alike=True)
+    one = alone.tasks["h0"]
+    rows, random = one.rows, default_rng(1)
+    tasks = {
+        f"t{number}": Task(f"t{number}", "binary", rows, np.where(random.random(60) < 0.1, 1 - one.targets, one.targets), classes=("0", "1"))
+        for number in range(n_tasks)
+    }  # fmt: skip
+    return TaskCollection("tables", alone.canonical, features=alone.features, tasks=tasks, settings=alone.settings)
+
+
+def test_where_tasks_share_their_cases_a_model_learns_from_half_of_them_and_is_judged_on_both() -> None:
+    tasks = _panel(5)
+    whole = _fit(tasks, tasks.names())
+    taught_on: list[set[int]] = []
+
+    def fit(taught: TaskCollection, names: list[str]) -> FittedModel:
+        taught_on.append({int(row) for name in names for row in taught.tasks[name].rows})
+        return _fit(taught, names)
+
+    learned = gates_by_leaving_out(fit, whole, tasks, tasks.names(), PLAN, seed=0, progress=None)
+    assert len(taught_on) == 5
+    assert all(rows == taught_on[0] and len(rows) == 30 for rows in taught_on)
+    assert not torch.equal(learned.gates["binary"], starting(whole).gates["binary"])
+
+
+def test_few_meta_valid_tasks_do_not_leave_the_gate_at_its_start() -> None:
+    tasks = _hospitals(10, alike=False)
+    tasks = tasks.with_split({name: "meta_valid" if name == "h0" else "meta_train" for name in tasks.names()})
+    model = MetaLearner("pooled_linear").fit(tasks).model_
+    assert float(model.gates["binary"][0, 0]) < Tables.leaning - 1
+    assert model.gains["binary"].shape == (4,)
 
 
 def test_the_gate_leans_on_hospitals_that_are_alike_and_not_on_those_that_are_not() -> None:
@@ -69,7 +105,7 @@ def test_the_gate_leans_on_hospitals_that_are_alike_and_not_on_those_that_are_no
 def test_too_few_tasks_leave_the_gate_as_it_starts() -> None:
     tasks = _hospitals(2, alike=True)
     model = _fit(tasks, tasks.names())
-    found = gates_by_leaving_out(lambda names: model, model, tasks, tasks.names(), PLAN, seed=0, progress=None)
+    found = gates_by_leaving_out(lambda taught, names: model, model, tasks, tasks.names(), PLAN, seed=0, progress=None)
     assert torch.equal(found.gates["binary"], starting(model).gates["binary"])
     on_valid = gates_on_valid(model, tasks, tasks.names(), PLAN, seed=0, progress=None)
     assert torch.equal(on_valid.gates["binary"], starting(model).gates["binary"])

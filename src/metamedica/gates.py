@@ -1,10 +1,11 @@
-"""The guard's gate of a fitted model: from meta-valid tasks, or, where there are too few, from the earlier tasks left out in turn."""
+"""The guard's gate of a fitted model: from meta-valid tasks, or, where they are few, from all earlier tasks left out in turn."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica.data.collection import TaskCollection
@@ -72,7 +73,7 @@ def gates_on_valid(
 
 
 def gates_by_leaving_out(
-    fit: Callable[[list[str]], FittedModel],
+    fit: Callable[[TaskCollection, list[str]], FittedModel],
     whole: FittedModel,
     tasks: TaskCollection,
     names: Sequence[str],
@@ -83,11 +84,12 @@ def gates_by_leaving_out(
 ) -> Gates:
     """Return the gates as `gates_on_valid`, from models that were each fitted without some of the earlier tasks and are judged on those.
 
-    For learners that are fitted fast (`types.ClosedForm`) on few tasks, none of which can be spared. Tasks too small to draw from teach every
-    model and judge none.
+    For learners that are fitted fast (`types.ClosedForm`) where few tasks were spared. Tasks too small to draw from teach every model and judge none.
+    Where most cases are measured in several tasks, a task left out tells nothing of new cases: its model then learns from half of all cases, and
+    is judged on both halves of the task, each of which counts as one.
 
     Args:
-        fit: returns the model of these tasks alone.
+        fit: returns the model of these tasks of a collection alone.
         whole: the model of all tasks.
         tasks: raw units.
         names: of the earlier tasks.
@@ -103,15 +105,44 @@ def gates_by_leaving_out(
     order = np.random.default_rng(seed).permutation(len(judged))
     observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in met}
     n_folds = min(FOLDS, len(judged))
+    halves = _halves(tasks, names, seed)
     for fold in range(n_folds):
         held = [judged[int(at)] for at in order[fold::n_folds]]
-        model = fit([name for name in names if name not in held])
+        rest = [name for name in names if name not in held]
+        model = fit(_of_cases(tasks, rest, halves[0]), rest)
         for kind, known in met.items():
-            if asked := [name for name in held if name in known]:
-                observed[kind] += _observed(model, kind, tasks, asked, plan, seed, progress, of=len(known))
+            for half in halves:
+                asked = _of_cases(tasks, [name for name in held if name in known], half)
+                drawn = [
+                    name
+                    for name in held
+                    if name in known and not why_not_drawn(asked[name], group_codes(asked[name]), plan.min_cases)
+                ]
+                if drawn:
+                    observed[kind] += _observed(model, kind, asked, drawn, plan, seed, progress, of=len(known))
     for kind, seen in observed.items():
-        gates.fit(kind, seen, n_tasks=len(met[kind]))
+        gates.fit(kind, seen, n_tasks=len(met[kind]) * len(halves))
     return gates
+
+
+def _halves(tasks: TaskCollection, names: Sequence[str], seed: int) -> list[NDArray[np.bool_]]:
+    """Return which cases a model learns from and is judged on: all, or two halves where most cases are measured in several tasks."""
+    measured = np.zeros(len(tasks.canonical), dtype=np.int64)
+    for name in names:
+        measured[np.unique(tasks.tasks[name].rows)] += 1
+    if (measured > 1).sum() <= (measured > 0).sum() / 2:
+        return [np.ones(len(measured), dtype=bool)]
+    first = np.random.default_rng(seed).permutation(len(measured)) % 2 == 0
+    return [first, ~first]
+
+
+def _of_cases(tasks: TaskCollection, names: Sequence[str], cases: NDArray[np.bool_]) -> TaskCollection:
+    """Return the collection with these tasks' values of some of the cases only."""
+    return (
+        tasks
+        if cases.all()
+        else tasks.without_rows(np.flatnonzero(~cases), tasks=list(names), note="values of left-out cases")
+    )
 
 
 def starting(model: FittedModel) -> Gates:

@@ -36,7 +36,8 @@ from metamedica.types import ClosedForm, Learner, Modality, Progress, TaskKind
 
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
-"""Without a meta-split, fewer tasks than this all teach a learner in closed form."""
+"""Without a meta-split, fewer tasks than this all teach a learner in closed form. Fewer meta-valid ones leave a guard's gate near its start, so that
+such a learner is judged on all earlier tasks, left out in turn."""
 
 
 def shipped_models() -> list[str]:
@@ -223,8 +224,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         self.model_.record = self._record(tasks, history)
         if self.guard and (valid or closed_form) and self.model_.guards(learner):
             learned = (
-                self._gates_by_leaving_out(spec, tasks, names, plan, progress)
-                if closed_form and not valid
+                self._gates_by_leaving_out(spec, tasks, [*names, *valid], plan, progress)
+                if closed_form and len(valid) < _FEW_TASKS
                 else gates_on_valid(self.model_, tasks, valid, plan, seed=self.seed + 3, progress=progress)
             )
             self.model_.gates, self.model_.gains = learned.gates, learned.gains
@@ -248,11 +249,11 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
     def _gates_by_leaving_out(
         self, spec: LearnerSpec, tasks: TaskCollection, names: list[str], plan: EpisodePlan, progress: Progress | None
     ) -> Gates:
-        def fit(some: list[str]) -> FittedModel:
-            learner = spec.build(tasks.reader())
-            sampler = EpisodeSampler(tasks, some, plan, seed=self.seed)
+        def fit(taught: TaskCollection, some: list[str]) -> FittedModel:
+            learner = spec.build(taught.reader())
+            sampler = EpisodeSampler(taught, some, plan, seed=self.seed)
             train(learner, sampler, [], TrainingSettings(steps=1, seed=self.seed))
-            return self._model(spec, learner, tasks, some)
+            return self._model(spec, learner, taught, some)
 
         return gates_by_leaving_out(fit, self.model_, tasks, names, plan, seed=self.seed + 3, progress=progress)
 
