@@ -52,7 +52,8 @@ def command(
         typer.Option(
             "--unlabelled",
             metavar="FOLDER",
-            help="With --expected recoloured or --predictor: 8 or more images without a mask that teach the new stain; may be that of --images.",
+            help="Where masks under a new stain look wrong without: 8 or more images without a mask that teach it, with --expected recoloured or "
+            "--predictor; may be that of --images.",
         ),
     ] = None,
     spacing: Annotated[
@@ -80,8 +81,9 @@ def command(
     The table names an image and its mask a row, below its own folder. What
     segments is chosen by hiding labelled images: simple heads or boosted
     trees on dense features, or a small U-Net. Where new images come under
-    another stain or scanner (--expected recoloured) all answer together,
-    and images without a mask (--unlabelled) teach its colours. Written are masks (the number
+    another stain or scanner (--expected recoloured) all answer together;
+    where their masks look wrong, images without a mask (--unlabelled) may
+    teach its colours. Written are masks (the number
     of the class), maps of uncertainty, measures.csv with intervals,
     report.html to look at, and the predictor, to be used again with
     --predictor.

@@ -3,7 +3,8 @@
 Self-training (Yarowsky 1995; Lee 2013, Pseudo-label), with the shape that all masks of the support have in common as the judge: a mask that is tidied
 to it (`shape`) and was nearly so before is likely right, whatever the stain. A linear head of few weights, fitted to half of the images, the surest,
 cannot learn their errors by heart, and it sees the stain itself where the support shows another. The rounds end where masks need more tidying than
-before, and nothing is learned where they need no less than those of the support's own model: do no harm, without a label.
+before, and nothing is learned where they need no less than those of the support's own model. That is a hint and no proof: for masks that are wrong
+without it, and to be looked at (decisions/0020 has what it gained and lost).
 """
 
 from collections.abc import Sequence
