@@ -56,6 +56,22 @@ def test_equal_targets_have_a_scale_and_nothing_becomes_infinite() -> None:
     assert float(scale_of(batch, usual_scale=2.0).scale[0]) > 0
 
 
+@given(st.floats(-1e3, 1e3, width=32), st.integers(1, 64), st.sampled_from([torch.float32, torch.float64]))
+def test_rounding_is_no_spread(value: float, count: int, dtype: torch.dtype) -> None:
+    batch = _batch([[value] * count])
+    equal = batch.with_targets(batch.targets.to(dtype))
+    assert float(scale_of(equal).scale[0]) == 1.0
+
+
+def test_sixteen_equal_numbers_in_single_precision_do_not_make_a_law_sure() -> None:
+    equal = _batch([[11.1] * 16]).with_targets(torch.full((1, 16), 11.1))
+    mean = equal.targets.sum(1) / 16
+    assert float((equal.targets - mean).abs().max()) > 0, "else this number does not show it"
+    assert float(scale_of(equal).scale[0]) == 1.0
+    near = equal.with_targets(equal.targets + torch.tensor([[0.0] * 15 + [0.01]]))
+    assert float(scale_of(near).scale[0]) == pytest.approx(0.0025, rel=1e-2)
+
+
 def test_padding_stays_zero_and_does_not_count() -> None:
     padded = _batch([[1.0, 3.0, 9.0]], [[True, True, False]])
     scale = scale_of(padded)

@@ -15,6 +15,7 @@ from torch.distributions import Normal
 from metamedica.types import EpisodeBatch, LabelledBatch, Law
 
 PRIOR_CASES = 4.0
+_ROUNDING = 16.0
 
 
 class TargetScale(NamedTuple):
@@ -30,7 +31,7 @@ def scale_of(support: LabelledBatch, *, usual_scale: float | None = None) -> Tar
     Args:
         support: targets in the task's unit.
         usual_scale: the standard deviation that tasks with this unit usually have, in that unit; None where unknown. A support
-            whose targets are all equal then still has a scale.
+            whose targets are all equal has this scale, and 1 where it is unknown.
     """
     mask = support.mask
     if support.kind == "regression":
@@ -40,7 +41,9 @@ def scale_of(support: LabelledBatch, *, usual_scale: float | None = None) -> Tar
         squares = ((targets - shift[:, None]) ** 2).masked_fill(~mask, 0).sum(1)
         if usual_scale is None:
             scale = (squares / (count - 1).clamp(min=1)).sqrt()
-            scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+            # the mean of equal numbers is not always that number: what is left is rounding, and no spread to be sure by
+            rounding = _ROUNDING * torch.finfo(targets.dtype).eps * targets.masked_fill(~mask, 0).norm(dim=1)
+            scale = torch.where(scale > rounding, scale, torch.ones_like(scale))
         else:
             scale = ((PRIOR_CASES * usual_scale**2 + squares) / (PRIOR_CASES + (count - 1).clamp(min=0))).sqrt()
     else:
