@@ -84,6 +84,22 @@ def test_where_tasks_share_their_cases_a_model_learns_from_half_of_them_and_is_j
     assert not torch.equal(learned.gates["binary"], starting(whole).gates["binary"])
 
 
+def test_a_panel_too_small_to_halve_is_learned_from_whole() -> None:
+    tasks = _panel(5)
+    some = TaskCollection(
+        "tables", tasks.canonical, features=tasks.features, settings=tasks.settings,
+        tasks={name: task.take(np.arange(28)) for name, task in tasks.tasks.items()},
+    )  # fmt: skip
+    whole = _fit(some, some.names())
+
+    def fit(taught: TaskCollection, names: list[str]) -> FittedModel:
+        assert taught is some
+        return _fit(taught, names)
+
+    learned = gates_by_leaving_out(fit, whole, some, some.names(), PLAN, seed=0, progress=None)
+    assert not torch.equal(learned.gates["binary"], starting(whole).gates["binary"])
+
+
 def test_few_meta_valid_tasks_do_not_leave_the_gate_at_its_start() -> None:
     tasks = _hospitals(10, alike=False)
     tasks = tasks.with_split({name: "meta_valid" if name == "h0" else "meta_train" for name in tasks.names()})

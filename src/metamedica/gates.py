@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Bool
 from torch import Tensor
 
 from metamedica.data.collection import TaskCollection
@@ -98,26 +98,23 @@ def gates_by_leaving_out(
         progress: called once a batch of episodes.
     """
     gates = starting(whole)
-    judged = [name for name in names if not why_not_drawn(tasks[name], group_codes(tasks[name]), plan.min_cases)]
+    judged = _drawable(tasks, names, plan)
     met = _met(whole, tasks, judged)
     if not met:
         return gates
     order = np.random.default_rng(seed).permutation(len(judged))
     observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in met}
     n_folds = min(FOLDS, len(judged))
-    halves = _halves(tasks, names, seed)
+    halves = _halves(tasks, names, plan, seed)
     for fold in range(n_folds):
         held = [judged[int(at)] for at in order[fold::n_folds]]
         rest = [name for name in names if name not in held]
-        model = fit(_of_cases(tasks, rest, halves[0]), rest)
+        taught = _of_cases(tasks, rest, halves[0])
+        model = fit(taught, [name for name in rest if name in taught.tasks])
         for kind, known in met.items():
             for half in halves:
-                asked = _of_cases(tasks, [name for name in held if name in known], half)
-                drawn = [
-                    name
-                    for name in held
-                    if name in known and not why_not_drawn(asked[name], group_codes(asked[name]), plan.min_cases)
-                ]
+                asked = _of_cases(tasks, held, half)
+                drawn = _drawable(asked, [name for name in held if name in known], plan)
                 if drawn:
                     observed[kind] += _observed(model, kind, asked, drawn, plan, seed, progress, of=len(known))
     for kind, seen in observed.items():
@@ -125,18 +122,30 @@ def gates_by_leaving_out(
     return gates
 
 
-def _halves(tasks: TaskCollection, names: Sequence[str], seed: int) -> list[NDArray[np.bool_]]:
-    """Return which cases a model learns from and is judged on: all, or two halves where most cases are measured in several tasks."""
+def _drawable(tasks: TaskCollection, names: Sequence[str], plan: EpisodePlan) -> list[str]:
+    """Return those of the tasks that are there and that an episode can be drawn from."""
+    there = [name for name in names if name in tasks.tasks]
+    return [name for name in there if not why_not_drawn(tasks[name], group_codes(tasks[name]), plan.min_cases)]
+
+
+def _halves(
+    tasks: TaskCollection, names: Sequence[str], plan: EpisodePlan, seed: int
+) -> list[Bool[np.ndarray, " cases"]]:
+    """Return which cases a model learns from and is judged on: two halves where most cases are measured in several tasks, all otherwise, or where
+    fewer than half of the tasks would be left to draw from."""
     measured = np.zeros(len(tasks.canonical), dtype=np.int64)
     for name in names:
         measured[np.unique(tasks.tasks[name].rows)] += 1
-    if (measured > 1).sum() <= (measured > 0).sum() / 2:
-        return [np.ones(len(measured), dtype=bool)]
     first = np.random.default_rng(seed).permutation(len(measured)) % 2 == 0
-    return [first, ~first]
+    shared = (measured > 1).sum() > (measured > 0).sum() / 2
+    if shared and all(
+        len(_drawable(_of_cases(tasks, names, half), names, plan)) >= max(2, len(names) / 2) for half in (first, ~first)
+    ):
+        return [first, ~first]
+    return [np.ones(len(measured), dtype=bool)]
 
 
-def _of_cases(tasks: TaskCollection, names: Sequence[str], cases: NDArray[np.bool_]) -> TaskCollection:
+def _of_cases(tasks: TaskCollection, names: Sequence[str], cases: Bool[np.ndarray, " cases"]) -> TaskCollection:
     """Return the collection with these tasks' values of some of the cases only."""
     return (
         tasks
