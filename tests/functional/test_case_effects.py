@@ -40,7 +40,7 @@ def test_equal_rows_are_known_again_and_others_are_not() -> None:
     assert len(set(hashes.tolist())) == 3
     known, order = hashes[:2].sort()
     values = torch.tensor([0.5, -2.0])[order]
-    torch.testing.assert_close(recalled(rows[None], known, values), torch.tensor([[0.5, -2.0, 0.0]]))
+    torch.testing.assert_close(recalled(content_hash(rows[None]), known, values), torch.tensor([[0.5, -2.0, 0.0]]))
 
 
 def test_the_hash_is_a_sum_over_columns_that_wraps_around() -> None:

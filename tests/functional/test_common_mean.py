@@ -123,4 +123,13 @@ def test_landmarks_do_not_depend_on_the_order_of_the_cases() -> None:
 def test_tasks_of_no_allowed_kind_are_refused() -> None:
     classes = vector_batch(torch.zeros(1, 3, 4), torch.arange(3)[None], n_classes=3)
     with pytest.raises(TaskError, match="no task is of kind regression"):
-        fit_common([classes], VectorRaw(), ("regression",), strength=1.0, n_landmarks=5, most_cases=5, most_known=100)
+        fit_common(
+            [classes],
+            VectorRaw(),
+            ("regression",),
+            strength=1.0,
+            n_landmarks=5,
+            most_cases=5,
+            most_known=100,
+            most_values=100,
+        )

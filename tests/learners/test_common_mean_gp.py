@@ -160,6 +160,30 @@ def test_a_case_that_earlier_tasks_measured_is_known_again_and_a_new_one_gets_th
     torch.testing.assert_close(learner._mean({"vector": x + 0.01}), forgetful._mean({"vector": x + 0.01}))
 
 
+def test_what_single_tasks_measured_of_the_same_cases_tells_how_a_new_task_varies_over_them() -> None:
+    random = torch.Generator().manual_seed(12)
+    x = torch.randn(60, 4, generator=random, dtype=torch.float64)
+    directions = torch.randn(3, 60, generator=random, dtype=torch.float64)
+    some = [torch.randn(3, generator=random, dtype=torch.float64) for _ in range(70)]
+    tasks = [
+        vector_batch(x[None], (each @ directions + 0.2 * torch.randn(60, generator=random))[None]) for each in some
+    ]
+    learner, forgetful = (CommonMeanGP(VectorRaw(), most_known=most).double() for most in (100, 0))
+    for each in (learner, forgetful):
+        each.fit_tasks(tasks[:40])
+    assert len(learner.profiles) == 60
+    assert len(forgetful.profiles) == 0
+    error = {}
+    for each in (learner, forgetful):
+        left = []
+        for task in tasks[40:]:
+            support, query = task.map(lambda v: v[:, :10]), task.map(lambda v: v[:, 10:])
+            law = each.predict(each.adapt(support), CaseBatch(query.features, query.mask))
+            left.append((law.mean - query.targets).square().mean() / query.targets.var())
+        error[each] = float(torch.stack(left).mean())
+    assert error[learner] < 0.3 < 0.7 < error[forgetful]  # ten cases tell three weights; the kernel of x tells nothing
+
+
 def test_tasks_of_several_classes_only_are_refused() -> None:
     tasks = vector_episodes("multiclass").support
     with pytest.raises(TaskError, match="no task is of kind regression or binary"):

@@ -31,6 +31,11 @@ _LEAST_RATIO, _MOST_RATIO = 1e-3, 1e2
 
 def content_hash(rows: Float[Tensor, "*batch dim"]) -> Int64[Tensor, "*batch"]:
     """Return a 64-bit hash of each row (values to a thousandth); equal rows have equal hashes on every machine."""
+    if has_torch_function(
+        (rows,)
+    ):  # whoever traces has this as one operator: a search has no place in a fixed list of them
+        traced: Tensor = handle_torch_function(content_hash, (rows,), rows)
+        return traced
     dim = rows.shape[-1]
     numbers = rows.detach().cpu().numpy().reshape(-1, dim)
     there = np.flatnonzero(
@@ -52,23 +57,20 @@ def hash_steps(dim: int) -> Int64[Tensor, " dim"]:
 
 
 def recalled(
-    rows: Float[Tensor, "*batch dim"], known: Int64[Tensor, " cases"], values: Float[Tensor, " cases"]
+    hashes: Int64[Tensor, "*batch"], known: Int64[Tensor, " cases"], values: Float[Tensor, " cases"]
 ) -> Float[Tensor, "*batch"]:
-    """Return the value of each row whose hash is known, and 0 for every other.
+    """Return the value of each hash that is known, and 0 for every other.
 
     Args:
-        rows: raw vectors.
+        hashes: of raw vectors (`content_hash`).
         known: hashes in ascending order, one at least.
         values: of the known cases.
     """
-    if has_torch_function(
-        (rows,)
-    ):  # whoever traces has this as one operator: a search has no place in a fixed list of them
-        found: Tensor = handle_torch_function(recalled, (rows,), rows, known, values)
+    if has_torch_function((hashes,)):
+        found: Tensor = handle_torch_function(recalled, (hashes,), hashes, known, values)
         return found
-    hashes = content_hash(rows)
     at = torch.searchsorted(known, hashes).clamp(max=len(known) - 1)
-    return torch.where(known[at] == hashes, values[at], 0.0).to(rows.dtype)
+    return torch.where(known[at] == hashes, values[at], 0.0)
 
 
 class CaseEffects(NamedTuple):

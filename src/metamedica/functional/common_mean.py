@@ -26,6 +26,7 @@ from metamedica.errors import TaskError
 from metamedica.functional.case_effects import FEATURES, CaseEffects, Measured, around, content_hash
 from metamedica.functional.gaussian_process import signed_targets
 from metamedica.functional.kernels import rbf_kernel
+from metamedica.functional.profiles import Stored, fit_shares, gathered, profile_rows
 from metamedica.types import LabelledBatch, RawEncoder, TaskKind
 
 MOST_SAMPLED = 64
@@ -166,12 +167,21 @@ def ridge_over_tasks(
     return solved
 
 
+class Known(NamedTuple):
+    """What earlier tasks measured of single cases."""
+
+    effects: CaseEffects
+    """Their levels."""
+    profiles: dict[str, Tensor]
+    """Buffers of `profiles.Profiles`; empty where they say nothing."""
+
+
 class Common(NamedTuple):
-    """What all tasks have in common: the covariance of what is a task's own, by kind, the mean, and the levels of measured cases."""
+    """What all tasks have in common: the covariance of what is a task's own, by kind, the mean, and what is known of measured cases."""
 
     own: dict[TaskKind, OwnCovariance]
     mean: CommonMean
-    effects: CaseEffects
+    known: Known
 
 
 def standard_targets(task: LabelledBatch) -> Float[Tensor, " n"]:
@@ -210,8 +220,9 @@ def fit_common(
     n_landmarks: int,
     most_cases: int,
     most_known: int,
+    most_values: int,
 ) -> Common:
-    """Return what the tasks have in common. They are gone through four times; no more than one whole task is held at a time.
+    """Return what the tasks have in common. They are gone through five times; no more than one whole task is held at a time.
 
     Args:
         tasks: each a batch of one whole task without padding, standardised.
@@ -221,6 +232,7 @@ def fit_common(
         n_landmarks: most cases at which the RBF part of m stands.
         most_cases: a task with more is cut down to so many for learning m.
         most_known: cases whose own level is kept.
+        most_values: single values of measured cases that are kept.
 
     Raises:
         TaskError: no task of these kinds.
@@ -250,10 +262,13 @@ def fit_common(
     cut = (described(some_cases(task, most_cases)) for task in of_kind())
     solved = ridge_over_tasks(((each[:, :-1], each[:, -1]) for each in cut), width + basis.shape[1], strength=strength)
     mean = CommonMean(solved[:width] / size, landmarks.double(), basis @ solved[width:])
-    return Common(own, mean, fit_effects(of_kind, raw, own[taught], mean, most_cases=most_cases, most_known=most_known))
+    known = fit_known(
+        of_kind, raw, own[taught], mean, most_cases=most_cases, most_known=most_known, most_values=most_values
+    )
+    return Common(own, mean, known)
 
 
-def fit_effects(
+def fit_known(
     tasks: Callable[[], Iterable[LabelledBatch]],
     raw: RawEncoder,
     own: OwnCovariance,
@@ -261,27 +276,24 @@ def fit_effects(
     *,
     most_cases: int,
     most_known: int,
-) -> CaseEffects:
-    """Return the levels of measured cases, and how far other tasks may believe them. The tasks are gone through twice.
+    most_values: int,
+) -> Known:
+    """Return the levels of measured cases and their profiles, and how far other tasks may believe them. The tasks are gone through thrice.
 
     Args:
         tasks: called for one pass over tasks of one kind, each a batch of one whole task without padding, standardised.
         raw: its vectors tell cases apart.
         own: covariance of what is a task's own.
         mean: common to all tasks.
-        most_cases: a task with more is cut down to so many for the two weights.
+        most_cases: a task with more is cut down to so many for the two weights of the levels.
         most_known: cases whose level is kept.
+        most_values: single values that are kept.
     """
 
     def residuals(task: LabelledBatch) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
         vectors = raw(task.features)
         expected = mean(vectors.double(), raw.summary(task.features).double())
         return content_hash(vectors[0]), standard_targets(task) - expected[0]
-
-    seen = [around(*residuals(task)) for task in tasks()]
-    measured = Measured(seen)
-    if measured.ratio == 0:
-        return CaseEffects(measured.known[:0], measured.sums[:0])
 
     def whitened() -> Iterator[tuple[Tensor, Tensor]]:
         for task, all_cases in zip(tasks(), seen, strict=True):
@@ -291,7 +303,48 @@ def fit_effects(
             found = whiten(own, raw.kernels(batch.features, batch.features)[0], columns)
             yield found[:, :-1], found[:, -1]
 
-    return measured.effects(ridge_over_tasks(whitened(), FEATURES, strength=1.0), most=most_known)
+    seen = [around(*residuals(task)) for task in tasks()]
+    measured = Measured(seen)
+    effects, weights = CaseEffects(measured.known[:0], measured.sums[:0]), torch.zeros(FEATURES, dtype=torch.float64)
+    if measured.ratio > 0:
+        weights = ridge_over_tasks(whitened(), FEATURES, strength=1.0)
+        effects = measured.effects(weights, most=most_known)
+    if most_known == 0 or int(measured.counts.max()) == 1:
+        return Known(effects, {})
+    profiles = gathered(seen, most=most_values)
+    stored = Stored(*(profiles[name] for name in Stored._fields))
+    eye = torch.eye(MOST_SAMPLED, dtype=torch.float64)
+    parts: list[tuple[Tensor, ...]] = []
+    for number, (task, all_cases) in enumerate(zip(tasks(), seen, strict=True)):
+        batch = some_cases(task, MOST_SAMPLED)
+        hashes, targets = residuals(batch)
+        rows = profile_rows(hashes, stored, len(seen)).double() / math.sqrt(len(seen) - 1)
+        rows[:, number] = 0
+        kernels = raw.kernels(batch.features, batch.features)[0].double()
+        parts.append(
+            (
+                torch.einsum("c,cij->ij", own.weights, kernels),
+                OFFSET_VARIANCE + own.noise * eye[: len(rows), : len(rows)],
+                rows @ rows.mT,
+                (rows != 0).any(1),
+                targets - measured.without(all_cases, hashes) @ weights,
+            )
+        )
+    covariance, noise, moment, known, targets, mask = _together(parts)
+    shares = fit_shares(covariance, noise, moment, known, targets, mask)
+    return Known(effects, profiles | {"shares": torch.tensor(shares)} if shares else {})
+
+
+def _together(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Return the tensors of all tasks, cases padded, and the mask of the real cases."""
+    sizes = [len(each[-1]) for each in parts]
+    most = max(sizes)
+
+    def stacked(values: Sequence[Tensor]) -> Tensor:
+        return torch.stack([pad(each, (0, most - each.shape[-1]) * min(each.ndim, 2)) for each in values])
+
+    mask = torch.arange(most) < torch.tensor(sizes)[:, None]
+    return [*(stacked(values) for values in zip(*parts, strict=True)), mask]
 
 
 def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:
@@ -301,9 +354,5 @@ def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:
 
 
 def _own_covariance(samples: Sequence[_Sample]) -> OwnCovariance:
-    most = max(len(sample.targets) for sample in samples)
-    short = [most - len(sample.targets) for sample in samples]
-    kernels = [pad(sample.kernels, (0, less, 0, less)) for sample, less in zip(samples, short, strict=True)]
-    targets = [pad(sample.targets, (0, less)) for sample, less in zip(samples, short, strict=True)]
-    mask = [torch.arange(most) < most - less for less in short]
-    return fit_own_covariance(torch.stack(kernels), torch.stack(targets), torch.stack(mask))
+    kernels, targets, mask = _together([(sample.kernels, sample.targets) for sample in samples])
+    return fit_own_covariance(kernels, targets, mask)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metamedica.functional.case_effects import recalled
+from metamedica.functional.case_effects import content_hash, recalled
 from metamedica.functional.common_mean import OFFSET_VARIANCE, START_NOISE, CommonMean, fit_common
 from metamedica.functional.gaussian_process import (
     Posterior,
@@ -23,6 +23,7 @@ from metamedica.functional.gaussian_process import (
 )
 from metamedica.functional.population import HasPopulation, without_labels
 from metamedica.functional.process_learner import ProcessLearner
+from metamedica.functional.profiles import Profiles
 from metamedica.types import (
     Between,
     CaseBatch,
@@ -68,7 +69,9 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
     of one case in several tasks have in common beyond m (`functional/case_effects`). How far a task leans on both (a), and how its own
     scale and noise differ, is averaged over a grid by marginal likelihood, under a prior over the cells that is fitted on
     meta-valid tasks, whose targets have taught neither. Of the earlier cases the learner keeps m, its landmarks' summaries, and c under a
-    hash of each case; `most_known=0` keeps no hash.
+    hash of each case, with its value in each earlier task; `most_known=0` keeps neither.
+
+    Where several tasks measured the same cases, g also has the covariance that those tasks had between them (`functional/profiles`).
 
     Deviates: Leroy et al. share a mean over time, given at each instant, and find the covariances by EM; here m is a function of the
     case with a Gaussian prior over its weights, the covariances are fitted once, before m, and a task's hyper-parameters are averaged
@@ -80,6 +83,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         n_landmarks: most cases at which the RBF part of m stands.
         most_cases: a task with more is cut down to so many, by chance, for learning m.
         most_known: cases whose c is kept, those with the largest.
+        most_values: single values of earlier cases that are kept, those that are farthest from what was expected.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -94,6 +98,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         "n_landmarks": OneOf((100, 300, 1000)),
         "most_cases": None,
         "most_known": None,
+        "most_values": None,
     }
     cells: Tensor
     weights: Tensor
@@ -113,6 +118,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         n_landmarks: int = 300,
         most_cases: int = 512,
         most_known: int = 200_000,
+        most_values: int = 1_000_000,
     ) -> None:
         super().__init__()
         self.rich = rich
@@ -120,6 +126,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         self.n_landmarks = n_landmarks
         self.most_cases = most_cases
         self.most_known = most_known
+        self.most_values = most_values
         cells = torch.tensor(list(product(LEANINGS, SCALES, NOISES)))
         self.register_buffer("cells", cells, persistent=False)
         self.register_buffer("log_prior", torch.full((len(KINDS), len(cells)), -math.log(len(cells))))
@@ -130,6 +137,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         self.register_buffer("landmark_weights", torch.zeros(0))
         self.register_buffer("known", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("effects", torch.zeros(0))
+        self.profiles = Profiles()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name in _FITTED:  # torch refuses another size
@@ -144,18 +152,28 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
             return vectors.new_zeros(vectors.shape[:-1])
         mean = CommonMean(self.linear, self.landmarks, self.landmark_weights)
         expected = mean(vectors, self.rich.summary(features))
-        return expected + recalled(vectors, self.known, self.effects) if len(self.known) else expected
+        if len(self.known) == 0:
+            return expected
+        return expected + recalled(content_hash(vectors), self.known, self.effects)
 
     def _signal(
         self, left: Features, right: Features, kind: TaskKind
-    ) -> tuple[Float[Tensor, "tasks n m"], Float[Tensor, ""]]:
-        """Return the covariance of g between cases at scale 1, and its variance."""
+    ) -> tuple[Float[Tensor, "tasks n m"], Float[Tensor, "tasks n"]]:
+        """Return the covariance of g between cases at scale 1, and its variance in those on the left."""
         kernels = self.rich.kernels(left, right)
         weights = self.weights[KINDS.index(kind)]
         if len(weights) == 0:
             count = kernels.shape[-3]
             weights = torch.full((count,), (1 - START_NOISE) / count, dtype=weights.dtype, device=weights.device)
-        return torch.einsum("c,tcij->tij", weights, kernels), weights.sum()
+        signal = torch.einsum("c,tcij->tij", weights, kernels)
+        variance = weights.sum().expand(signal.shape[:-1])
+        if len(self.profiles) == 0:
+            return signal, variance
+        hashes = content_hash(self.rich(left))
+        known = hashes if right is left else content_hash(self.rich(right))
+        here, there = self.profiles.amplitude(hashes), self.profiles.amplitude(known)
+        signal = here[:, :, None] * there[:, None, :] * signal + self.profiles.covariance(hashes, known)
+        return signal, here.square() * variance + self.profiles.variance(hashes)
 
     def adapt(self, support: LabelledBatch) -> CommonMeanState:
         """Return the posterior of each task given its support.
@@ -193,12 +211,12 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         scale, noise = self.cells[:apart, 1:].to(signal.dtype)[..., None].unbind(1)
         real = support.mask[:, None, None].to(signal.dtype)
         cross = scale[..., None] * (signal[:, None] * real) + OFFSET_VARIANCE * real
-        own = scale * variance + OFFSET_VARIANCE + noise * self.noise[KINDS.index(support.kind)]
+        own = scale * variance[:, None] + OFFSET_VARIANCE + noise * self.noise[KINDS.index(support.kind)]
         whitened = posterior.whitened.reshape(len(cross), len(leaning), apart, -1)
         mean, spread = predict_from_covariance(
             Posterior(posterior.cholesky[:, :apart], whitened.movedim(1, -1), posterior.log_weight),
             cross,
-            own.expand(len(cross), -1, signal.shape[1]),
+            own,
         )
         mean = mean + (leaning * self._mean(query.features)[..., None])[:, None]
         return mean.movedim(-1, 1).flatten(1, 2)[..., None], spread.repeat(1, len(leaning), 1)
@@ -222,13 +240,16 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
             n_landmarks=self.n_landmarks,
             most_cases=self.most_cases,
             most_known=self.most_known,
+            most_values=self.most_values,
         )
         like = self.log_prior
         owns = [found.own.get(kind, next(iter(found.own.values()))) for kind in KINDS]
         self.weights = torch.stack([own.weights for own in owns]).to(like)
         self.noise = torch.stack([own.noise for own in owns]).to(like)
         self.linear, self.landmarks, self.landmark_weights = (part.to(like) for part in found.mean)
-        self.known, self.effects = found.effects.known.to(like.device), found.effects.values.to(like)
+        known = found.known
+        self.known, self.effects = known.effects.known.to(like.device), known.effects.values.to(like)
+        self.profiles.keep(known.profiles)
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Set the prior over cells of each kind to the one that maximises the query likelihood; the fewer tasks, the nearer to uniform."""

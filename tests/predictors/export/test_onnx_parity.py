@@ -14,7 +14,7 @@ from metamedica.modalities.molecules.featurise import MORE_FINGERPRINTS
 from metamedica.predictors.export.file import answers, difference, onnx_model, run
 from metamedica.predictors.guard import Guard
 from metamedica.predictors.method import Adapted, LearnerMethod
-from metamedica.testing import VectorRaw, on_vectors, vector_episodes
+from metamedica.testing import VectorRaw, on_vectors, vector_batch, vector_episodes
 from metamedica.types import CaseBatch, ClosedForm, Features, LabelledBatch, Learner, TaskKind
 
 NOT_EXPORTED: dict[str, str] = {}
@@ -90,6 +90,21 @@ def test_cases_that_earlier_tasks_measured_are_known_again_in_onnxruntime() -> N
     model = onnx_model(adapted, {"vector": cases})
     assert any(node.op_type == "LabelEncoder" for node in model.graph.node)
     agree(adapted, model, {"vector": cases}, scale=float(adapted.scale.scale[0]))
+
+
+def test_what_single_tasks_measured_of_cases_is_known_in_onnxruntime() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, directions = torch.randn(1, 30, 4, generator=random), torch.randn(3, 30, generator=random)
+    weights = torch.randn(12, 3, generator=random)
+    learner = CommonMeanGP(VectorRaw())
+    learner.fit_tasks([vector_batch(x, (each @ directions)[None]) for each in weights])
+    assert float(learner.profiles["shares"][1]) > 0.01
+    support = vector_batch(x[:, :9], (torch.randn(1, 3, generator=random) @ directions)[:, :9])
+    adapted = LearnerMethod(learner).adapt(support)
+    cases = {"vector": torch.cat([x[0, 5:], 1 + x[0]])}
+    model = onnx_model(adapted, cases)
+    assert any(node.op_type == "Gather" for node in model.graph.node)
+    agree(adapted, model, cases, scale=float(adapted.scale.scale[0]))
 
 
 def test_every_refused_learner_exists_and_says_why() -> None:

@@ -16,11 +16,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metamedica.errors import InputError
-from metamedica.functional.case_effects import recalled
+from metamedica.functional.case_effects import content_hash, recalled
 from metamedica.functional.kernels import minmax_and_tanimoto, minmax_kernel
+from metamedica.functional.profiles import profile_products
 from metamedica.types import Features
 
-WHOLE: tuple[Callable[..., Any], ...] = (minmax_kernel, minmax_and_tanimoto, recalled)
+WHOLE: tuple[Callable[..., Any], ...] = (
+    minmax_kernel,
+    minmax_and_tanimoto,
+    content_hash,
+    recalled,
+    profile_products,
+)
 """Functions of ours that a trace has as one operator: inside they choose their way by the values."""
 _SAME = {"aten.detach.default", "aten.alias.default", "aten.clone.default", "aten.lift_fresh.default"}
 """Operators whose result is their input."""
