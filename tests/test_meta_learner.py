@@ -91,6 +91,19 @@ FOR_ANY_ESTIMATOR = (
 """Checks of scikit-learn that fit no array: the others do, and a MetaLearner learns from a TaskCollection."""
 
 
+def test_meta_valid_tasks_teach_a_learner_in_closed_form_once_they_have_chosen(sites: TaskCollection) -> None:
+    every = dict.fromkeys(sites.tasks, "meta_train")
+    split = sites.with_split(every | {"west": "meta_valid"})
+    chosen, whole = MetaLearner("pooled_linear").fit(split), MetaLearner("pooled_linear").fit(sites.with_split(every))
+    assert chosen.n_tasks_ == 4
+    assert sorted(chosen.model_.earlier.names) == ["north", "south", "west"]
+    weights, wanted = chosen.model_.learner.state_dict(), whole.model_.learner.state_dict()
+    assert weights
+    for name, value in wanted.items():
+        np.testing.assert_allclose(weights[name], value, rtol=1e-4, atol=1e-6)
+    assert MetaLearner("linear").fit(split).n_tasks_ == 3
+
+
 @pytest.mark.parametrize("check", FOR_ANY_ESTIMATOR)
 def test_a_check_of_scikit_learn_that_fits_no_array_passes(check: str) -> None:
     getattr(estimator_checks, check)("MetaLearner", MetaLearner())

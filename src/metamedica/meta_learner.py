@@ -20,7 +20,7 @@ from metamedica.data.splits import split_by_task
 from metamedica.data.whole_tasks import usual_scales, whole_task
 from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.functional.targets import standardise_episodes
-from metamedica.gates import Gates, gates_by_leaving_out, gates_on_valid
+from metamedica.gates import gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
 from metamedica.predictors.calibration import Calibration
 from metamedica.predictors.method import Method, check_uses_unlabelled
@@ -28,11 +28,11 @@ from metamedica.predictors.model import FittedModel, LearnerSpec, UnfittedError
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.questions import questions
 from metamedica.predictors.shift import EarlierCases
-from metamedica.predictors.support import read_support, read_support_with
+from metamedica.predictors.support import check_own, read_support, read_support_with
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.ranks import joined
 from metamedica.training import TrainingSettings, Watch, train
-from metamedica.types import ClosedForm, Learner, Modality, Progress, TaskKind
+from metamedica.types import ClosedForm, Learner, Progress, TaskKind
 
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
@@ -146,8 +146,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
         Args:
             tasks: with a meta-split, or without one: then a tenth of the tasks (at least one) is drawn as meta-valid. A learner in closed form
-                needs none: where there is no meta-valid task, and for fewer than 30 tasks without a split, all teach it, and what only unseen
-                tasks can tell is learned by leaving them out in turn.
+                learns from these too in the end, and needs none: without any, and for fewer than 30 tasks without a split, what only unseen
+                tasks can tell is learned by leaving tasks out in turn.
             y: not used; there for scikit-learn.
             checkpoints: folder for checkpoints; None writes none.
             resume: go on from the newest good checkpoint there; the result equals an uninterrupted run bit for bit.
@@ -223,12 +223,22 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         self.model_ = self._model(spec, learner, tasks, names)
         self.model_.record = self._record(tasks, history)
         if self.guard and (valid or closed_form) and self.model_.guards(learner):
+
+            def fit(taught: TaskCollection, some: list[str]) -> FittedModel:
+                return self._taught(spec, spec.build(taught.reader()), taught, some, plan)
+
+            told: dict[str, Any] = {"seed": self.seed + 3, "progress": progress}
             learned = (
-                self._gates_by_leaving_out(spec, tasks, [*names, *valid], plan, progress)
+                gates_by_leaving_out(fit, self.model_, tasks, [*names, *valid], plan, **told)
                 if closed_form and len(valid) < _FEW_TASKS
-                else gates_on_valid(self.model_, tasks, valid, plan, seed=self.seed + 3, progress=progress)
+                else gates_on_valid(self.model_, tasks, valid, plan, **told)
             )
             self.model_.gates, self.model_.gains = learned.gates, learned.gains
+        if closed_form and valid:  # what they chose is chosen: now they teach too
+            before, everyone = self.model_, [*names, *valid]
+            self.n_tasks_ = len(everyone)
+            self.model_ = self._taught(spec, learner, tasks, everyone, plan)
+            self.model_.gates, self.model_.gains, self.model_.record = before.gates, before.gains, before.record
         return self
 
     def _model(self, spec: LearnerSpec, learner: Learner[Any], tasks: TaskCollection, names: list[str]) -> FittedModel:
@@ -246,16 +256,12 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             ),
         )
 
-    def _gates_by_leaving_out(
-        self, spec: LearnerSpec, tasks: TaskCollection, names: list[str], plan: EpisodePlan, progress: Progress | None
-    ) -> Gates:
-        def fit(taught: TaskCollection, some: list[str]) -> FittedModel:
-            learner = spec.build(taught.reader())
-            sampler = EpisodeSampler(taught, some, plan, seed=self.seed)
-            train(learner, sampler, [], TrainingSettings(steps=1, seed=self.seed))
-            return self._model(spec, learner, taught, some)
-
-        return gates_by_leaving_out(fit, self.model_, tasks, names, plan, seed=self.seed + 3, progress=progress)
+    def _taught(
+        self, spec: LearnerSpec, learner: Learner[Any], tasks: TaskCollection, names: list[str], plan: EpisodePlan
+    ) -> FittedModel:
+        """Return the model of a learner in closed form after it has seen these tasks; its prior stays as it is."""
+        train(learner, EpisodeSampler(tasks, names, plan, seed=self.seed), [], TrainingSettings(seed=self.seed))
+        return self._model(spec, learner, tasks, names)
 
     def _fit_prior(self, learner: Learner[Any], tasks: TaskCollection, valid: list[str], plan: EpisodePlan) -> None:
         """Let the learner fit its prior on meta-valid episodes of every kind that it was trained on."""
@@ -327,7 +333,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         else:
             support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive, asked=fitted.asked)
         if model is not fitted and support.kind == "binary":
-            _check_own(model.modality, fitted.modality, cases, support.batch.targets[0].tolist())
+            check_own(model.modality, fitted.modality, cases, support.batch.targets[0].tolist())
         try:
             return Predictor(model, support, guard=self.guard, calibration=calibration)
         except TaskError as error:
@@ -376,21 +382,6 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             "earlier_tasks": len(model.earlier.names),
             "gates": {kind: gate.tolist() for kind, gate in model.gates.items()},
         }
-
-
-def _check_own(modality: Modality, known: Modality, cases: Any, labels: list[int]) -> None:
-    """Refuse a column of the cases' own that gives the label away; the model's own columns were looked at when it was fitted.
-
-    Raises:
-        InputError: there is one.
-    """
-    known_to = known.leaks(cases, labels)
-    found = [name for name in modality.leaks(cases, labels) if name not in known_to]
-    if found:
-        raise InputError(
-            f"the column {found[0]!r} of the labelled cases tells the two classes apart without error: it seems to be the label itself or "
-            "something written after it; leave it out"
-        )
 
 
 def _readable(tasks: TaskCollection, spec: LearnerSpec, progress: Progress | None) -> TaskCollection:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamedica.errors import CaseError, TaskError
+from metamedica.errors import CaseError, InputError, TaskError
 from metamedica.predictors.questions import Question, agreed
-from metamedica.types import CaseBatch, CaseProblem, Features, LabelledBatch, PreparedCases, TaskKind
+from metamedica.types import CaseBatch, CaseProblem, Features, LabelledBatch, Modality, PreparedCases, TaskKind
 
 _SHOWN = 3
 _LONGEST = 200
@@ -336,3 +336,18 @@ def shown_cases(cases: Any) -> list[str]:
 def case_number(problem: CaseProblem) -> str:
     """Return "case 3, " for the problem of one case, nothing for one of all cases."""
     return f"case {problem.position + 1}, " if problem.position >= 0 else ""
+
+
+def check_own(modality: Modality, known: Modality, cases: Any, labels: list[int]) -> None:
+    """Refuse a column of the cases' own that gives the label away; the model's own columns were looked at when it was fitted.
+
+    Raises:
+        InputError: there is one.
+    """
+    known_to = known.leaks(cases, labels)
+    found = [name for name in modality.leaks(cases, labels) if name not in known_to]
+    if found:
+        raise InputError(
+            f"the column {found[0]!r} of the labelled cases tells the two classes apart without error: it seems to be the label itself or "
+            "something written after it; leave it out"
+        )
