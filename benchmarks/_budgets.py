@@ -73,7 +73,7 @@ DEFAULT = "default"
 """`LEARNED`, guarded by the modality's methods from scratch, as `metamedica fit --learner` makes it and `metamedica adapt` uses it; the goals
 judge it, and so the model is made that ships."""
 _ENCODING = "modalities/molecules/encoding.py"
-_TRAINED = ("training.py", "predictors/method.py", "encoders/mlp.py", _ENCODING)
+_TRAINED = ("meta_learner.py", "training.py", "predictors/method.py", "encoders/mlp.py", _ENCODING)
 
 
 def code_version(learner: str, *more: str) -> str:

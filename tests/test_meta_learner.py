@@ -51,6 +51,12 @@ def test_of_patients_no_hash_is_remembered_and_no_mean_of_a_few(sites: TaskColle
         assert not np.isclose(centroid[None], vectors).all(-1).any()
 
 
+def test_a_learner_that_knows_cases_again_does_not_do_so_with_patients(sites: TaskCollection) -> None:
+    learner = MetaLearner("common_mean_gp", guard=False).fit(sites).model_.learner
+    assert learner.rich.distinct is False
+    assert len(learner.known) == len(learner.profiles) == 0
+
+
 def test_a_site_too_small_to_judge_teaches_the_model_and_stops_nobody(sites: TaskCollection) -> None:
     made = MetaLearner("pooled_linear").fit(sites)
     assert made.n_tasks_ == 4

@@ -1,13 +1,13 @@
 """The nouns of the house and the shapes they carry. Ground floor: imports nothing of ours but the errors.
 
-A *case* is one raw example (a SMILES string, a table row), a *task* one question with labelled cases, an *episode* one draw from it: a *support* to
-adapt on and a *query* to be judged on. A *learner* is two pure functions of a batch of tasks: leading axis tasks, masks for ragged sizes.
+A *case* is one raw example (a SMILES string, a row), a *task* one question with labelled cases, an *episode* one draw from it: a *support* to adapt
+on and a *query* to be judged on. A *learner* is two pure functions of a batch of tasks (the leading axis), with masks for ragged sizes.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -174,7 +174,9 @@ class Encoder(nn.Module, ABC):
 
 
 class RawEncoder(Encoder, ABC):
-    """A fixed encoder (no parameters) that also knows how similar two cases are; what from-scratch methods use."""
+    """A fixed encoder (no parameters) that also knows how similar two cases are, and, where `distinct`, that equal ones are one case."""
+
+    distinct: ClassVar[bool] = True
 
     @abstractmethod
     def similarity(
@@ -192,8 +194,7 @@ class RawEncoder(Encoder, ABC):
 
     def summary(self, features: Features) -> Float[Tensor, "*batch summary"]:
         """Return a few columns of size about 1 whose differences tell how far apart cases are; by default the raw vector."""
-        vectors: Tensor = self(features)
-        return vectors
+        return cast(Tensor, self(features))
 
 
 class Learner(nn.Module, ABC, Generic[State]):

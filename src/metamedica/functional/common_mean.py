@@ -309,7 +309,7 @@ def fit_known(
     if measured.ratio > 0:
         weights = ridge_over_tasks(whitened(), FEATURES, strength=1.0)
         effects = measured.effects(weights, most=most_known)
-    if most_known == 0 or int(measured.counts.max()) == 1:
+    if most_values == 0 or int(measured.counts.max()) == 1:
         return Known(effects, {})
     profiles = gathered(seen, most=most_values)
     stored = Stored(*(profiles[name] for name in Stored._fields))

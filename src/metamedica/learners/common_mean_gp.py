@@ -239,8 +239,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
             strength=self.strength,
             n_landmarks=self.n_landmarks,
             most_cases=self.most_cases,
-            most_known=self.most_known,
-            most_values=self.most_values,
+            most_known=self.most_known if self.rich.distinct else 0,  # two patients with equal rows are two
+            most_values=self.most_values if self.rich.distinct and self.most_known else 0,
         )
         like = self.log_prior
         owns = [found.own.get(kind, next(iter(found.own.values()))) for kind in KINDS]

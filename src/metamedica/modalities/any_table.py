@@ -21,6 +21,7 @@ BLOCK = "cells"
 class CellsEncoder(RawEncoder):
     """The cells as they are; rows are compared by an RBF whose width grows with the number of columns in which any of them is not 0."""
 
+    distinct: ClassVar[bool] = False
     dim = 1
 
     def forward(self, features: Features) -> Float[Tensor, "*batch columns"]:

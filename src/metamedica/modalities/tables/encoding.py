@@ -1,5 +1,7 @@
 """The fixed encoder of table rows: scaled numbers, levels one by one, and what is missing."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +16,8 @@ class RowEncoder(RawEncoder):
         blocks: name -> size, in the order of joining.
         n_columns: of the table: a typical squared distance between two rows is about twice that.
     """
+
+    distinct: ClassVar[bool] = False
 
     def __init__(self, blocks: dict[str, int], *, n_columns: int) -> None:
         super().__init__()
