@@ -77,7 +77,7 @@ def about(found: dict[str, Any]) -> About:
         command=COMMAND,
         figures=lines(found),
         limits=[
-            "The figures are those of models fitted without the judged kinases; this one has learned from all kinases but those of meta-valid.",
+            "The figures are those of models fitted without the judged kinases; this one has learned from all kinases.",
             "The amino acids of a kinase are not read: a new kinase is told by its labelled compounds alone.",
             f"Two scales: pKd ({davis.UNIT}) and KIBA scores ({kiba.UNIT!r}). Give `unit` when you adapt to numbers, so that the usual spread is "
             "that of the scale.",

@@ -28,8 +28,7 @@ Law: TypeAlias = Categorical | Normal | Distribution
 """A distribution with one entry per task and query case: `Categorical` for classes, `Normal` for regression."""
 
 State = TypeVar("State")
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""Called as `progress(done, total, message)`; must be cheap."""
+Progress: TypeAlias = Callable[[int, int, str], None]  # called as progress(done, total, message); must be cheap
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def test_a_quick_run_writes_a_model_of_all_kinases_to_the_folder_and_goes_on_fro
     for word in ("not stated by its source", "do not ship", "amino acids of a kinase are not read", davis.ATTRIBUTION):
         assert word in card
     model = MetaLearner.load(out)
-    assert len(model.model_.earlier.names) == 13 - len(tasks.dealt(tasks.load()).names("meta_valid"))
+    assert len(model.model_.earlier.names) == 13  # those that chose teach too
     assert set(model.model_.usual_scale) == {davis.UNIT, kiba.UNIT}
     numbers = model.adapt(SMILES[:16], (6 + scores(SMILES[:16], seed=5)).tolist(), unit=davis.UNIT)
     assert numbers.predict(SMILES[20:30]).shape == (10,)
