@@ -110,6 +110,8 @@ def test_a_large_task_is_cut_down_to_the_same_cases_each_time_in_the_shares_of_i
     assert some_cases(task, 100) is task
     rare = vector_batch(x, (torch.arange(100) == 7).long()[None], n_classes=2)
     assert int(some_cases(rare, 5).targets.sum()) == 1
+    assert int(some_cases(task, 12, even=True).targets.sum()) == 6
+    assert int(some_cases(task, 50, even=True).targets.sum()) == 10  # all that there are
 
 
 def test_landmarks_do_not_depend_on_the_order_of_the_cases() -> None:

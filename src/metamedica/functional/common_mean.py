@@ -98,10 +98,11 @@ def fit_own_covariance(
     return OwnCovariance(best[:-1], best[-1].clamp(min=_LEAST_SHARE))
 
 
-def some_cases(task: LabelledBatch, most: int) -> LabelledBatch:
+def some_cases(task: LabelledBatch, most: int, *, even: bool = False) -> LabelledBatch:
     """Return a batch of one task with at most so many of its cases, drawn by chance: the same ones every time.
 
-    With classes, their shares are kept as nearly as the number allows, and both stay.
+    With classes, their shares are kept as nearly as the number allows, and both stay; or, where asked for, the classes come as evenly as
+    there are cases of each.
     """
     n = task.mask.shape[1]
     if n <= most:
@@ -112,7 +113,8 @@ def some_cases(task: LabelledBatch, most: int) -> LabelledBatch:
         rank = torch.zeros(n)
         for label in torch.unique(labels):
             members = (labels == label).nonzero()[:, 0]
-            rank[members] = (torch.arange(len(members)) + 0.5) / len(members)
+            place = torch.arange(len(members)) + 0.5
+            rank[members] = place if even else place / len(members)
             rank[members[0]] = 0.0
         order = order[rank.argsort(stable=True)]
     return task.map(lambda value: value[:, order[:most]])
@@ -230,7 +232,7 @@ def fit_common(
         kinds: of the tasks that count; m is learned from those of the first kind that occurs.
         strength: inverse prior variance of m's weights, each of a feature of mean square 1.
         n_landmarks: most cases at which the RBF part of m stands.
-        most_cases: a task with more is cut down to so many for learning m.
+        most_cases: a task with more is cut down to so many, its classes as evenly as can be, for learning m.
         most_known: cases whose own level is kept.
         most_values: single values of measured cases that are kept.
 
@@ -259,7 +261,7 @@ def fit_common(
         columns = [raw(features)[0].double() / size, curved, standard_targets(cases)[:, None]]
         return whiten(own[taught], raw.kernels(features, features)[0], torch.cat(columns, dim=1))
 
-    cut = (described(some_cases(task, most_cases)) for task in of_kind())
+    cut = (described(some_cases(task, most_cases, even=True)) for task in of_kind())
     solved = ridge_over_tasks(((each[:, :-1], each[:, -1]) for each in cut), width + basis.shape[1], strength=strength)
     mean = CommonMean(solved[:width] / size, landmarks.double(), basis @ solved[width:])
     known = fit_known(
@@ -297,7 +299,7 @@ def fit_known(
 
     def whitened() -> Iterator[tuple[Tensor, Tensor]]:
         for task, all_cases in zip(tasks(), seen, strict=True):
-            batch = some_cases(task, most_cases)
+            batch = some_cases(task, most_cases, even=True)
             hashes, targets = residuals(batch)
             columns = torch.cat([measured.without(all_cases, hashes), targets[:, None]], dim=1)
             found = whiten(own, raw.kernels(batch.features, batch.features)[0], columns)
