@@ -160,28 +160,51 @@ def test_a_case_that_earlier_tasks_measured_is_known_again_and_a_new_one_gets_th
     torch.testing.assert_close(learner._mean({"vector": x + 0.01}), forgetful._mean({"vector": x + 0.01}))
 
 
-def test_what_single_tasks_measured_of_the_same_cases_tells_how_a_new_task_varies_over_them() -> None:
+class Panel(NamedTuple):
+    """Tasks over the same sixty cases, combinations of three directions."""
+
+    earlier: list[LabelledBatch]
+    later: list[LabelledBatch]
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
     random = torch.Generator().manual_seed(12)
-    x = torch.randn(60, 4, generator=random, dtype=torch.float64)
+    x = torch.randn(1, 60, 4, generator=random, dtype=torch.float64)
     directions = torch.randn(3, 60, generator=random, dtype=torch.float64)
-    some = [torch.randn(3, generator=random, dtype=torch.float64) for _ in range(70)]
-    tasks = [
-        vector_batch(x[None], (each @ directions + 0.2 * torch.randn(60, generator=random))[None]) for each in some
-    ]
+    weights = torch.randn(70, 3, generator=random, dtype=torch.float64)
+    noise = 0.2 * torch.randn(70, 60, generator=random, dtype=torch.float64)
+    tasks = [vector_batch(x, targets[None]) for targets in weights @ directions + noise]
+    return Panel(tasks[:40], tasks[40:])
+
+
+def test_what_single_tasks_measured_of_the_same_cases_tells_how_a_new_task_varies_over_them(panel: Panel) -> None:
     learner, forgetful = (CommonMeanGP(VectorRaw(), most_known=most).double() for most in (100, 0))
-    for each in (learner, forgetful):
-        each.fit_tasks(tasks[:40])
-    assert len(learner.profiles) == 60
-    assert len(forgetful.profiles) == 0
     error = {}
     for each in (learner, forgetful):
+        each.fit_tasks(panel.earlier)
         left = []
-        for task in tasks[40:]:
+        for task in panel.later:
             support, query = task.map(lambda v: v[:, :10]), task.map(lambda v: v[:, 10:])
             law = each.predict(each.adapt(support), CaseBatch(query.features, query.mask))
             left.append((law.mean - query.targets).square().mean() / query.targets.var())
         error[each] = float(torch.stack(left).mean())
+    assert len(learner.profiles) == 60
+    assert len(forgetful.profiles) == 0
     assert error[learner] < 0.3 < 0.7 < error[forgetful]  # ten cases tell three weights; the kernel of x tells nothing
+
+
+def test_a_hidden_case_that_earlier_tasks_measured_has_the_likelihood_of_a_refit_without_it(panel: Panel) -> None:
+    learner = CommonMeanGP(VectorRaw()).double()
+    learner.fit_tasks(panel.earlier)
+    support = panel.later[0].map(lambda v: v[:, :7])
+    found = learner.leave_one_out(support)[0]
+    for case in range(7):
+        rest, asked = (
+            support.map(lambda v, at=at: v[:, at]) for at in ([other for other in range(7) if other != case], [case])
+        )
+        want = asked.log_likelihood(learner.predict(learner.adapt(rest), asked.cases))[0]
+        torch.testing.assert_close(found[case], want, atol=1e-8, rtol=0)
 
 
 def test_tasks_of_several_classes_only_are_refused() -> None:
