@@ -113,3 +113,18 @@ def test_the_card_of_a_saved_model_is_the_same_after_loading(model: MetaLearner,
 def test_the_card_holds_no_case_of_the_model(model: MetaLearner) -> None:
     words = card(model, ABOUT).replace(",", " ").split()
     assert not {smiles for smiles in SMILES if len(smiles) > 2} & set(words)
+
+
+def test_the_card_says_that_single_values_can_be_looked_up_by_who_has_a_case() -> None:
+    random = np.random.default_rng(0)
+    moods = random.normal(size=(12, 2)) @ random.normal(size=(2, len(SMILES)))
+    rows = [
+        (smiles, f"t{t}", value) for t, mood in enumerate(moods) for smiles, value in zip(SMILES, mood, strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=["smiles", "task", "value"])
+    tasks = TaskCollection.from_table(
+        frame, modality="molecules", case="smiles", target="value", task="task", kind="regression", unit="mM", n_jobs=1
+    )
+    for most, said in ((100, True), (0, False)):
+        made = MetaLearner("common_mean_gp", settings={"most_known": most}, guard=False).fit(tasks)
+        assert ("288 of their values: who has a case can look up" in card(made, ABOUT)) is said

@@ -6,6 +6,7 @@ from typing import Any
 
 from metamedica import registry
 from metamedica.functional.leaning import WeighsItself
+from metamedica.functional.profiles import Profiles
 from metamedica.meta_learner import MetaLearner
 from metamedica.reports.subgroups import declared_sensitive
 from metamedica.types import META_SPLITS
@@ -49,6 +50,9 @@ def card(model: MetaLearner, about: About) -> str:
     elif model.guard and model.model_.guards(model.model_.learner):
         guarded = f"guarded by {', '.join(says['from_scratch'])}"
     hashes = " and 64-bit hashes of their cases" if len(model.model_.earlier.known) else ""
+    values = sum(len(part["residuals"]) for part in model.model_.learner.modules() if isinstance(part, Profiles))
+    if values:
+        hashes += f", with {values:,} of their values: who has a case can look up what it measured in each task"
     spreads = ", means and spreads of their columns and labels" if len(model.model_.cases.values.mean) else ""
     kept = " and features of cases, as said below" if model.model_.personal() else ", no case in readable form"
     lines = [
