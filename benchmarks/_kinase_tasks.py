@@ -1,8 +1,8 @@
 """Davis and KIBA as one collection of kinases, and which of them are earlier tasks and which are judged.
 
 The two panels name their kinases differently and share many, so kinases are grouped: forms of one gene, and proteins that share more than half of
-the 5-mers of the shorter sequence. Groups are dealt 70 / 10 / 20 to meta-train, meta-valid and meta-test (seed 0). That is all that sequences are
-used for.
+the 5-mers of the shorter sequence. Groups are dealt 70 / 10 / 20 to meta-train, meta-valid and meta-test (seed 0). Sequences also describe the
+kinases to the learner.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _LEAST = 16
 
 
 def load() -> TaskCollection:
-    """Return the kinases of both panels as regression tasks over their distinct compounds, without a meta-split."""
+    """Return the kinases of both panels as regression tasks over their distinct compounds, each described by its amino acids, without a split."""
     tables = {unit: table for unit, table in zip(PANELS.values(), (davis.table(), kiba.table()), strict=True)}
     unit_of = {name: unit for unit, table in tables.items() for name in table["target"].unique()}
     frame = pd.concat(list(tables.values()), ignore_index=True)
@@ -40,6 +40,7 @@ def load() -> TaskCollection:
         case="smiles",
         target="value",
         task="target",
+        about="sequence",
         kind="regression",
         duplicates="median",
     )

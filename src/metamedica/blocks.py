@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
@@ -105,6 +105,16 @@ def changed(block: Block, change: Callable[[Tensor], Tensor]) -> Block:
     """Return a block with `change` applied to it, or to where its rows stand in a table."""
     rows = rows_of_table(block)
     return change(block) if rows is None else as_block(SparseRows(rows.table, change(rows.index)))
+
+
+def followed(
+    said: Shaped[Tensor, "tasks size"], mask: Bool[Tensor, "tasks cases"], change: Callable[[Tensor], Tensor]
+) -> Shaped[Tensor, "left size"]:
+    """Return what is said of whole tasks, for the tasks that are left where `change`, such as an index or a padding, is applied to their cases."""
+    task = change(torch.arange(len(mask), device=mask.device)[:, None].expand(mask.shape))
+    if 0 in task.shape:  # no case tells the task it came from: then all tasks stay, or none is left
+        return said[: len(task)]
+    return said.to(task.device).index_select(0, task[:, 0])
 
 
 def laid_out(block: Block) -> Shaped[Tensor, "*batch size"]:

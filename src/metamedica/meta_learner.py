@@ -23,7 +23,7 @@ from metamedica.functional.targets import standardise_episodes
 from metamedica.gates import gates_by_leaving_out, gates_on_valid
 from metamedica.precision import Precision
 from metamedica.predictors.calibration import Calibration
-from metamedica.predictors.method import Method, check_uses_unlabelled
+from metamedica.predictors.method import Method, check_compares_tasks, check_uses_unlabelled
 from metamedica.predictors.model import FittedModel, LearnerSpec, UnfittedError
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.questions import questions
@@ -248,7 +248,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             tasks.reader(),
             gates={},
             usual_scale=usual_scales(tasks, names),
-            earlier=EarlierTasks.of(((name, whole_task(tasks, name).cases) for name in names), tasks.reader()),
+            earlier=EarlierTasks.of(((name, whole_task(tasks, name)) for name in names), tasks.reader()),
             record={},
             asked=questions((tasks.tasks[name].kind, tasks.tasks[name].classes) for name in names),
             cases=EarlierCases.of(
@@ -294,6 +294,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         targets: Sequence[Any] | NDArray[Any] | None = None,
         *,
         unlabelled: Any = None,
+        about: str | None = None,
         kind: TaskKind | None = None,
         unit: str | None = None,
         positive: str | None = None,
@@ -306,6 +307,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             targets: one each: numbers for regression, labels for classes; one class may do, where all earlier tasks agree on the other.
             unlabelled: further raw cases of the task that nobody has labelled, for a learner that uses such (`metamedica.unlabelled`); labelled
                 ones may then be few or none: what their labels do not tell of kind and classes is that of the earlier tasks.
+            about: what the task is about, told as the earlier tasks are (the amino acids of its target): those that are told alike then count for
+                more.
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
             unit: of regression targets; where earlier tasks had this unit, their usual spread steadies the scale of a small support.
             positive: the label that counts as class 1 of a binary task, where it is not clear.
@@ -313,13 +316,15 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                 by their number (`predictors/calibration`). Methods that learn from tasks are calibrated as they are.
 
         Raises:
-            InputError: no case came, or unlabelled ones for a learner that does not use such.
+            InputError: no case came, or unlabelled ones or a description for a learner that does not use such.
             CaseError: a case cannot be read, or has different targets in two places.
             TaskError: a target is missing or not of its kind; fewer than 2 cases and no unlabelled case; or the labels show fewer than two
                 classes and earlier tasks disagree on kind and classes, or the learner needs two.
             InputError: a further column seems to hold the targets themselves.
         """
         fitted = self._fitted()
+        if about is not None:
+            check_compares_tasks(fitted.learner)
         model = fitted if cases is None else fitted.with_own(cases)
         if unlabelled is not None:
             check_uses_unlabelled(fitted.learner)
@@ -332,6 +337,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             )
         else:
             support = read_support(model, cases, targets, kind=kind, unit=unit, positive=positive, asked=fitted.asked)
+        if about is not None:
+            support = support.described_as(about)
         if model is not fitted and support.kind == "binary":
             check_own(model.modality, fitted.modality, cases, support.batch.targets[0].tolist())
         try:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Normal
 
-from metamedica.blocks import Block, changed
+from metamedica.blocks import Block, changed, followed
 from metamedica.errors import InputError, TaskError
 
 TaskKind = Literal["binary", "multiclass", "regression"]
@@ -84,8 +84,7 @@ class CaseBatch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "CaseBatch":
         """Return the batch with `change` applied to every block and to the mask (for example an index on the task axis)."""
-        features = {name: changed(block, change) for name, block in self.features.items()}
-        return CaseBatch(features, change(self.mask))
+        return CaseBatch({name: changed(block, change) for name, block in self.features.items()}, change(self.mask))
 
 
 @dataclass(frozen=True)
@@ -97,19 +96,19 @@ class LabelledBatch:
         targets: `[tasks, cases]`, int64 class index for binary and multiclass, floating point for regression; 0 where padded.
         kind: the kind of every task in the batch.
         n_classes: `[tasks]`-wide maximum number of classes (2 for binary), None for regression.
+        about: what each task is about (`functional/descriptions`), 0 where that is not known; None: of no task.
     """
 
     cases: CaseBatch
     targets: Shaped[Tensor, "tasks cases"]
     kind: TaskKind
     n_classes: int | None = None
+    about: Float[Tensor, "tasks description"] | None = None
 
     def __post_init__(self) -> None:
         if self.targets.shape != self.cases.mask.shape:
-            raise TaskError(
-                f"got targets of shape {tuple(self.targets.shape)} for cases of shape {tuple(self.cases.mask.shape)}; "
-                "give one target per case"
-            )
+            shapes = f"targets of shape {tuple(self.targets.shape)} for cases of shape {tuple(self.mask.shape)}"
+            raise TaskError(f"got {shapes}; give one target per case")
         if (self.kind == "regression") != (self.n_classes is None):
             raise TaskError(f"got kind {self.kind!r} with n_classes {self.n_classes}; only regression has no classes")
         if self.kind != "regression" and self.targets.dtype != torch.int64:
@@ -132,8 +131,9 @@ class LabelledBatch:
         return replace(self, targets=targets)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "LabelledBatch":
-        """Return the batch with `change` applied to features, mask and targets."""
-        return replace(self, cases=self.cases.map(change), targets=change(self.targets))
+        """Return the batch with `change` applied to features, mask and targets; descriptions follow their tasks."""
+        about = None if self.about is None else followed(self.about, self.mask, change)
+        return replace(self, cases=self.cases.map(change), targets=change(self.targets), about=about)
 
     def log_likelihood(self, law: Law) -> Float[Tensor, " tasks"]:
         """Return the mean log-likelihood per case of each task under `law`; padded cases do not count."""

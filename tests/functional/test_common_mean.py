@@ -132,6 +132,4 @@ def test_tasks_of_no_allowed_kind_are_refused() -> None:
             strength=1.0,
             n_landmarks=5,
             most_cases=5,
-            most_known=100,
-            most_values=100,
         )

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from metamedica.functional.case_effects import Around
-from metamedica.functional.profiles import Profiles, Stored, fit_shares, gathered, profile_products, profile_rows
+from metamedica.functional.descriptions import SIZE, described, gathered_descriptions
+from metamedica.functional.profiles import Profiles, Stored, Told, fit_shares, gathered, profile_products, profile_rows
 
 DOUBLE = torch.float64
 
@@ -49,6 +50,32 @@ def test_covariance_and_variance_are_second_moments_over_tasks(cases: int, tasks
     torch.testing.assert_close(profiles.amplitude(asked)[0], torch.where(known, 0.5, 1.0).double())
 
 
+def test_near_tasks_count_for_more_in_covariance_and_variance_and_are_expected_to_be_repeated() -> None:
+    dense = _dense(7, 4, 0.7, 3)
+    profiles, filled = _made(dense), dense.nan_to_num(0)
+    texts = ["MKVLAARNDC", "MKVLAARNDE", "GGHHIIKKLL", None]
+    about = [None if text is None else described(text) for text in texts]
+    profiles.descriptions.keep(gathered_descriptions(about))
+    profiles.keep({"nearness": torch.tensor([0.6, 0.3])})
+    asked = torch.stack([described("MKVLAARN"), torch.zeros(SIZE)])
+    weights = profiles.weights(asked)
+    assert weights is not None
+    w = torch.softmax(profiles.descriptions.likeness(asked)[0] / 0.3, 0).double()
+    assert w.argmax() in (0, 1)
+    torch.testing.assert_close(weights.spread[0], (w + 0.25) / 2, check_dtype=False)
+    torch.testing.assert_close(weights.spread[1], torch.full((4,), 0.25, dtype=DOUBLE))
+    hashes = torch.tensor([[*range(0, 70, 10), 7]]).repeat(2, 1)  # the last one is not known
+    rows = torch.nn.functional.pad(filled, (0, 0, 0, 1))
+    for at, spread in enumerate(((w + 0.25) / 2, torch.full((4,), 0.25, dtype=DOUBLE))):
+        want = 0.7 * (rows * spread) @ rows.mT
+        torch.testing.assert_close(profiles.covariance(hashes, hashes, weights)[at], want, atol=1e-6, rtol=0)
+        torch.testing.assert_close(profiles.variance(hashes, weights)[at], want.diagonal(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(profiles.expected(hashes, weights)[0], 0.6 * rows @ w, atol=1e-6, rtol=0)
+    assert not profiles.expected(hashes, weights)[1].any()
+    assert profiles.weights(None) is None
+    assert _made(dense).weights(asked) is None  # earlier tasks that are not described
+
+
 def test_of_too_many_values_the_largest_are_kept() -> None:
     dense = _dense(20, 5, 1.0, 0)
     profiles = _made(dense, most=40)
@@ -77,6 +104,25 @@ def test_the_shares_are_found_again_from_tasks_drawn_with_them() -> None:
     assert found is not None
     assert found.left == pytest.approx(left, rel=0.15)
     assert found.profile == pytest.approx(profile, rel=0.15)
+
+
+def test_descriptions_are_believed_as_far_as_near_tasks_are_repeated() -> None:
+    random = torch.Generator().manual_seed(4)
+    tasks, n, after = 300, 20, 0.6
+    eye, mask = torch.eye(n, dtype=DOUBLE).expand(tasks, n, n), torch.ones(tasks, n, dtype=torch.bool)
+    rows = torch.randn(tasks, n, 5, generator=random, dtype=DOUBLE)
+    moment, expected = 0.5 * rows @ rows.mT / 5, torch.randn(tasks, n, generator=random, dtype=DOUBLE)
+    noise = torch.randn(tasks, n, generator=random, dtype=DOUBLE)
+    away = torch.randn(tasks, n, generator=random, dtype=DOUBLE)
+    told = [Told(0.1, moment, away), Told(0.2, moment, expected)]
+    drawn = torch.linalg.cholesky(moment + 0.6 * eye) @ noise[..., None]
+    shares = fit_shares(0.5 * eye, 0.1 * eye, moment, mask, after * expected + drawn[..., 0], mask, told)
+    assert shares is not None
+    assert shares.width == 0.2
+    assert shares.after == pytest.approx(after, abs=0.05)
+    nothing = fit_shares(0.5 * eye, 0.1 * eye, moment, mask, drawn[..., 0], mask, [Told(0.1, 0 * moment, away)])
+    assert nothing is not None
+    assert (nothing.width, nothing.after) == (0, 0)
 
 
 def test_profiles_that_say_nothing_are_not_believed() -> None:

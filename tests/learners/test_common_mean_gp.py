@@ -1,8 +1,10 @@
 """The process with a common mean: exact before and after learning, near the best answer on tasks drawn from a known family."""
 
 import math
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.distributions import Normal
 
 from metamedica.errors import TaskError
 from metamedica.functional.common_mean import OFFSET_VARIANCE, START_NOISE
+from metamedica.functional.descriptions import described
 from metamedica.learners.common_mean_gp import KINDS, LEANINGS, CommonMeanGP
 from metamedica.testing import VectorRaw, vector_batch, vector_episodes
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch
@@ -203,6 +206,85 @@ def test_a_hidden_case_that_earlier_tasks_measured_has_the_likelihood_of_a_refit
         rest, asked = (
             support.map(lambda v, at=at: v[:, at]) for at in ([other for other in range(7) if other != case], [case])
         )
+        want = asked.log_likelihood(learner.predict(learner.adapt(rest), asked.cases))[0]
+        torch.testing.assert_close(found[case], want, atol=1e-8, rtol=0)
+
+
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def _written(family: str, random: np.random.Generator) -> str:
+    """The text of a family with a tenth of its letters changed."""
+    return "".join(random.choice(list(LETTERS)) if random.random() < 0.1 else letter for letter in family)
+
+
+@pytest.fixture(scope="module")
+def families() -> Panel:
+    """Tasks of ten families over the same sixty cases, which they are described by: those of one family vary alike."""
+    random = np.random.default_rng(5)
+    x = torch.tensor(random.normal(size=(1, 60, 4)))
+    tasks = []
+    for _ in range(10):
+        family = "".join(random.choice(list(LETTERS), 200))
+        common = random.normal(size=60)
+        for _ in range(7):
+            values = torch.tensor(common + 0.5 * random.normal(size=60))
+            about = described(_written(family, random))[None]
+            tasks.append(replace(vector_batch(x, values[None]), about=about))
+    later = set(range(0, 70, 7))
+    return Panel([task for at, task in enumerate(tasks) if at not in later], [tasks[at] for at in later])
+
+
+def test_tasks_that_are_described_alike_tell_what_a_new_one_is_like_before_any_label(families: Panel) -> None:
+    learner = CommonMeanGP(VectorRaw()).double()
+    learner.fit_tasks(families.earlier)
+    assert learner.compares_tasks()
+    share: dict[tuple[bool, int], float] = {}
+    for told in (True, False):
+        for shots in (0, 4):
+            left = []
+            for whole in families.later:
+                task = whole if told else replace(whole, about=None)
+                support, query = task.map(lambda v, at=shots: v[:, :at]), task.map(lambda v: v[:, 4:])
+                state = learner.adapt(support) if shots else learner.population(task.map(lambda v: v[:, :1]))
+                law = learner.predict(state, query.cases)
+                left.append(float((law.mean - query.targets).square().mean() / query.targets.var()))
+            share[told, shots] = sum(left) / len(left)
+    assert share[False, 0] > 0.9
+    assert share[True, 0] < 0.4  # the noise of one case is a fifth of its variance, and six of the family are known
+    assert share[True, 4] < share[False, 4] - 0.2
+
+
+def test_a_task_of_no_known_family_is_predicted_as_without_a_description(families: Panel) -> None:
+    learner = CommonMeanGP(VectorRaw()).double()
+    learner.fit_tasks(families.earlier)
+    task = replace(families.later[0], about=torch.zeros_like(cast(Tensor, families.later[0].about)))
+    support, query = task.map(lambda v: v[:, :6]), task.map(lambda v: v[:, 6:])
+    laws = [learner.predict(learner.adapt(each), query.cases) for each in (support, replace(support, about=None))]
+    torch.testing.assert_close(laws[0].mean, laws[1].mean)
+    torch.testing.assert_close(laws[0].stddev, laws[1].stddev)
+
+
+def test_descriptions_that_do_not_tell_which_tasks_vary_alike_are_not_used(panel: Panel) -> None:
+    random = np.random.default_rng(6)
+    texts = ["".join(random.choice(list(LETTERS), 200)) for _ in panel.earlier]
+    learner = CommonMeanGP(VectorRaw()).double()
+    learner.fit_tasks(
+        [replace(task, about=described(text)[None]) for task, text in zip(panel.earlier, texts, strict=True)]
+    )
+    assert len(learner.profiles) == 60
+    if learner.compares_tasks():  # chance found a width at which they seem to
+        assert float(learner.profiles["nearness"][0]) < 0.1
+
+
+def test_a_hidden_case_of_a_described_task_has_the_likelihood_of_a_refit_without_it(families: Panel) -> None:
+    learner = CommonMeanGP(VectorRaw()).double()
+    learner.fit_tasks(families.earlier)
+    support = families.later[1].map(lambda v: v[:, :5])
+    found = learner.leave_one_out(support)[0]
+    for case in range(5):
+        others = [other for other in range(5) if other != case]
+        rest, asked = (support.map(lambda v, at=at: v[:, at]) for at in (others, [case]))
         want = asked.log_likelihood(learner.predict(learner.adapt(rest), asked.cases))[0]
         torch.testing.assert_close(found[case], want, atol=1e-8, rtol=0)
 

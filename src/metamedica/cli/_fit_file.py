@@ -18,8 +18,8 @@ DATA = {
     **{
         name: name
         for name in (
-            "root", "variant", "case", "target", "task", "targets", "kind", "unit", "positive", "group", "family", "split", "modality",
-            "schema", "network", "window", "duplicates", "skip_invalid",
+            "root", "variant", "case", "target", "task", "targets", "kind", "unit", "positive", "group", "family", "split", "about",
+            "modality", "schema", "network", "window", "duplicates", "skip_invalid",
         )
     },
 }  # fmt: skip

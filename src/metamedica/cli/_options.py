@@ -164,6 +164,15 @@ FamilyColumn = Annotated[
     str | None,
     typer.Option("--family", metavar="COLUMN", help="Column with the family of a task.", rich_help_panel=_TABLE),
 ]
+AboutColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--about",
+        metavar="COLUMN",
+        help="Column that describes a task (the amino acids of its target, the words of its assay); methods that read it compare tasks by it.",
+        rich_help_panel=_TABLE,
+    ),
+]
 SplitColumn = Annotated[
     str | None,
     typer.Option(

@@ -142,6 +142,7 @@ class TableOptions:
     modality: str = "molecules"
     schema: Path | None = None
     settings: "Mapping[str, Any] | None" = None
+    about: str | None = None
 
     def complete(self, file: Path, *, many: bool) -> "FullOptions":
         """Return the options with the columns and the kind that were left out, read from the table.
@@ -174,7 +175,8 @@ class TableOptions:
                 f"--schema came, and {self.modality} have no columns of their own; leave it out, or name --modality tables"
             )
         cases = [] if self.case is None else words(self.case, "--case") if rows else [self.case]
-        for name in (*cases, self.target, self.task, self.group, self.family, self.split):
+        roles = (self.target, self.task, self.group, self.family, self.split, self.about)
+        for name in (*cases, *roles):
             if name is not None and name not in columns:
                 raise FileFormatError(f"{file.name} has no column {name!r}; it has: {listed}")
         if many and self.task is None and self.targets is None:
@@ -182,7 +184,7 @@ class TableOptions:
                 f"several tasks are wanted: name the column that says which task a row belongs to (--task), or the columns that each "
                 f"hold one (--targets); {file.name} has: {listed}"
             )
-        named = [name for name in (self.target, self.task, self.group, self.family, self.split) if name is not None]
+        named = [name for name in roles if name is not None]
         case: str | tuple[str, ...]
         if rows:
             case = tuple(cases)
@@ -208,11 +210,11 @@ class TableOptions:
             target = self.target or target_column(columns, file.name, taken=taken)
             target_columns = None
         if rows and not cases:
-            roles = {target, *(target_columns or ()), *named}
-            case = tuple(name for name in columns if name not in roles)
+            others = {target, *(target_columns or ()), *named}
+            case = tuple(name for name in columns if name not in others)
             if not case:
                 raise FileFormatError(
-                    f"{file.name} has no column beside {', '.join(map(str, roles))}; a case needs at least one"
+                    f"{file.name} has no column beside {', '.join(map(str, others))}; a case needs at least one"
                 )
         shown = untold if rows else repr  # a cell of a row is a patient's
         kind = self.kind or _kind_of(
@@ -300,6 +302,7 @@ class FullOptions:
                 group=self.given.group,
                 family=self.given.family,
                 split=self.given.split,
+                about=self.given.about,
                 positive=self.given.positive,
                 skip_invalid=self.given.skip_invalid,
                 duplicates=self.given.duplicates,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from metamedica.cli import _options as options
+from metamedica.cli._about import description
 from metamedica.cli._console import Session
 from metamedica.cli._tables import FullOptions, TableOptions, read_library, told_by_place
 from metamedica.errors import CaseError, InputError, TaskError
@@ -48,6 +49,16 @@ def command(
     kind: options.KindOption = None,
     unit: options.Unit = None,
     positive: options.Positive = None,
+    about: Annotated[
+        str | None,
+        typer.Option(
+            "--about",
+            metavar="TEXT",
+            help="What the task is about, told as the model's earlier tasks are (the amino acids of its target); @FILE reads it from a text or FASTA "
+            "file. Tasks that are told alike then count for more.",
+            show_default=False,
+        ),
+    ] = None,
     calibration: Annotated[
         str,
         typer.Option(
@@ -71,6 +82,7 @@ def command(
 
         metamedica adapt measured.csv --model model --unit '-log10 M' --out new
         metamedica adapt --unlabelled patients.csv --model heart --out new
+        metamedica adapt measured.csv --model kinases --about @kinase.fasta --out new
 
     It says how far the predictor leans on earlier tasks: where they do not
     explain the measured cases better than a method that starts from scratch,
@@ -111,6 +123,7 @@ def command(
         measured.cases,
         measured.targets,
         unlabelled=None if unlabelled is None else read_library(unlabelled, modality, case=case).cases,
+        about=None if about is None else description(about),
         kind=kind if columns is None or unlabelled is not None or _tells_no_kind(columns, measured) else columns.kind,
         unit=unit,
         positive=measured.positive,
@@ -141,7 +154,7 @@ def command(
     )
     if trust.nearest:
         session.table(
-            "Nearest earlier tasks",
+            "Earlier tasks described most alike" if trust.described else "Nearest earlier tasks",
             ["task", "similarity"],
             [(near.name, near.similarity) for near in trust.nearest],
             wide=["task"],

@@ -40,6 +40,7 @@ def check(
     group: options.GroupColumn = None,
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
+    about: options.AboutColumn = None,
     modality: options.ModalityIfNamed = None,
     schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
@@ -114,6 +115,7 @@ def check(
         duplicates,
         modality,
         schema,
+        about=about,
     )
     columns = declaration.complete(file, given, many=False)
     tasks = columns.read(session)

@@ -90,6 +90,7 @@ def command(
             rich_help_panel="Table",
         ),
     ] = None,
+    about: options.AboutColumn = None,
     schema: options.SchemaFile = None,
     modality: Annotated[
         str | None,
@@ -154,6 +155,7 @@ def command(
             duplicates,
             held,
             schema,
+            about=about,
         )
         read = declaration.complete(file, given, many=False)
         collection, title = read.read(session), read.source

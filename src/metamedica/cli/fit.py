@@ -3,7 +3,7 @@
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -40,6 +40,7 @@ def command(
     group: options.GroupColumn = None,
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
+    about: options.AboutColumn = None,
     modality: options.ModalityIfNamed = None,
     schema: options.SchemaFile = None,
     network: _image_options.NetworkFolder = None,
@@ -168,6 +169,12 @@ def command(
 
         metamedica fit --config heart.yaml --seed 1
 
+    Assays that are described, here by the amino acids of their targets, so
+    that a new one takes after those that are described alike:
+
+        metamedica fit assays.csv --task assay --about sequence \\
+            --learner common_mean_gp --out model
+
     A long training that may be interrupted, and goes on to the same result:
 
         metamedica fit assays.csv --task assay --out model --checkpoints ck
@@ -236,11 +243,14 @@ def command(
         modality,
         schema,
         reading,
+        about=about,
     )
     columns = declaration.complete(file, given, many=True)
 
+    from metamedica.functional.descriptions import ReadsDescriptions
     from metamedica.meta_learner import MetaLearner
     from metamedica.precision import check_precision
+    from metamedica.predictors.method import check_reads_descriptions
     from metamedica.ranks import joined
     from metamedica.reports.card import About, card
     from metamedica.storage import replace_file
@@ -250,7 +260,10 @@ def command(
         if not reader.distinct:  # rows are read fast, and say what a learner can be built on
             tasks = columns.read(session)
             reader = tasks.reader()
-        check_precision(precision, _built(learner, encoder, settings, encoder_settings, reader), ranks.device(device))
+        built = _built(learner, encoder, settings, encoder_settings, reader)
+        check_precision(precision, built, ranks.device(device))
+        if about is not None:
+            check_reads_descriptions(built)
         if reader.distinct:
             tasks = ranks.machine_by_machine(lambda: columns.read(session))
     made = MetaLearner(
@@ -270,7 +283,7 @@ def command(
         return
     kinds = sorted({each.kind for each in tasks.tasks.values()})
     known = columns.known if isinstance(columns, DeclaredTasks) else {}
-    about = About(
+    said = About(
         name=out.resolve().name,
         data=f"{len(tasks):,} tasks ({', '.join(kinds)}) of {columns.source}: {len(tasks.canonical):,} cases, {tasks.n_values:,} values",
         source=source or known.get("source", _NOT_STATED),
@@ -278,7 +291,7 @@ def command(
         attribution=attribution or known.get("attribution", _NOT_STATED),
         command=shlex.join(["metamedica", *session.arguments]),
     )
-    made.save(out, card=card(made, about))
+    made.save(out, card=card(made, said))
     if write_config is not None:
         effective = ctx.params | {
             "config": config,
@@ -295,6 +308,8 @@ def command(
     )
     session.left_out(tasks.left_out)
     session.remarks(tasks.remarks)
+    if about is not None and not cast(ReadsDescriptions, made.model_.learner).compares_tasks():
+        session.note("tasks that are described alike do not vary alike: the model does not use the descriptions")
     if not (made.model_.learner.learns_from_tasks() or made.model_.modality.learned):
         session.say(
             f"{learner} starts from scratch with every new task: the tasks taught it the usual spread of values only."

@@ -32,6 +32,7 @@ def command(
     group: options.GroupColumn = None,
     family: options.FamilyColumn = None,
     split: options.SplitColumn = None,
+    about: options.AboutColumn = None,
     modality: options.ModalityName = "molecules",
     schema: options.SchemaFile = None,
     duplicates: options.DuplicatesOption = "error",
@@ -118,6 +119,7 @@ def command(
         duplicates,
         modality,
         schema,
+        about=about,
     ).complete(file, many=True)
     tasks = columns.read(session)
     with session.progress("searching") as progress:

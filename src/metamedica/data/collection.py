@@ -98,6 +98,7 @@ class TaskCollection:
         group: str | None = None,
         family: str | None = None,
         split: str | None = None,
+        about: str | None = None,
         positive: str | None = None,
         schema: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -125,6 +126,7 @@ class TaskCollection:
             group: column of groups (patients, series) that a support and a query must not share.
             family: column of the tasks' families, one a task (long form).
             split: column of meta_train, meta_valid, meta_test (or train, valid, test), one a task (long form).
+            about: column of what a task is about (amino acids of its target, words of its assay), one a task (long form).
             positive: the label that is class 1 of a binary task; not needed for 0/1, false/true, no/yes,
                 inactive/active, negative/positive in any case of letters.
             schema: what the columns of such cases hold (`modalities/tables/schema.py`), those that are declared; the others are inferred.
@@ -154,6 +156,7 @@ class TaskCollection:
                 group,
                 family,
                 split,
+                about,
             ),
             modality=modality,
             kind=kind,
@@ -375,12 +378,11 @@ class TaskCollection:
                     f"{folder} was featurised by version {about['version']} of the modality {about['modality']!r} and "
                     f"this is version {version}; make it again from its table"
                 )
-            tasks = stored_tasks.read(about["tasks"], tensors["tasks"])
             return cls(
                 about["modality"],
                 documents["canonical"],
                 features=tensors["features"],
-                tasks=tasks,
+                tasks=stored_tasks.read(about["tasks"], tensors["tasks"]),
                 split=about["split"],
                 left_out=about["left_out"],
                 settings=storage.together(about.get("settings"), tensors.get("modality", {})),

@@ -20,6 +20,7 @@ from metamedica.data.draws import (
     why_not_drawn,
 )
 from metamedica.errors import TaskError
+from metamedica.functional.descriptions import stacked
 from metamedica.functional.sparse import is_mostly_zero
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, TaskKind
 
@@ -79,13 +80,15 @@ def labelled(collection: TaskCollection, tasks: Sequence[Task], index: Sequence[
     n_classes = max((len(task.classes) for task in tasks if task.classes is not None), default=None)
     rows = [task.rows[each] for task, each in zip(tasks, index, strict=True)]
     targets = [task.targets[each] for task, each in zip(tasks, index, strict=True)]
-    return _labelled(gather(collection, rows), targets, tasks[0].kind, n_classes)
+    return _labelled(gather(collection, rows), targets, tasks, tasks[0].kind, n_classes)
 
 
-def _labelled(cases: CaseBatch, targets: Sequence[TargetArray], kind: TaskKind, n_classes: int | None) -> LabelledBatch:
+def _labelled(
+    cases: CaseBatch, targets: Sequence[TargetArray], tasks: Sequence[Task], kind: TaskKind, n_classes: int | None
+) -> LabelledBatch:
     padded = torch.zeros(cases.mask.shape, dtype=torch.get_default_dtype() if kind == "regression" else torch.int64)
     padded[cases.mask] = torch.from_numpy(np.concatenate(targets)).to(padded.dtype)
-    return LabelledBatch(cases, padded, kind, n_classes)
+    return LabelledBatch(cases, padded, kind, n_classes, stacked([task.about for task in tasks]))
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,11 @@ class Roster:
                 targets[part].append(values[side])
         support, query = (
             _labelled(
-                gather(self.collection, cases[part], width=width, tables=self.tables), targets[part], kind, n_classes
+                gather(self.collection, cases[part], width=width, tables=self.tables),
+                targets[part],
+                [self.decks[position].task for position in rows],
+                kind,
+                n_classes,
             )
             for part, width in enumerate(self._widths())
         )
@@ -270,7 +277,8 @@ class EpisodeSampler:
         digest = hashlib.sha256(json.dumps([asdict(self.plan), self.seed, self.names], sort_keys=True).encode())
         for name in self.names:
             task = self.collection[name]
-            digest.update(json.dumps([task.kind, task.classes, task.groups, len(task)]).encode())
+            about = [] if task.about is None else [task.about]
+            digest.update(json.dumps([task.kind, task.classes, task.groups, len(task), *about]).encode())
             digest.update(np.ascontiguousarray(task.rows).data)
             digest.update(np.ascontiguousarray(task.targets).data)
         for block, values in sorted(self.collection.features.items()):

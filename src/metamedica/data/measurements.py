@@ -225,6 +225,7 @@ def tasks(
     family: dict[int, str] | None,
     left_out: dict[str, int],
     *,
+    about: dict[int, str] | None = None,
     least_classes: int = 2,
 ) -> list[Task]:
     """Return the tasks in the order of the table; one that shows fewer classes than wanted is left out and counted."""
@@ -247,6 +248,7 @@ def tasks(
                 unit if kind == "regression" else None,
                 None if family is None else family.get(number),
                 None if grouped is None else tuple(grouped.of(at) for at in values.at[index]),
+                None if about is None else about.get(number),
             )
         )
     return made

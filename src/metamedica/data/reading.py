@@ -85,9 +85,12 @@ def read_tasks(
     groups = None if columns.group is None else measurements.groups(source, columns.group, values, row)
     values, row = measurements.merged(source, ", ".join(columns.of_case), values, row, duplicates, classes, left_out)
     family = None if columns.family is None else measurements.per_task(source, columns.family, values)
+    about = None if columns.about is None else measurements.per_task(source, columns.about, values)
     split = {} if columns.split is None else measurements.split(source, columns.split, values)
     least = 2 if reader.distinct else 1  # a hospital where nobody died says how rare deaths are
-    tasks = measurements.tasks(values, row, kind, unit, classes, groups, family, left_out, least_classes=least)
+    tasks = measurements.tasks(
+        values, row, kind, unit, classes, groups, family, left_out, about=about, least_classes=least
+    )
     single = [] if kind == "regression" else [task.name for task in tasks if (task.targets == task.targets[0]).all()]
     if len(single) == len(tasks):
         raise TaskError(f"{source.name} has no task with cases of two classes; give cases of both")

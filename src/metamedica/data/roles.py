@@ -21,6 +21,7 @@ class Columns:
     group: str | None = None
     family: str | None = None
     split: str | None = None
+    about: str | None = None
 
     def __post_init__(self) -> None:
         if (self.target is None) == (self.targets is None):
@@ -28,7 +29,7 @@ class Columns:
         if self.targets is not None:
             if not self.targets or len({*self.targets}) != len(self.targets):
                 raise InputError(f"got the target columns {list(self.targets)}; name at least one, each once")
-            for what in ("task", "family", "split"):
+            for what in ("task", "family", "split", "about"):
                 if getattr(self, what) is not None:
                     raise InputError(f"a table with a column a task has no {what} column; leave {what} out")
 
@@ -45,7 +46,7 @@ class Columns:
 
     def roles(self) -> list[str]:
         """Return the names of the columns that say something about a case and are no part of it."""
-        every = [self.target, self.task, *(self.targets or ()), self.group, self.family, self.split]
+        every = [self.target, self.task, *(self.targets or ()), self.group, self.family, self.split, self.about]
         return [name for name in every if name is not None]
 
     def named(self) -> list[str]:

@@ -21,6 +21,7 @@ def written(tasks: Mapping[str, Task]) -> tuple[list[dict[str, Any]], dict[str, 
             "unit": task.unit,
             "family": task.family,
             "groups": task.groups,
+            "about": task.about,
         }
         for task in tasks.values()
     ]
@@ -50,6 +51,7 @@ def read(about: list[dict[str, Any]], stored: dict[str, Tensor]) -> dict[str, Ta
             each["unit"],
             each["family"],
             None if each["groups"] is None else tuple(each["groups"]),
+            each.get("about"),  # none in collections of before
         )
         start = end
     return tasks

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamedica.errors import InputError, TaskError
+from metamedica.functional.descriptions import LETTERS
 from metamedica.types import TaskKind
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -26,6 +27,8 @@ class Task:
         unit: of regression targets; None where not known.
         family: tasks of one family (a protein family, a hospital) are alike; None where not known.
         groups: one per case; support and query never share a group. None: every case stands alone.
+        about: a description: the amino acids of a target, the words of an assay; learners that read it compare tasks by it
+            (`functional/descriptions`). None: not known.
 
     Raises:
         TaskError: the parts do not fit together.
@@ -39,6 +42,7 @@ class Task:
     unit: str | None = None
     family: str | None = None
     groups: tuple[str, ...] | None = None
+    about: str | None = None
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
@@ -52,6 +56,10 @@ class Task:
         if self.groups is not None and len(self.groups) != len(self.rows):
             raise TaskError(
                 f"{where} has {len(self.groups)} groups for {len(self.rows)} cases; give one group per case"
+            )
+        if self.about is not None and len(self.about.strip()) < LETTERS:
+            raise TaskError(
+                f"{where} is described by {self.about!r}; give at least {LETTERS} letters (amino acids, words), or leave it empty"
             )
         if self.kind == "regression":
             if self.classes is not None or self.targets.dtype != np.float64:

@@ -13,20 +13,18 @@ so that fifty analogues of one series count for little more than one of them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import pad
 
 from metamedica.errors import TaskError
-from metamedica.functional.case_effects import FEATURES, CaseEffects, Measured, around, content_hash
 from metamedica.functional.gaussian_process import signed_targets
 from metamedica.functional.kernels import rbf_kernel
-from metamedica.functional.profiles import Stored, fit_shares, gathered, profile_rows
 from metamedica.types import LabelledBatch, RawEncoder, TaskKind
 
 MOST_SAMPLED = 64
@@ -169,21 +167,12 @@ def ridge_over_tasks(
     return solved
 
 
-class Known(NamedTuple):
-    """What earlier tasks measured of single cases."""
-
-    effects: CaseEffects
-    """Their levels."""
-    profiles: dict[str, Tensor]
-    """Buffers of `profiles.Profiles`; empty where they say nothing."""
-
-
 class Common(NamedTuple):
-    """What all tasks have in common: the covariance of what is a task's own, by kind, the mean, and what is known of measured cases."""
+    """What all tasks have in common: the covariance of what is a task's own, by kind, the mean, and the kind of task that taught the mean."""
 
     own: dict[TaskKind, OwnCovariance]
     mean: CommonMean
-    known: Known
+    taught: TaskKind
 
 
 def standard_targets(task: LabelledBatch) -> Float[Tensor, " n"]:
@@ -221,20 +210,16 @@ def fit_common(
     strength: float,
     n_landmarks: int,
     most_cases: int,
-    most_known: int,
-    most_values: int,
 ) -> Common:
-    """Return what the tasks have in common. They are gone through five times; no more than one whole task is held at a time.
+    """Return what the tasks have in common. They are gone through twice; no more than one whole task is held at a time.
 
     Args:
         tasks: each a batch of one whole task without padding, standardised.
-        raw: `kernels` give the covariance, the raw vectors and `summary` the features of m, the raw vectors tell cases apart.
+        raw: `kernels` give the covariance, the raw vectors and `summary` the features of m.
         kinds: of the tasks that count; m is learned from those of the first kind that occurs.
         strength: inverse prior variance of m's weights, each of a feature of mean square 1.
         n_landmarks: most cases at which the RBF part of m stands.
         most_cases: a task with more is cut down to so many, its classes as evenly as can be, for learning m.
-        most_known: cases whose own level is kept.
-        most_values: single values of measured cases that are kept.
 
     Raises:
         TaskError: no task of these kinds.
@@ -252,92 +237,19 @@ def fit_common(
     basis = landmark_basis(landmarks)
     width = samples[taught][0].width
 
-    def of_kind() -> Iterator[LabelledBatch]:
-        return (task for task in tasks if task.kind == taught)
-
     def described(cases: LabelledBatch) -> Float[Tensor, "n columns"]:
         features = cases.features
         curved = rbf_kernel(raw.summary(features)[0], landmarks).double() @ basis
         columns = [raw(features)[0].double() / size, curved, standard_targets(cases)[:, None]]
         return whiten(own[taught], raw.kernels(features, features)[0], torch.cat(columns, dim=1))
 
-    cut = (described(some_cases(task, most_cases, even=True)) for task in of_kind())
+    cut = (described(some_cases(task, most_cases, even=True)) for task in tasks if task.kind == taught)
     solved = ridge_over_tasks(((each[:, :-1], each[:, -1]) for each in cut), width + basis.shape[1], strength=strength)
     mean = CommonMean(solved[:width] / size, landmarks.double(), basis @ solved[width:])
-    known = fit_known(
-        of_kind, raw, own[taught], mean, most_cases=most_cases, most_known=most_known, most_values=most_values
-    )
-    return Common(own, mean, known)
+    return Common(own, mean, taught)
 
 
-def fit_known(
-    tasks: Callable[[], Iterable[LabelledBatch]],
-    raw: RawEncoder,
-    own: OwnCovariance,
-    mean: CommonMean,
-    *,
-    most_cases: int,
-    most_known: int,
-    most_values: int,
-) -> Known:
-    """Return the levels of measured cases and their profiles, and how far other tasks may believe them. The tasks are gone through thrice.
-
-    Args:
-        tasks: called for one pass over tasks of one kind, each a batch of one whole task without padding, standardised.
-        raw: its vectors tell cases apart.
-        own: covariance of what is a task's own.
-        mean: common to all tasks.
-        most_cases: a task with more is cut down to so many for the two weights of the levels.
-        most_known: cases whose level is kept.
-        most_values: single values that are kept.
-    """
-
-    def residuals(task: LabelledBatch) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
-        vectors = raw(task.features)
-        expected = mean(vectors.double(), raw.summary(task.features).double())
-        return content_hash(vectors[0]), standard_targets(task) - expected[0]
-
-    def whitened() -> Iterator[tuple[Tensor, Tensor]]:
-        for task, all_cases in zip(tasks(), seen, strict=True):
-            batch = some_cases(task, most_cases, even=True)
-            hashes, targets = residuals(batch)
-            columns = torch.cat([measured.without(all_cases, hashes), targets[:, None]], dim=1)
-            found = whiten(own, raw.kernels(batch.features, batch.features)[0], columns)
-            yield found[:, :-1], found[:, -1]
-
-    seen = [around(*residuals(task)) for task in tasks()]
-    measured = Measured(seen)
-    effects, weights = CaseEffects(measured.known[:0], measured.sums[:0]), torch.zeros(FEATURES, dtype=torch.float64)
-    if measured.ratio > 0:
-        weights = ridge_over_tasks(whitened(), FEATURES, strength=1.0)
-        effects = measured.effects(weights, most=most_known)
-    if most_values == 0 or int(measured.counts.max()) == 1:
-        return Known(effects, {})
-    profiles = gathered(seen, most=most_values)
-    stored = Stored(*(profiles[name] for name in Stored._fields))
-    eye = torch.eye(MOST_SAMPLED, dtype=torch.float64)
-    parts: list[tuple[Tensor, ...]] = []
-    for number, (task, all_cases) in enumerate(zip(tasks(), seen, strict=True)):
-        batch = some_cases(task, MOST_SAMPLED)
-        hashes, targets = residuals(batch)
-        rows = profile_rows(hashes, stored, len(seen)).double() / math.sqrt(len(seen) - 1)
-        rows[:, number] = 0
-        kernels = raw.kernels(batch.features, batch.features)[0].double()
-        parts.append(
-            (
-                torch.einsum("c,cij->ij", own.weights, kernels),
-                OFFSET_VARIANCE + own.noise * eye[: len(rows), : len(rows)],
-                rows @ rows.mT,
-                (rows != 0).any(1),
-                targets - measured.without(all_cases, hashes) @ weights,
-            )
-        )
-    covariance, noise, moment, known, targets, mask = _together(parts)
-    shares = fit_shares(covariance, noise, moment, known, targets, mask)
-    return Known(effects, profiles | {"shares": torch.tensor(shares)} if shares else {})
-
-
-def _together(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+def together(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
     """Return the tensors of all tasks, cases padded, and the mask of the real cases."""
     sizes = [len(each[-1]) for each in parts]
     most = max(sizes)
@@ -356,5 +268,5 @@ def _sample(batch: LabelledBatch, raw: RawEncoder) -> _Sample:
 
 
 def _own_covariance(samples: Sequence[_Sample]) -> OwnCovariance:
-    kernels, targets, mask = _together([(sample.kernels, sample.targets) for sample in samples])
+    kernels, targets, mask = together([(sample.kernels, sample.targets) for sample in samples])
     return fit_own_covariance(kernels, targets, mask)

@@ -4,6 +4,7 @@ One pass over all cases of an episode costs less than two over parts of them: ev
 slopes of each parameter are summed once.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
@@ -34,7 +35,7 @@ def embedded(encoder: Encoder, episodes: EpisodeBatch) -> EpisodeBatch:
     first, last = vectors[:, : own.cases.n_cases], vectors[:, own.cases.n_cases :]
 
     def side(cases: LabelledBatch, vectors: Tensor) -> LabelledBatch:
-        return LabelledBatch(CaseBatch({EMBEDDING: vectors}, cases.mask), cases.targets, cases.kind, cases.n_classes)
+        return replace(cases, cases=CaseBatch({EMBEDDING: vectors}, cases.mask))
 
     return EpisodeBatch(side(own, first), side(asked, last), episodes.task_index)
 

@@ -1,5 +1,7 @@
 """Multitask pre-training: one linear head per earlier task on a shared embedding."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ def side_by_side(episodes: EpisodeBatch) -> LabelledBatch:
     features = {name: joined(block, query.features[name]) for name, block in support.features.items()}
     mask = torch.cat([support.mask, query.mask], dim=1)
     targets = torch.cat([support.targets, query.targets], dim=1)
-    both = LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)
+    both = replace(support, cases=CaseBatch(features, mask), targets=targets)
     if torch.compiler.is_compiling() or bool(mask.all()):  # a graph has fixed sizes, and no dropout
         return both
     order = torch.argsort(~mask, dim=1, stable=True)[:, : int(mask.sum(1).max())]

@@ -1,6 +1,7 @@
 """What earlier tasks say of a new one before any of its labels: the answer that a learner starts from."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,4 +31,4 @@ class HasPopulation(ABC):
 def without_labels(support: LabelledBatch) -> LabelledBatch:
     """Return a support of the same shape that holds no case."""
     cases = type(support.cases)(support.features, torch.zeros_like(support.mask))
-    return LabelledBatch(cases, torch.zeros_like(support.targets), support.kind, support.n_classes)
+    return replace(support, cases=cases, targets=torch.zeros_like(support.targets))

@@ -12,8 +12,13 @@ explain of a new case, so where a case is known its own part, of covariance K, i
 
     cov(y(x), y(x')) = d(x) d(x') K(x, x') + v P(x, x'),    d = sqrt(a) for a known case and 1 for a new one.
 
-a and v maximise the marginal likelihood of the earlier tasks, each without its own part of P. A case is known again by its hash
-(`case_effects.content_hash`).
+A new task that is described (`descriptions`) takes more after some earlier tasks than after others: w_t sums to 1 over them. Its weights are then
+drawn around these, which gives it an expectation and another second moment,
+
+    w_t ~ N(l near_t, v s_t),    E y(x) = ... + l sum_t near_t r_t(x),    P(x, x') = sum_t s_t r_t(x) r_t(x'),    s_t = (near_t + 1/T) / 2,
+
+so that an unlike task keeps half of what it counts without a description. a, v and l, and how fast likeness falls off, maximise the marginal
+likelihood of the earlier tasks, each without its own part of P. A case is known again by its hash (`case_effects.content_hash`).
 """
 
 import math
@@ -27,17 +32,49 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from metamedica.functional.case_effects import Around, recalled
+from metamedica.functional.descriptions import Descriptions, near
 from metamedica.functional.fitted import Fitted
 
-_BOUNDS = ((math.log(1e-3), 0.0), (math.log(1e-3), math.log(1e2)))
-"""Of the logarithms of a and v."""
+_BOUNDS = ((math.log(1e-3), 0.0), (math.log(1e-3), math.log(1e2)), (0.0, 2.0))
+"""Of the logarithms of a and v, and of l."""
 
 
 class Shares(NamedTuple):
-    """What is left of the kernels' part in known cases, a, and the weight of P, v."""
+    """What is left of the kernels' part in known cases, a, the weight of P, v, that of near tasks in the expectation, l, and the width of
+    `descriptions.near`, 0 where descriptions tell nothing."""
 
     left: float
     profile: float
+    after: float = 0.0
+    width: float = 0.0
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Return those of `Profiles`."""
+        return {"shares": torch.tensor([self.left, self.profile]), "nearness": torch.tensor([self.after, self.width])}
+
+
+class Told(NamedTuple):
+    """What descriptions say of earlier tasks at one width."""
+
+    width: float
+    profiles: Float[Tensor, "tasks n n"]
+    """P with s_t for 1/T."""
+    expected: Float[Tensor, "tasks n"]
+    """sum_t near_t r_t."""
+
+
+class Weights(NamedTuple):
+    """Of earlier tasks, for each new task that may be described."""
+
+    spread: Float[Tensor, "new tasks"]
+    """s_t."""
+    after: Float[Tensor, "new tasks"]
+    """l near_t."""
+
+
+def spread(nearness: Float[Tensor, "*new tasks"], even: Float[Tensor, "*new tasks"]) -> Float[Tensor, "*new tasks"]:
+    """Return s_t, half of it even."""
+    return (nearness + even) / 2
 
 
 class Stored(NamedTuple):
@@ -53,7 +90,8 @@ class Stored(NamedTuple):
 
 
 class Profiles(Fitted):
-    """Buffers: those of `Stored`; `squares`, P(x, x) of each known case; `count`, T; `shares`, a and v. Nothing is known before `keep`."""
+    """Buffers: those of `Stored`; `squares`, P(x, x) of each known case; `count`, T; `shares`, a and v; `nearness`, l and the width. Nothing
+    is known before `keep`. `descriptions` are those of the earlier tasks."""
 
     def __init__(self) -> None:
         whole = torch.zeros(0, dtype=torch.int64)
@@ -66,16 +104,18 @@ class Profiles(Fitted):
                 "squares": torch.zeros(0),
                 "count": torch.zeros((), dtype=torch.int64),
                 "shares": torch.tensor([1.0, 0.0]),
+                "nearness": torch.zeros(2),
             }
         )
+        self.descriptions = Descriptions()
 
     def __len__(self) -> int:
         """Return how many cases are known."""
         return len(self["known"])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if prefix + "known" not in state_dict:  # written before there were profiles
-            state_dict |= {prefix + name: buffer for name, buffer in Profiles().named_buffers()}
+        for name, buffer in Profiles().named_buffers():  # what was written before there were profiles, or descriptions
+            state_dict.setdefault(prefix + name, buffer)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
@@ -87,14 +127,34 @@ class Profiles(Fitted):
         less = self["shares"][0].sqrt() - 1
         return 1 + recalled(hashes, self["known"], less.expand(len(self)))
 
-    def covariance(self, left: Int64[Tensor, "tasks n"], right: Int64[Tensor, "tasks m"]) -> Float[Tensor, "tasks n m"]:
+    def weights(self, about: Float[Tensor, "new size"] | None) -> Weights | None:
+        """Return the weights of the earlier tasks for tasks of these descriptions, 0 where there is none; None where none tells anything."""
+        if about is None or not self.descriptions:
+            return None
+        told = about.abs().sum(1, keepdim=True) > 0
+        leaning, width = self["nearness"]
+        nearness = near(self.descriptions.likeness(about), width)
+        even = torch.full_like(nearness, 1 / nearness.shape[1])
+        return Weights(torch.where(told, spread(nearness, even), even), leaning * nearness * told)
+
+    def expected(self, hashes: Int64[Tensor, "tasks n"], weights: Weights) -> Float[Tensor, "tasks n"]:
+        """Return what near tasks lead to expect of each case around the common mean; 0 of one that is not known."""
+        return profile_products(hashes, self._stored, weights.after[..., None])[..., 0]
+
+    def covariance(
+        self, left: Int64[Tensor, "tasks n"], right: Int64[Tensor, "tasks m"], weights: Weights | None = None
+    ) -> Float[Tensor, "tasks n m"]:
         """Return v P between cases of these hashes."""
         columns = profile_rows(right, self._stored, int(self["count"])).mT
-        return profile_products(left, self._stored, columns * (self["shares"][1] / self["count"]))
+        share = 1 / self["count"] if weights is None else weights.spread[..., None]
+        return profile_products(left, self._stored, columns * (self["shares"][1] * share))
 
-    def variance(self, hashes: Int64[Tensor, "tasks n"]) -> Float[Tensor, "tasks n"]:
+    def variance(self, hashes: Int64[Tensor, "tasks n"], weights: Weights | None = None) -> Float[Tensor, "tasks n"]:
         """Return v P of each case with itself."""
-        return recalled(hashes, self["known"], self["shares"][1] * self["squares"])
+        if weights is None:
+            return recalled(hashes, self["known"], self["shares"][1] * self["squares"])
+        squares = self._stored._replace(residuals=self["residuals"].square())
+        return profile_products(hashes, squares, self["shares"][1] * weights.spread[..., None])[..., 0]
 
 
 def _places(hashes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +191,7 @@ def profile_products(
 
 
 def gathered(seen: Sequence[Around], *, most: int) -> dict[str, Tensor]:
-    """Return the buffers of `Profiles` but `shares`, from every earlier task's residuals.
+    """Return the buffers of `Profiles` but those of `Shares`, from every earlier task's residuals.
 
     Args:
         seen: of each task, in the order that numbers them.
@@ -163,8 +223,9 @@ def fit_shares(
     known: Bool[Tensor, "tasks n"],
     targets: Float[Tensor, "tasks n"],
     mask: Bool[Tensor, "tasks n"],
+    told: Sequence[Told] = (),
 ) -> Shares | None:
-    """Return a and v that maximise the marginal likelihood summed over tasks, or None where the profiles do not raise it.
+    """Return the shares that maximise the marginal likelihood summed over tasks, or None where the profiles do not raise it.
 
     Args:
         own: K of each task's cases; neither this nor what follows is read where padded.
@@ -173,25 +234,36 @@ def fit_shares(
         known: cases that another task has measured.
         targets: around the common mean; 0 where padded.
         mask: real cases.
+        told: what descriptions say at each width that is tried; none where no task is described.
     """
     both, eye = mask[:, :, None] & mask[:, None, :], torch.eye(mask.shape[1], dtype=torch.float64)
     seen = known.double()
 
-    def minus_log_likelihood(left: Tensor, profile: Tensor) -> Tensor:
+    nothing = Told(0.0, profiles, torch.zeros_like(targets))
+
+    def minus_log_likelihood(each: Told, left: Tensor, profile: Tensor, after: Tensor) -> Tensor:
         amplitude = 1 + (left.sqrt() - 1) * seen
-        covariance = own * amplitude[:, :, None] * amplitude[:, None, :] + profile * profiles + noise
+        covariance = own * amplitude[:, :, None] * amplitude[:, None, :] + profile * each.profiles + noise
         cholesky = torch.linalg.cholesky(torch.where(both, covariance, eye))
-        whitened = torch.linalg.solve_triangular(cholesky, targets[..., None], upper=False)
+        rest = (targets - after * each.expected)[..., None]
+        whitened = torch.linalg.solve_triangular(cholesky, rest, upper=False)
         loss: Tensor = 0.5 * whitened.square().sum() + cholesky.diagonal(dim1=-2, dim2=-1).log().sum()
         return loss
 
-    def objective(at: Any) -> tuple[float, Any]:
-        logarithms = torch.tensor(at, dtype=torch.float64).requires_grad_()
-        loss = minus_log_likelihood(*logarithms.exp().unbind())
-        (slope,) = torch.autograd.grad(loss, logarithms)
+    def objective(at: Any, each: Told) -> tuple[float, Any]:
+        place = torch.tensor(at, dtype=torch.float64).requires_grad_()
+        left, profile = place[:2].exp().unbind()
+        loss = minus_log_likelihood(each, left, profile, place[2])
+        (slope,) = torch.autograd.grad(loss, place)
         return float(loss.detach()), slope.numpy()
 
+    def best(each: Told) -> tuple[float, Shares]:
+        start = [math.log(0.5), math.log(0.1), 0.5 if each.width else 0.0]
+        found = minimize(objective, start, args=(each,), jac=True, method="L-BFGS-B", bounds=_BOUNDS)
+        left, profile = map(math.exp, found.x[:2])
+        return float(found.fun), Shares(left, profile, float(found.x[2]) if each.width else 0.0, each.width)
+
     with torch.enable_grad():
-        best = minimize(objective, [math.log(0.5), math.log(0.1)], jac=True, method="L-BFGS-B", bounds=_BOUNDS)
+        loss, shares = min((best(each) for each in [nothing, *told]), key=lambda found: found[0])
     one, none = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    return Shares(*map(math.exp, best.x)) if best.fun < float(minus_log_likelihood(one, none)) else None
+    return shares if loss < float(minus_log_likelihood(nothing, one, none, none)) else None

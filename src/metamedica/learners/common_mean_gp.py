@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metamedica.functional.case_effects import content_hash, recalled
 from metamedica.functional.common_mean import OFFSET_VARIANCE, START_NOISE, CommonMean, fit_common
+from metamedica.functional.descriptions import ReadsDescriptions
 from metamedica.functional.gaussian_process import (
     Posterior,
     average_law,
@@ -21,9 +22,10 @@ from metamedica.functional.gaussian_process import (
     predict_from_covariance,
     signed_targets,
 )
+from metamedica.functional.known_cases import fit_known
 from metamedica.functional.population import HasPopulation, without_labels
 from metamedica.functional.process_learner import ProcessLearner
-from metamedica.functional.profiles import Profiles
+from metamedica.functional.profiles import Profiles, Weights
 from metamedica.types import (
     Between,
     CaseBatch,
@@ -57,9 +59,11 @@ class CommonMeanState:
 
     batch: LabelledBatch
     posterior: Posterior
+    weights: Weights | None = None
+    """Of earlier tasks, where descriptions tell which are near."""
 
 
-class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
+class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation, ReadsDescriptions):
     """Gaussian process y = b + a (m(x) + c) + g(x) + e: m is common to all tasks, c is the level of this very case in earlier tasks (0
     for a new one), g is the task's own, with the raw encoder's kernels.
 
@@ -71,7 +75,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
     meta-valid tasks, whose targets have taught neither. Of the earlier cases the learner keeps m, its landmarks' summaries, and c under a
     hash of each case, with its value in each earlier task; `most_known=0` keeps neither.
 
-    Where several tasks measured the same cases, g also has the covariance that those tasks had between them (`functional/profiles`).
+    Where several tasks measured the same cases, g also has the covariance that those tasks had between them (`functional/profiles`). Where
+    tasks are described, those that are described alike have more say in it, and what they measured of a case is part of c.
 
     Deviates: Leroy et al. share a mean over time, given at each instant, and find the covariances by EM; here m is a function of the
     case with a Gaussian prior over its weights, the covariances are fitted once, before m, and a task's hyper-parameters are averaged
@@ -145,19 +150,20 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
                 setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _mean(self, features: Features) -> Float[Tensor, "*batch n"]:
+    def _mean(self, features: Features, weights: Weights | None = None) -> Float[Tensor, "*batch n"]:
         """Return m + c; 0 before anything was learned."""
         vectors: Tensor = self.rich(features)
         if len(self.linear) == 0:
             return vectors.new_zeros(vectors.shape[:-1])
         mean = CommonMean(self.linear, self.landmarks, self.landmark_weights)
         expected = mean(vectors, self.rich.summary(features))
-        if len(self.known) == 0:
-            return expected
-        return expected + recalled(content_hash(vectors), self.known, self.effects)
+        hashes = content_hash(vectors) if len(self.known) or weights else None
+        if hashes is not None and len(self.known):
+            expected = expected + recalled(hashes, self.known, self.effects)
+        return expected if hashes is None or weights is None else expected + self.profiles.expected(hashes, weights)
 
     def _signal(
-        self, left: Features, right: Features, kind: TaskKind
+        self, left: Features, right: Features, kind: TaskKind, earlier: Weights | None = None
     ) -> tuple[Float[Tensor, "tasks n m"], Float[Tensor, "tasks n"]]:
         """Return the covariance of g between cases at scale 1, and its variance in those on the left."""
         kernels = self.rich.kernels(left, right)
@@ -172,8 +178,8 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         hashes = content_hash(self.rich(left))
         known = hashes if right is left else content_hash(self.rich(right))
         here, there = self.profiles.amplitude(hashes), self.profiles.amplitude(known)
-        signal = here[:, :, None] * there[:, None, :] * signal + self.profiles.covariance(hashes, known)
-        return signal, here.square() * variance + self.profiles.variance(hashes)
+        signal = here[:, :, None] * there[:, None, :] * signal + self.profiles.covariance(hashes, known, earlier)
+        return signal, here.square() * variance + self.profiles.variance(hashes, earlier)
 
     def adapt(self, support: LabelledBatch) -> CommonMeanState:
         """Return the posterior of each task given its support.
@@ -189,22 +195,27 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         nothing = without_labels(support)
         return self._conditioned(nothing, self.noise.new_zeros(*nothing.mask.shape, 1))
 
+    def compares_tasks(self) -> bool:
+        """Return whether earlier tasks that measured the same cases were described, and alike ones varied alike."""
+        return bool(self.profiles.descriptions)
+
     def _conditioned(self, support: LabelledBatch, targets: Float[Tensor, "tasks n 1"]) -> CommonMeanState:
         kind = KINDS.index(support.kind)
-        signal, _ = self._signal(support.features, support.features, support.kind)
+        earlier = self.profiles.weights(support.about)
+        signal, _ = self._signal(support.features, support.features, support.kind, earlier)
         targets = targets.to(signal.dtype)
         leaning, scale, noise = self.cells.to(signal.dtype)[..., None, None].unbind(1)
         eye = torch.eye(signal.shape[-1], dtype=signal.dtype, device=signal.device)
         covariance = scale * signal[:, None] + OFFSET_VARIANCE + noise * self.noise[kind] * eye
-        mean = leaning[..., 0] * self._mean(support.features)[:, None]
+        mean = leaning[..., 0] * self._mean(support.features, earlier)[:, None]
         posterior = condition_on_covariance(covariance, targets, support.mask, self.log_prior[kind], mean=mean)
-        return CommonMeanState(support, posterior)
+        return CommonMeanState(support, posterior, earlier)
 
     def _in_cells(
         self, state: CommonMeanState, query: CaseBatch
     ) -> tuple[Float[Tensor, "tasks cells m 1"], Float[Tensor, "tasks cells m"]]:
         support, posterior = state.batch, state.posterior
-        signal, variance = self._signal(query.features, support.features, support.kind)
+        signal, variance = self._signal(query.features, support.features, support.kind, state.weights)
         # The leaning has no part in the covariance: the cells that differ in it alone are outputs of one process.
         apart = len(SCALES) * len(NOISES)
         leaning = self.cells[::apart, 0].to(signal.dtype)
@@ -218,7 +229,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
             cross,
             own,
         )
-        mean = mean + (leaning * self._mean(query.features)[..., None])[:, None]
+        mean = mean + (leaning * self._mean(query.features, state.weights)[..., None])[:, None]
         return mean.movedim(-1, 1).flatten(1, 2)[..., None], spread.repeat(1, len(leaning), 1)
 
     def predict(self, state: CommonMeanState, query: CaseBatch) -> Law:
@@ -227,7 +238,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         return average_law(mean, variance, state.posterior.log_weight, state.batch.kind)
 
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:
-        """Fit kernel weights and noise of each kind, then the common mean.
+        """Fit kernel weights and noise of each kind, then the common mean, then what is known of single cases.
 
         Raises:
             TaskError: no task of a kind that the learner allows.
@@ -239,6 +250,13 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
             strength=self.strength,
             n_landmarks=self.n_landmarks,
             most_cases=self.most_cases,
+        )
+        known = fit_known(
+            lambda: (task for task in tasks if task.kind == found.taught),
+            self.rich,
+            found.own[found.taught],
+            found.mean,
+            most_cases=self.most_cases,
             most_known=self.most_known if self.rich.distinct else 0,  # two patients with equal rows are two
             most_values=self.most_values if self.rich.distinct and self.most_known else 0,
         )
@@ -247,9 +265,9 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation):
         self.weights = torch.stack([own.weights for own in owns]).to(like)
         self.noise = torch.stack([own.noise for own in owns]).to(like)
         self.linear, self.landmarks, self.landmark_weights = (part.to(like) for part in found.mean)
-        known = found.known
         self.known, self.effects = known.effects.known.to(like.device), known.effects.values.to(like)
         self.profiles.keep(known.profiles)
+        self.profiles.descriptions.keep(known.descriptions)
 
     def fit_prior(self, episodes: Sequence[EpisodeBatch]) -> None:
         """Set the prior over cells of each kind to the one that maximises the query likelihood; the fewer tasks, the nearer to uniform."""

@@ -1,7 +1,7 @@
 """A support in parts: what is left when some of its cases are hidden, and those hidden, as one batch of tasks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int64
@@ -52,7 +52,8 @@ def _part(support: LabelledBatch, of: Tensor, mask: Tensor) -> LabelledBatch:
     """Return the support of tasks `of`, with only the cases of `mask`."""
     features = {name: block.index_select(0, of) for name, block in support.features.items()}
     targets = support.targets.index_select(0, of).masked_fill(~mask, 0)
-    return LabelledBatch(CaseBatch(features, mask), targets, support.kind, support.n_classes)
+    about = None if support.about is None else support.about.index_select(0, of)
+    return replace(support, cases=CaseBatch(features, mask), targets=targets, about=about)
 
 
 def _fold_of_cases(support: LabelledBatch, n_folds: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 
 from metamedica import registry
 from metamedica.errors import InputError
+from metamedica.functional.descriptions import ReadsDescriptions
 from metamedica.functional.targets import TargetScale, law_in_units, scale_of, standardise
 from metamedica.types import CaseBatch, LabelledBatch, Law, Learner
 from metamedica.unlabelled import Unlabelled
@@ -81,6 +82,35 @@ def check_uses_unlabelled(learner: Learner[Any]) -> None:
         able = [name for name in registry.names("learners") if issubclass(registry.learner_class(name), Unlabelled)]
         raise InputError(
             f"unlabelled cases came, and {type(learner).__name__} does not learn from such; leave them out, or fit one of: {', '.join(able)}"
+        )
+
+
+def check_reads_descriptions(learner: Learner[Any]) -> None:
+    """Refuse a learner that does not compare tasks by descriptions.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not isinstance(learner, ReadsDescriptions):
+        able = [
+            name for name in registry.names("learners") if issubclass(registry.learner_class(name), ReadsDescriptions)
+        ]
+        raise InputError(
+            f"a description of tasks came, and {type(learner).__name__} does not compare tasks by such; leave it out, or fit {', '.join(able)}"
+        )
+
+
+def check_compares_tasks(learner: Learner[Any]) -> None:
+    """Refuse a fitted learner that does not compare a new task with its earlier ones by descriptions.
+
+    Raises:
+        InputError: it reads none, or its earlier tasks gave no reason to.
+    """
+    check_reads_descriptions(learner)
+    if isinstance(learner, ReadsDescriptions) and not learner.compares_tasks():
+        raise InputError(
+            "a description of the task came, and the earlier tasks of this model have none, or theirs do not tell which vary alike; leave it out, "
+            "or fit a model on tasks that are described (metamedica fit --about)"
         )
 
 

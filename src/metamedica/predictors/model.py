@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metamedica import registry
 from metamedica.errors import BundleError, InputError
+from metamedica.functional.descriptions import Descriptions
 from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.guard import Guard, starting_gate
 from metamedica.predictors.method import LearnerMethod
@@ -162,7 +163,11 @@ class FittedModel:
         tensors: dict[str, dict[str, Tensor]] = {
             "learner": dict(self.learner.state_dict()),
             "guard": gates or {"none": torch.zeros(1)},
-            "earlier": {"centroids": self.earlier.centroids.to(torch.float16), "known": self.earlier.known},
+            "earlier": {
+                "centroids": self.earlier.centroids.to(torch.float16),
+                "known": self.earlier.known,
+                **(self.earlier.descriptions.state_dict() if self.earlier.descriptions else {}),
+            },
             "cases": self.cases.tensors(),
             **({"modality": of_modality} if of_modality else {}),
         }
@@ -208,7 +213,10 @@ class FittedModel:
                 gates=gates,
                 usual_scale=document["usual_scale"],
                 earlier=EarlierTasks(
-                    document["earlier_tasks"], tensors["earlier"]["centroids"], tensors["earlier"]["known"]
+                    document["earlier_tasks"],
+                    tensors["earlier"]["centroids"],
+                    tensors["earlier"]["known"],
+                    Descriptions.from_state(tensors["earlier"]),
                 ),
                 record=document["record"],
                 from_scratch=document["from_scratch"],

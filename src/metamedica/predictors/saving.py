@@ -20,6 +20,8 @@ def parts(predictor: "Predictor") -> tuple[dict[str, dict[str, Tensor]], dict[st
     support = predictor.support
     blocks: dict[str, Tensor] = {f"block.{name}": block for name, block in support.batch.features.items()}
     blocks["targets"] = support.batch.targets
+    if support.batch.about is not None:
+        blocks["about"] = support.batch.about
     if support.unlabelled is not None:
         blocks |= {f"unlabelled.{name}": block for name, block in support.unlabelled.features.items()}
     documents["predictor"] = {
@@ -56,6 +58,7 @@ def read_parts(
             targets,
             saved["kind"],
             None if classes is None else len(classes),
+            blocks.get("about"),
         )
         others = None
         if unlabelled:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from metamedica.functional.descriptions import ReadsDescriptions
 from metamedica.functional.leaning import WeighsItself
 from metamedica.predictors.expected_gain import ExpectedGain, gain_by_evidence, gain_of_hidden
 from metamedica.predictors.guard import AdaptedMixture, cohesion
@@ -21,14 +22,20 @@ def trust_of(predictor: "Predictor", adapted: Adapted) -> Trust:
         adapted: its learner or mixture, before any calibration.
     """
     model, support = predictor.model, predictor.support
-    near = model.earlier.near(model.raw, model.raw(support.rows))
+    about = support.batch.about if isinstance(model.learner, ReadsDescriptions) else None
+    told = about is not None
+    near = (
+        model.earlier.near(model.raw, model.raw(support.rows))
+        if about is None
+        else model.earlier.described_like(about[0])
+    )
     closeness = float(cohesion(model.raw, support.batch)[0])
     seen = float(model.earlier.seen(model.raw, support.batch)[0]) if model.modality.legible else None
     name = model.spec.learner
     if isinstance(adapted, AdaptedLearner) and isinstance(model.learner, WeighsItself):
         leaning = model.learner.leaning(adapted.state)
         shares = {part: float(share[0]) for part, share in leaning.shares.items()}
-        return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near)
+        return Trust(float(leaning.learned[0]), float(leaning.gain[0]), shares, closeness, seen, near, described=told)
     if not isinstance(adapted, AdaptedMixture):
         learned = float(model.learner.learns_from_tasks() or model.guards(model.learner))
         compared = not predictor.guard or support.compares or not model.guards(model.learner)
@@ -43,11 +50,13 @@ def trust_of(predictor: "Predictor", adapted: Adapted) -> Trust:
             near,
             compared=compared,
             scratch=not learned and not model.modality.learned,
+            described=told,
         )
     shown = adapted.weighed.weights[0]
     scores = adapted.weighed.evidence.held_out[0]
     candidates = dict(zip([name, *model.from_scratch], [float(weight) for weight in shown], strict=True))
-    return Trust(float(shown[0]), float(scores[0] - scores[1:].max()), candidates, closeness, seen, near)
+    gain = float(scores[0] - scores[1:].max())
+    return Trust(float(shown[0]), gain, candidates, closeness, seen, near, described=told)
 
 
 def expected_gain_of(predictor: "Predictor", adapted: Adapted) -> ExpectedGain | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamedica.errors import CaseError, InputError, TaskError
+from metamedica.functional.descriptions import described
 from metamedica.predictors.questions import Question, agreed
 from metamedica.types import CaseBatch, CaseProblem, Features, LabelledBatch, Modality, PreparedCases, TaskKind
 
@@ -66,6 +67,14 @@ class Support:
         if self.classes is None or self.compares or self.batch.targets.numel() == 0:
             return None
         return self.classes[int(self.batch.targets[0, 0])]
+
+    def described_as(self, about: str) -> "Support":
+        """Return the same cases of a task that is about this.
+
+        Raises:
+            TaskError: a description of fewer than three letters.
+        """
+        return replace(self, batch=replace(self.batch, about=described(about)[None]))
 
     @property
     def rows(self) -> Features:

@@ -1,7 +1,7 @@
 """What a predictor says of itself: how far it leans on earlier tasks, on which, and why."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metamedica.functional.case_effects import content_hash
-from metamedica.types import CaseBatch, LabelledBatch, Modality, RawEncoder
+from metamedica.functional.descriptions import Descriptions, gathered_descriptions
+from metamedica.types import LabelledBatch, Modality, RawEncoder
 
 NOTHING = 0.1
 PARTLY = 0.5
@@ -20,7 +21,7 @@ _FEWEST_PATIENTS = 10
 
 @dataclass(frozen=True)
 class NearTask:
-    """An earlier task and how much its cases look like the support's, 0 to 1."""
+    """An earlier task and how much its cases look like the support's, or its description like the task's, 0 to 1."""
 
     name: str
     similarity: float
@@ -38,7 +39,7 @@ class Trust:
         cohesion: mean similarity between the support's cases, 0 to 1; high for one tight series, where earlier tasks rarely help.
         seen: share of the support's cases that earlier tasks have measured too, 0 to 1; where it is high, earlier tasks help most. None where
             every case is its own (patients).
-        nearest: the earlier tasks whose cases look most like the support's.
+        nearest: the earlier tasks whose cases look most like the support's; where the task is described, those described most like it.
         compared: false where the labels show fewer than two classes, from which the methods from scratch that guard the learned one
             learn nothing: they are left out, with weight 0.
         scratch: whether the method itself is one from scratch, so that there was nothing to weigh.
@@ -52,6 +53,8 @@ class Trust:
     nearest: tuple[NearTask, ...]
     compared: bool = True
     scratch: bool = False
+    described: bool = False
+    """Whether `nearest` are so by their descriptions."""
 
     @property
     def verdict(self) -> str:
@@ -66,7 +69,7 @@ class Trust:
         much = "partly" if self.weight < PARTLY else "mostly"
         known = "" if self.seen is None else f", which have measured {self.seen:.0%} of these cases too"
         near = ", ".join(task.name for task in self.nearest[:3])
-        nearest = f"; the nearest are {near}" if near else ""
+        nearest = f"; the nearest{' by description' if self.described else ''} are {near}" if near else ""
         alone = "" if self.compared else "; the labels show fewer than two classes, so no method from scratch has a say"
         return f"Leans {much} on earlier tasks ({self.weight:.0%}){known}{nearest}{alone}."
 
@@ -77,14 +80,15 @@ class Trust:
 
 @dataclass(frozen=True)
 class EarlierTasks:
-    """Names and mean raw vectors of the meta-training tasks, and hashes of their cases, to say what a new support shares with them."""
+    """Names and mean raw vectors of the meta-training tasks, hashes of their cases and their descriptions, to say what a new support shares."""
 
     names: list[str]
     centroids: Float[Tensor, "earlier dim"]
     known: Int64[Tensor, " cases"]
+    descriptions: Descriptions = field(default_factory=Descriptions)
 
     @classmethod
-    def of(cls, tasks: Iterable[tuple[str, CaseBatch]], modality: Modality) -> "EarlierTasks":
+    def of(cls, tasks: Iterable[tuple[str, LabelledBatch]], modality: Modality) -> "EarlierTasks":
         """Return what is remembered of earlier tasks: nothing where the cases of two tasks cannot be compared. Of patients no hash is kept, and
         no mean of so few that it tells of one.
 
@@ -95,15 +99,19 @@ class EarlierTasks:
         raw = modality.raw_encoder()
         fewest = 1 if modality.legible else _FEWEST_PATIENTS
         names, centroids, known = [], [torch.zeros(0, raw.dim)], [torch.zeros(0, dtype=torch.int64)]
+        about: list[Tensor | None] = []
         for name, cases in tasks if modality.comparable else ():
             vectors = raw(cases.features)[0]
             if len(vectors) < fewest:
                 continue
             names.append(name)
+            about.append(None if cases.about is None else cases.about[0])
             centroids.append(vectors.mean(0, keepdim=True))
             if modality.legible:
                 known.append(content_hash(vectors))
-        return cls(names, torch.cat(centroids), torch.unique(torch.cat(known)))
+        descriptions = Descriptions()
+        descriptions.keep(gathered_descriptions(about))
+        return cls(names, torch.cat(centroids), torch.unique(torch.cat(known)), descriptions)
 
     @cached_property
     def _sorted(self) -> Int64[Tensor, " cases"]:
@@ -122,6 +130,12 @@ class EarlierTasks:
         """Return the earlier tasks whose mean raw vector is most similar to the mean of `rows`, most similar first."""
         if not self.names or len(rows) == 0:
             return ()
-        similarity = raw.similarity(rows.mean(0, keepdim=True), self.centroids.to(rows.dtype))[0]
+        return self._first(raw.similarity(rows.mean(0, keepdim=True), self.centroids.to(rows.dtype))[0], top)
+
+    def described_like(self, about: Float[Tensor, " size"], *, top: int = 5) -> tuple[NearTask, ...]:
+        """Return the earlier tasks that are described most like this (`functional/descriptions`), most alike first."""
+        return self._first(self.descriptions.likeness(about[None])[0], top) if self.descriptions else ()
+
+    def _first(self, similarity: Float[Tensor, " earlier"], top: int) -> tuple[NearTask, ...]:
         best = torch.argsort(similarity, descending=True, stable=True)[:top]
         return tuple(NearTask(self.names[int(i)], round(float(similarity[i]), 4)) for i in best)

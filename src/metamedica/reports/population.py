@@ -29,7 +29,13 @@ def unadapted(predictor: Predictor, features: Features) -> Law:
         for name, block in features.items()
     }
     nobody = CaseBatch({name: block[:, :1] for name, block in ready.items()}, torch.zeros(1, 1, dtype=torch.bool))
-    empty = LabelledBatch(nobody, torch.zeros(1, 1, dtype=torch.int64), predictor.kind, len(predictor.classes))
+    empty = LabelledBatch(
+        nobody,
+        torch.zeros(1, 1, dtype=torch.int64),
+        predictor.kind,
+        len(predictor.classes),
+        predictor.support.batch.about,
+    )
     method = predictor.model.method(predictor.kind, unit=predictor.unit, guard=False)
     size = next(iter(ready.values())).shape[1]
     try:

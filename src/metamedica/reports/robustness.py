@@ -18,6 +18,7 @@ from torch.distributions import Categorical
 from metamedica.data.collection import IntArray, Task, TaskCollection
 from metamedica.data.episodes import gather
 from metamedica.errors import InputError, TaskError
+from metamedica.functional.descriptions import stacked
 from metamedica.functional.leaning import WeighsItself
 from metamedica.meta_learner import MetaLearner
 from metamedica.modalities.tables import Tables
@@ -229,7 +230,7 @@ def _spoilt(
     labels = torch.from_numpy(targets)
     labels = labels if n_classes is not None else labels.to(torch.get_default_dtype())
     every = CaseBatch(features, torch.ones(draws, len(task), dtype=torch.bool))
-    return LabelledBatch(chosen, labels, task.kind, n_classes), every
+    return LabelledBatch(chosen, labels, task.kind, n_classes, stacked([task.about] * draws)), every
 
 
 def noisy_labels(targets: NDArray[Any], share: float, task: Task, random: np.random.Generator) -> NDArray[Any]:

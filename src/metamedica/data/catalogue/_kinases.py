@@ -34,7 +34,7 @@ class Panel:
         return dict(self.digests)
 
     def table(self) -> pd.DataFrame:
-        """Return one row a pair, as text: `smiles`, `target` (name of the kinase) and `value` (in the panel's unit).
+        """Return one row a pair, as text: `smiles`, `target` (name of the kinase), `sequence` (its amino acids) and `value` (in the panel's unit).
 
         Raises:
             InputError: METAMEDICA_DATA is not set, or has no such file.
@@ -42,8 +42,10 @@ class Panel:
         """
         drugs, targets, pairs = (read_table(path) for path in mirrored(self.name, self.digests, source=self.source))
         smiles = pairs["drug_index"].map(drugs.set_index("drug_index")["smiles"])
-        target = pairs["target_index"].map(targets.set_index("target_index")["target"])
-        frame = pd.DataFrame({"smiles": smiles, "target": target, "value": pairs[self.value]})
+        target, sequence = (
+            pairs["target_index"].map(targets.set_index("target_index")[name]) for name in ("target", "sequence")
+        )
+        frame = pd.DataFrame({"smiles": smiles, "target": target, "sequence": sequence, "value": pairs[self.value]})
         frame.attrs["source"] = pairs.attrs["source"]
         return frame
 
@@ -54,7 +56,7 @@ class Panel:
         return dict(zip(targets["target"], targets["sequence"], strict=True))
 
     def load(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> TaskCollection:
-        """Return the kinases as regression tasks, without a meta-split.
+        """Return the kinases as regression tasks, each described by its amino acids, without a meta-split.
 
         Args:
             n_jobs: worker processes of featurising; every core for None.
@@ -70,6 +72,7 @@ class Panel:
             case="smiles",
             target="value",
             task="target",
+            about="sequence",
             kind="regression",
             unit=self.unit,
             duplicates="median",
