@@ -5,8 +5,8 @@ source states a licence.
     python -m benchmarks.make_kinase_affinity --out FOLDER --quick    a small version of the figures
 
 A quarter of an hour on one core; killed, it goes on from what is finished (benchmarks/results/parts/kinase-affinity). The kinases are the tasks,
-learned as numbers (pKd of Davis, KIBA scores) and judged as active or not at 16 labels. The model does not read the kinases' sequences: learners here
-adapt from labelled compounds alone, and none takes a description of the task. Sequences only keep the same kinase of both panels on one side.
+learned as numbers (pKd of Davis, KIBA scores) and judged as active or not at 16 labels. Each is described by its amino acids, so that a new kinase
+leans on those with a sequence like its own; sequences also keep the same kinase of both panels on one side.
 
 The figures are those of two more models that were each fitted without the judged kinases; the one that is written has learned from all of them.
 """
@@ -78,7 +78,8 @@ def about(found: dict[str, Any]) -> About:
         figures=lines(found),
         limits=[
             "The figures are those of models fitted without the judged kinases; this one has learned from all kinases.",
-            "The amino acids of a kinase are not read: a new kinase is told by its labelled compounds alone.",
+            "In the figures each kinase is described by its amino acids (`metamedica adapt --about @kinase.fasta`), which helps for compounds that "
+            "other kinases have measured; without a description, and for other compounds, expect less.",
             f"Two scales: pKd ({davis.UNIT}) and KIBA scores ({kiba.UNIT!r}). Give `unit` when you adapt to numbers, so that the usual spread is "
             "that of the scale.",
             "Seven of ten values of Davis are a ceiling (no binding seen at 10 µM).",

@@ -5,8 +5,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamedica.blocks import Block, SparseRows, SparseTable, as_block, changed, joined, laid_out, rows_of_table
-from metamedica.types import CaseBatch
+from metamedica.blocks import (
+    Block,
+    SparseRows,
+    SparseTable,
+    as_block,
+    changed,
+    followed,
+    joined,
+    laid_out,
+    rows_of_table,
+)
+from metamedica.types import CaseBatch, LabelledBatch
 
 
 def block(seed: int, rows: int = 9, size: int = 12) -> torch.Tensor:
@@ -45,6 +55,25 @@ def test_what_changes_a_batch_changes_where_the_rows_stand() -> None:
     assert torch.equal(changed(batch.features["x"], torch.neg), -batch.features["x"])
     longer = changed(batch.features["bits"], lambda value: torch.nn.functional.pad(value, (0, 2)))
     assert torch.equal(laid_out(longer)[:, 4:], torch.zeros(2, 2, 12))
+
+
+def test_what_is_said_of_tasks_follows_them_where_their_cases_are_chosen_padded_or_dealt_anew() -> None:
+    said, mask = torch.randn(3, 5), torch.ones(3, 4, dtype=torch.bool)
+    rows, task = torch.tensor([[0, 2], [3, 1]]), torch.tensor([2, 0])
+    same = [
+        lambda value: value[:, [3, 0]],
+        lambda value: torch.nn.functional.pad(value, (0, 2)),
+        lambda value: value.double() if value.is_floating_point() else value,
+        lambda value: value[:, :0],
+    ]
+    for change in same:
+        assert torch.equal(followed(said, mask, change), said)
+    assert torch.equal(followed(said, mask, lambda value: value[1:2]), said[1:2])
+    assert torch.equal(followed(said, mask, lambda value: value[1][rows]), said[[1, 1]])
+    assert torch.equal(followed(said, mask, lambda value: value[task[:, None], rows]), said[[2, 0]])
+    batch = LabelledBatch(CaseBatch({"x": torch.randn(3, 4, 2)}, mask), torch.zeros(3, 4), "regression", about=said)
+    assert torch.equal(batch.map(lambda value: value[[2, 1]]).about, said[[2, 1]])
+    assert batch.with_targets(torch.ones(3, 4)).about is said
 
 
 def test_blocks_are_joined_along_the_cases_and_rows_of_one_table_stay_so() -> None:

@@ -25,10 +25,17 @@ def _sequence(seed: int) -> str:
     return "".join(np.random.default_rng(seed).choice(list("ACDEFGHIKLMNPQRSTVWY"), size=300))
 
 
-def _panel(names: list[str], seeds: list[int], smiles: list[str]) -> pd.DataFrame:
+def _panel(names: list[str], seeds: list[int], smiles: list[str], sequences: dict[str, str]) -> pd.DataFrame:
     """Return a made-up panel as the catalogue gives it."""
     tables = [
-        pd.DataFrame({"smiles": smiles, "target": name, "value": [f"{v:.3f}" for v in 6 + scores(smiles, seed=seed)]})
+        pd.DataFrame(
+            {
+                "smiles": smiles,
+                "target": name,
+                "sequence": sequences[name],
+                "value": [f"{v:.3f}" for v in 6 + scores(smiles, seed=seed)],
+            }
+        )
         for name, seed in zip(names, seeds, strict=True)
     ]
     frame = pd.concat(tables, ignore_index=True)
@@ -44,10 +51,11 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     accessions = [f"P{number:05}" for number in range(len(GENES))]
     seeds = list(range(len(GENES)))
     proteins = [_sequence(seed) for seed in seeds]
-    monkeypatch.setattr(davis, "table", lambda: _panel(of_davis, [0, *seeds], SMILES[:80]))
-    monkeypatch.setattr(davis, "sequences", lambda: dict(zip(of_davis, [proteins[0], *proteins], strict=True)))
-    monkeypatch.setattr(kiba, "table", lambda: _panel(accessions, seeds, SMILES[60:]))
+    genes = dict(zip(of_davis, [proteins[0], *proteins], strict=True))
+    monkeypatch.setattr(davis, "table", lambda: _panel(of_davis, [0, *seeds], SMILES[:80], genes))
+    monkeypatch.setattr(davis, "sequences", lambda: genes)
     known = {**dict(zip(accessions, proteins, strict=True)), "P00003": proteins[3] + _sequence(99)[:100]}
+    monkeypatch.setattr(kiba, "table", lambda: _panel(accessions, seeds, SMILES[60:], known))
     monkeypatch.setattr(kiba, "sequences", lambda: known)
     return module
 

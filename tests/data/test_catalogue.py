@@ -187,6 +187,7 @@ def test_a_panel_joins_drugs_targets_and_pairs(
     }
     assert found == {"XYZ": {"CCO": 5.5, "CCN": 7.0}, "ABC1": {"CCN": 6.0, "CCO": 8.5}}
     assert tasks["XYZ"].unit == module.UNIT
+    assert {name: task.about for name, task in tasks.tasks.items()} == small.sequences()
     assert small.sequences() == {"ABC1": "MKV", "XYZ": "MAA"}
 
 

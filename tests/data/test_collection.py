@@ -51,14 +51,22 @@ def _same(left: TaskCollection, right: TaskCollection) -> None:
         assert one.rows.tobytes() == other.rows.tobytes()
         assert one.targets.tobytes() == other.targets.tobytes()
         assert one.targets.dtype == other.targets.dtype
-        for part in ("name", "kind", "classes", "unit", "family", "groups"):
+        for part in ("name", "kind", "classes", "unit", "family", "groups", "about"):
             assert getattr(one, part) == getattr(other, part)
 
 
 def _collection(**changes: Any) -> TaskCollection:
     """Return three tasks, one of each kind, over six cases."""
     tasks = [
-        Task("dose", "regression", np.array([0, 1, 2]), np.array([0.1, 0.2, 1e-300]), unit="mM", family="f"),
+        Task(
+            "dose",
+            "regression",
+            np.array([0, 1, 2]),
+            np.array([0.1, 0.2, 1e-300]),
+            unit="mM",
+            family="f",
+            about="MKVLA",
+        ),
         Task("ill", "binary", np.array([5, 0]), np.array([1, 0]), classes=("no", "yes"), groups=("p", "q")),
         Task("stage", "multiclass", np.array([3, 4]), np.array([2, 0]), classes=("I", "II", "III")),
     ]

@@ -42,6 +42,7 @@ def _targets(collection: TaskCollection, name: str = "value") -> dict[str, float
         ({"case": "c", "targets": ("u", "u")}, r"got the target columns \['u', 'u'\]; name at least one, each once"),
         ({"case": "c", "targets": ("u",), "task": "t"}, "has no task column; leave task out"),
         ({"case": "c", "targets": ("u",), "family": "t"}, "has no family column; leave family out"),
+        ({"case": "c", "targets": ("u",), "about": "t"}, "has no about column; leave about out"),
         ({"case": "c", "targets": ("u",), "split": "t"}, "has no split column; leave split out"),
     ],
 )

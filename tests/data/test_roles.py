@@ -14,7 +14,7 @@ def test_a_case_of_several_columns_lists_them_before_the_roles() -> None:
     assert Columns("smiles", target="pki").of_case == ("smiles",)
 
 
-@pytest.mark.parametrize("role", ["target", "task", "group", "split", "family"])
+@pytest.mark.parametrize("role", ["target", "task", "group", "split", "family", "about"])
 def test_a_case_column_with_another_role_is_refused(role: str) -> None:
     roles = {"target": "died", role: "age"}
     with pytest.raises(

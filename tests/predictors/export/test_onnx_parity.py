@@ -1,5 +1,6 @@
 """Every learner of the folder and every encoder, adapted and written as ONNX, says the same in onnxruntime."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from onnx import ModelProto
 
 from metamedica import registry
+from metamedica.functional.descriptions import described
 from metamedica.functional.inner_loop.networks import AdaptedNetworks
 from metamedica.learners.common_mean_gp import CommonMeanGP
 from metamedica.modalities.molecules.encoding import FingerprintEncoder, ManyFingerprintsEncoder
@@ -105,6 +107,26 @@ def test_what_single_tasks_measured_of_cases_is_known_in_onnxruntime() -> None:
     model = onnx_model(adapted, cases)
     assert any(node.op_type == "Gather" for node in model.graph.node)
     agree(adapted, model, cases, scale=float(adapted.scale.scale[0]))
+
+
+def test_what_near_tasks_measured_of_cases_is_known_in_onnxruntime() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, common = torch.randn(1, 30, 4, generator=random), torch.randn(4, 30, generator=random)
+    texts = ["MKVLAARNDCEQGH", "GGHHIIKKLLMMFF", "WWYYVVSSTTPPAA", "CCDDEEFFGGRRNN"]
+    tasks = [
+        replace(
+            vector_batch(x, common[at % 4][None] + 0.3 * torch.randn(1, 30, generator=random)),
+            about=described(texts[at % 4] + f" form {at}")[None],
+        )
+        for at in range(20)
+    ]
+    learner = CommonMeanGP(VectorRaw())
+    learner.fit_tasks(tasks[:16])
+    assert learner.compares_tasks()
+    adapted = LearnerMethod(learner).adapt(tasks[16].map(lambda value: value[:, :5]))
+    assert float(adapted.state.weights.after.max()) > 0.1
+    cases = {"vector": torch.cat([x[0, 3:], 1 + x[0]])}
+    agree(adapted, onnx_model(adapted, cases), cases, scale=float(adapted.scale.scale[0]))
 
 
 def test_every_refused_learner_exists_and_says_why() -> None:
