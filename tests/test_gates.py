@@ -57,6 +57,31 @@ def test_each_fold_is_judged_by_a_model_that_has_not_seen_it() -> None:
     assert learned.gains["binary"].shape == (4,)
 
 
+def test_meta_valid_tasks_are_judged_by_the_model_of_the_others_and_are_never_left_out_in_turn() -> None:
+    tasks = _hospitals(8, alike=True)
+    train, valid = tasks.names()[:5], tasks.names()[5:]
+    fitted: list[list[str]] = []
+
+    def fit(taught: TaskCollection, names: list[str]) -> FittedModel:
+        fitted.append(names)
+        return _fit(taught, names)
+
+    whole = _fit(tasks, train)
+    learned = gates_by_leaving_out(fit, whole, tasks, train, PLAN, valid=valid, seed=0, progress=None)
+    assert len(fitted) == 5
+    assert not any(set(names) & set(valid) for names in fitted)
+    without = gates_by_leaving_out(fit, whole, tasks, train, PLAN, seed=0, progress=None)
+    assert not torch.equal(learned.gates["binary"], without.gates["binary"])
+    alone = gates_by_leaving_out(fit, whole, tasks, train[:1], PLAN, valid=valid, seed=0, progress=None)
+    assert len(fitted) == 10  # the only task to learn from is not left out
+    torch.testing.assert_close(
+        alone.gates["binary"],
+        gates_on_valid(whole, tasks, valid, PLAN, seed=0, progress=None).gates["binary"],
+        atol=1,
+        rtol=0,
+    )
+
+
 def _panel(n_tasks: int) -> TaskCollection:
     """Return tasks that all measure the same cases."""
     alone = _hospitals(1, alike=True)

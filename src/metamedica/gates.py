@@ -79,29 +79,34 @@ def gates_by_leaving_out(
     names: Sequence[str],
     plan: EpisodePlan,
     *,
+    valid: Sequence[str] = (),
     seed: int,
     progress: Progress | None,
 ) -> Gates:
-    """Return the gates as `gates_on_valid`, from models that were each fitted without some of the earlier tasks and are judged on those.
+    """Return the gates as `gates_on_valid`, from models that were each fitted without some of the meta-train tasks and are judged on those, and
+    from the model of all of these on the meta-valid ones.
 
     For learners that are fitted fast (`types.ClosedForm`) where few tasks were spared. Tasks too small to draw from teach every model and judge none.
     Where most cases are measured in several tasks, a task left out tells nothing of new cases: its model then learns from half of all cases, and
-    is judged on both halves of the task, each of which counts as one.
+    is judged on both halves of the task, each of which counts as one. Meta-valid tasks are not left out in turn: where their cases are new to the
+    meta-train ones, they tell of new cases only together.
 
     Args:
         fit: returns the model of these tasks of a collection alone.
-        whole: the model of all tasks.
+        whole: the model of all meta-train tasks.
         tasks: raw units.
-        names: of the earlier tasks.
+        names: of the meta-train tasks.
         plan: of the episodes.
+        valid: names of the meta-valid tasks.
         seed: of folds and draws.
         progress: called once a batch of episodes.
     """
     gates = starting(whole)
-    judged = _drawable(tasks, names, plan)
-    met = _met(whole, tasks, judged)
+    judged, spared = _drawable(tasks, names, plan), _drawable(tasks, valid, plan)
+    met = _met(whole, tasks, [*judged, *spared])
     if not met:
         return gates
+    judged = judged if len(names) > 1 else []  # without its only task there is nothing to learn from
     order = np.random.default_rng(seed).permutation(len(judged))
     observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in met}
     n_folds = min(FOLDS, len(judged))
@@ -117,8 +122,11 @@ def gates_by_leaving_out(
                 drawn = _drawable(asked, [name for name in held if name in known], plan)
                 if drawn:
                     observed[kind] += _observed(model, kind, asked, drawn, plan, seed, progress, of=len(known))
-    for kind, seen in observed.items():
-        gates.fit(kind, seen, n_tasks=len(met[kind]) * len(halves))
+    for kind, known in met.items():
+        apart = [name for name in spared if name in known]
+        if apart:
+            observed[kind] += _observed(whole, kind, tasks, apart, plan, seed, progress, of=len(known))
+        gates.fit(kind, observed[kind], n_tasks=(len(known) - len(apart)) * len(halves) + len(apart))
     return gates
 
 

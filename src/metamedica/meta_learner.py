@@ -229,7 +229,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
 
             told: dict[str, Any] = {"seed": self.seed + 3, "progress": progress}
             learned = (
-                gates_by_leaving_out(fit, self.model_, tasks, [*names, *valid], plan, **told)
+                gates_by_leaving_out(fit, self.model_, tasks, names, plan, valid=valid, **told)
                 if closed_form and len(valid) < _FEW_TASKS
                 else gates_on_valid(self.model_, tasks, valid, plan, **told)
             )

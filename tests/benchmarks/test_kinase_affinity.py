@@ -127,7 +127,7 @@ def test_a_quick_run_writes_a_model_of_all_kinases_to_the_folder_and_goes_on_fro
     assert printed.count("| **kinase-affinity** | 16 |") == 4 * len(command.COLUMNS)
     card = (out / "CARD.md").read_text(encoding="utf-8")
     assert all(line in card for line in printed.splitlines()[:-1])
-    for word in ("not stated by its source", "do not ship", "amino acids of a kinase are not read", davis.ATTRIBUTION):
+    for word in ("not stated by its source", "do not ship", "metamedica adapt --about", davis.ATTRIBUTION):
         assert word in card
     model = MetaLearner.load(out)
     assert len(model.model_.earlier.names) == 13  # those that chose teach too
