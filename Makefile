@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP)  ## make .venv and install everything, pinned by constraints.txt
 
-demo: $(STAMP)  ## the main job on real molecules, in about a minute; writes demo/report.html
+demo: $(STAMP)  ## the main job on real molecules, in about two minutes; writes demo/report.html
 	$(VENV)/bin/metamedica demo --out demo $(ARGS)
 
 test: $(STAMP)  ## run the tests

@@ -223,7 +223,8 @@ def _kinase_settings() -> list[Setting]:
             ),
             Setting(
                 f"{name}-among", f"{title}, other kinases known",
-                f"16 labels, 10 draws, AUPRC; earlier tasks: the panel's other kinases, {FOLDS} folds by gene; the amino acids of each are known", "binary", (name,),
+                f"16 labels, 10 draws, AUPRC; earlier tasks: the panel's other kinases, {FOLDS} folds by gene; the amino acids of each are known",
+                "binary", (name,),
                 kinases.SHOTS, (kinases.FIGURE, *_BINARY), file, partial(_among_kinases, name),
             ),
         ]  # fmt: skip

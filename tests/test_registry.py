@@ -8,7 +8,7 @@ import pytest
 import metamedica
 from metamedica import registry
 from metamedica.errors import InputError
-from metamedica.types import Encoder, Learner, Modality
+from metamedica.types import Encoder, Learner, Modality, TaskKind
 
 ROOMS = ("applications", "encoders", "learners", "modalities")
 _ROOT = Path(metamedica.__file__).parent
@@ -83,6 +83,23 @@ def test_a_learner_gets_what_its_constructor_names_and_its_settings() -> None:
         "deep_kernel", kind_of_case, encoder_settings={"hidden": (8,), "dim": 4}, settings={"length": 2.5}
     )
     assert deep.length == 2.5
+
+
+@pytest.mark.parametrize(
+    ("modality", "kind", "by_steps", "wanted"),
+    [
+        ("molecules", "regression", False, "common_mean_gp"),
+        ("molecules", "binary", False, "common_mean_gp"),
+        ("molecules", "multiclass", False, "deep_kernel"),
+        ("molecules", "binary", True, "deep_kernel"),
+        ("tables", "binary", False, "bayesian_model_averaging"),
+        ("any_table", "regression", True, "prior_fitted_network"),
+    ],
+)
+def test_where_no_learner_is_named_the_default_fits_kind_and_encoder(
+    modality: str, kind: TaskKind, by_steps: bool, wanted: str
+) -> None:
+    assert registry.default_learner(registry.modality(modality), [kind], by_steps=by_steps) == wanted
 
 
 @pytest.mark.parametrize("name", ["boil", "first_order_maml", "maml", "reptile"])

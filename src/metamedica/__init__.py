@@ -4,7 +4,7 @@ import metamedica as mm
 
 tasks = mm.TaskCollection.from_table("assays.parquet", modality="molecules", case="smiles", target="pki", task="target_id",
                                      kind="regression", unit="-log10 M")
-model = mm.MetaLearner("deep_kernel").fit(tasks)
+model = mm.MetaLearner().fit(tasks)
 predictor = model.adapt(smiles_16, pki_16)
 predictor.predict(library)
 """

@@ -66,7 +66,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
     """Learn from many small tasks, then adapt to a new one from a handful of labelled cases.
 
     Args:
-        learner: a method, one of `metamedica models`; None takes the default of the cases' modality.
+        learner: a method, one of `metamedica models`; None takes the default of the cases' modality, of those with an encoder where one is named.
         encoder: the learned encoder, one of the modality's (for methods that have one).
         settings: hyper-parameters of the learner by name; None for its defaults.
         encoder_settings: hyper-parameters of the encoder by name; None for its defaults.
@@ -165,7 +165,11 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                 f"got a {type(tasks).__name__}; fit learns from a TaskCollection, and metamedica.estimator adapts to one table X, y"
             )
         modality = tasks.reader()
-        name = self.learner or modality.default_learner
+        kinds, by_steps = (
+            {task.kind for task in tasks.tasks.values()},
+            bool(self.encoder_settings) or self.encoder != "mlp",
+        )
+        name = self.learner or registry.default_learner(modality, kinds, by_steps=by_steps)
         closed_form = issubclass(registry.learner_class(name), ClosedForm)
         if not tasks.split and closed_form and len(tasks.tasks) < _FEW_TASKS:
             tasks = tasks.with_split(dict.fromkeys(tasks.tasks, "meta_train"))

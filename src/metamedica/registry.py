@@ -3,12 +3,12 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
 from metamedica.errors import InputError
-from metamedica.types import Encoder, Learner, Modality
+from metamedica.types import Encoder, Learner, Modality, TaskKind
 
 
 def names(room: str) -> list[str]:
@@ -97,6 +97,21 @@ GIVEN: tuple[str, ...] = ("encoder", "raw", "rich", "n_tasks")
 def takes(learner: str, given: str) -> bool:
     """Return whether the method's constructor names one of `GIVEN`."""
     return given in inspect.signature(learner_class(learner).__init__).parameters
+
+
+def default_learner(modality: Modality, kinds: Collection[TaskKind], *, by_steps: bool = False) -> str:
+    """Return the name of the learner that is fitted where none is named.
+
+    Args:
+        modality: whose default it is.
+        kinds: of the tasks; where the default allows none of them, it is the learner that allows every kind.
+        by_steps: whether something was named that only training in steps has (an encoder); the default is then one that has an encoder.
+    """
+    own = modality.default_learner
+    if not modality.comparable:  # no encoder reads its cases
+        return own
+    fits = bool(learner_class(own).kinds & set(kinds)) and (not by_steps or takes(own, "encoder"))
+    return own if fits else Modality.default_learner
 
 
 def build_learner(

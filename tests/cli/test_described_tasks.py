@@ -123,7 +123,7 @@ def test_a_column_of_descriptions_is_read_and_a_learner_that_reads_none_is_told_
     run: Run, world: World, tmp_path: Path
 ) -> None:
     common = ("fit", world.table, "--task", "assay", "--about", "sequence", "--unit", "-log10 M", "--out")
-    shown = run(*common, tmp_path / "model", "--learner", "common_mean_gp")
+    shown = run(*common, tmp_path / "model")  # the default reads them
     assert shown.code == 0, shown.err
     assert "does not use the descriptions" not in shown.err
     assert MetaLearner.load(tmp_path / "model").model_.learner.compares_tasks()

@@ -16,7 +16,7 @@ from metamedica.cli._tables import TableOptions
 from metamedica.errors import InputError
 
 if TYPE_CHECKING:
-    from metamedica.types import Learner, Modality
+    from metamedica.types import Learner, Modality, TaskKind
 
 _TRAINING = "Training"
 _CARD = "Card"
@@ -52,7 +52,8 @@ def command(
         typer.Option(
             "--learner",
             metavar="NAME",
-            help="The method ('metamedica models'). Left out: deep_kernel, for tables bayesian_model_averaging.",
+            help="The method ('metamedica models'). Left out: common_mean_gp (deep_kernel with --encoder or --steps), for tables "
+            "bayesian_model_averaging.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -172,8 +173,7 @@ def command(
     Assays that are described, here by the amino acids of their targets, so
     that a new one takes after those that are described alike:
 
-        metamedica fit assays.csv --task assay --about sequence \\
-            --learner common_mean_gp --out model
+        metamedica fit assays.csv --task assay --about sequence --out model
 
     A long training that may be interrupted, and goes on to the same result:
 
@@ -209,12 +209,14 @@ def command(
     declaration = Config(config, root, variant)
     modality = declaration.modality(modality) or TableOptions.modality
     reading = _image_options.image_settings(modality, network, window)
+    reads = registry.modality(modality, reading)
+    by_steps = any((encoder, encoder_settings, steps, checkpoints))
     told = (
-        FitSettings(registry.modality(modality, reading).default_learner)
+        FitSettings(registry.default_learner(reads, ("binary", "regression"), by_steps=by_steps))
         if settings_file is None
         else FitSettings.read(settings_file)
     )
-    same = learner in (None, told.learner)
+    named, same = learner is not None, learner in (None, told.learner)
     learner = learner or told.learner
     own, own_of_encoder = dict(settings), dict(encoder_settings)
     settings = options.with_inner_steps(learner, settings, inner_steps)
@@ -246,6 +248,8 @@ def command(
         about=about,
     )
     columns = declaration.complete(file, given, many=True)
+    if not named and settings_file is None:
+        learner = registry.default_learner(reads, [cast("TaskKind", columns.kind)], by_steps=by_steps)
 
     from metamedica.functional.descriptions import ReadsDescriptions
     from metamedica.meta_learner import MetaLearner

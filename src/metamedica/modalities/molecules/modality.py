@@ -56,6 +56,7 @@ class Molecules(Modality, Measures, NamesParts):
     name: ClassVar[str] = "molecules"
     version: ClassVar[str] = "1"
     from_scratch: ClassVar[tuple[str, ...]] = ("multi_kernel_gp",)
+    default_learner: str = "common_mean_gp"
     recipe: ClassVar[Mapping[str, str]] = RECIPE
     same_parts: ClassVar[bool] = False
     rich_blocks: ClassVar[tuple[str, ...]] = tuple(MORE_FINGERPRINTS)
