@@ -311,8 +311,7 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
             targets: one each: numbers for regression, labels for classes; one class may do, where all earlier tasks agree on the other.
             unlabelled: further raw cases of the task that nobody has labelled, for a learner that uses such (`metamedica.unlabelled`); labelled
                 ones may then be few or none: what their labels do not tell of kind and classes is that of the earlier tasks.
-            about: what the task is about, told as the earlier tasks are (the amino acids of its target): those that are told alike then count for
-                more.
+            about: what the task is about, told as the earlier tasks are (the amino acids of its target): those told alike then count for more.
             kind: None reads it from the targets: only 0 and 1, or two labels, is binary; other labels multiclass; numbers regression.
             unit: of regression targets; where earlier tasks had this unit, their usual spread steadies the scale of a small support.
             positive: the label that counts as class 1 of a binary task, where it is not clear.
