@@ -88,6 +88,7 @@ def test_inner_steps_set_the_learners_steps_or_are_refused_in_a_sentence(name: s
         (["--learner", "tanimoto_gp"], "no number to search over"),
         (["--encoder", "magic", "--learner", "maml"], "there is no encoder 'magic'"),
         (["--resume"], "holds no search"),
+        (["--about", "smiles", "--learner", "maml,anil"], "maml, anil compare no tasks by descriptions"),
     ],
 )
 def test_a_search_that_makes_no_sense_is_refused_before_the_work(

@@ -52,7 +52,7 @@ def command(
         typer.Option(
             "--learner",
             metavar="NAME",
-            help="The method ('metamedica models'). Left out: common_mean_gp (deep_kernel with --encoder or --steps), for tables "
+            help="The method ('metamedica models'). Left out: common_mean_gp (deep_kernel with --encoder, --steps or --checkpoints), for tables "
             "bayesian_model_averaging.",
             rich_help_panel=_TRAINING,
         ),

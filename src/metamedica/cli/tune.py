@@ -95,10 +95,18 @@ def command(
     if out.exists() and not out.is_dir():
         raise FileFormatError(f"{out} is a file; give a folder")
 
+    from metamedica import registry
+    from metamedica.functional.descriptions import ReadsDescriptions
     from metamedica.tuning.results import BEST, PAGE
     from metamedica.tuning.study import FILES, STORAGE, Search, require_optuna, search
 
     require_optuna()
+    if about is not None:
+        reads = [name for name in learners if issubclass(registry.learner_class(name), ReadsDescriptions)]
+        if not reads:
+            raise InputError(
+                f"--about came, and {', '.join(learners)} compare no tasks by descriptions; leave it out, or name another --learner"
+            )
     what = Search(learners, encoder=encoder, trials=trials, minutes=minutes, steps=steps, seed=seed)
     if resume and not (out / STORAGE).exists():
         raise InputError(f"--resume came and {out} holds no search; leave it out to begin one")
