@@ -102,11 +102,13 @@ def gates_by_leaving_out(
         progress: called once a batch of episodes.
     """
     gates = starting(whole)
-    judged, spared = _drawable(tasks, names, plan), _drawable(tasks, valid, plan)
+    judged = (
+        _drawable(tasks, names, plan) if len(names) > 1 else []
+    )  # without its only task there is nothing to learn from
+    spared = _drawable(tasks, valid, plan)
     met = _met(whole, tasks, [*judged, *spared])
     if not met:
         return gates
-    judged = judged if len(names) > 1 else []  # without its only task there is nothing to learn from
     order = np.random.default_rng(seed).permutation(len(judged))
     observed: dict[TaskKind, list[Observed]] = {kind: [] for kind in met}
     n_folds = min(FOLDS, len(judged))

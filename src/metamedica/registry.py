@@ -42,6 +42,11 @@ def learner_class(name: str) -> type[Learner[Any]]:
     return _only_class("learners", name, Learner)
 
 
+def learners_that(capability: type) -> list[str]:
+    """Return the names of the learners that add a capability (an abstract class such as `functional.descriptions.ReadsDescriptions`)."""
+    return [name for name in names("learners") if issubclass(learner_class(name), capability)]
+
+
 def encoder_class(name: str) -> type[Encoder]:
     """Return the encoder class of `encoders/<name>.py`."""
     return _only_class("encoders", name, Encoder)

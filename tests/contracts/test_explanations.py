@@ -29,7 +29,7 @@ ADDITIVE = {
 
 
 def _able(capability: type) -> list[tuple[str, TaskKind]]:
-    found = [name for name in registry.names("learners") if issubclass(registry.learner_class(name), capability)]
+    found = registry.learners_that(capability)
     return [(name, kind) for name in found for kind in KINDS if kind in registry.learner_class(name).kinds]
 
 

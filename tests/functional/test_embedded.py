@@ -11,7 +11,7 @@ from metamedica.functional.embedded import EMBEDDING, EmbedsOnce, embedded, embe
 from metamedica.testing import VectorEncoder, vector_episodes
 from metamedica.types import Features, Learner
 
-LEARNERS = sorted(name for name in registry.names("learners") if issubclass(registry.learner_class(name), EmbedsOnce))
+LEARNERS = registry.learners_that(EmbedsOnce)
 
 
 class Counting(VectorEncoder):

@@ -16,5 +16,5 @@ def test_the_learned_share_is_all_but_the_last() -> None:
 
 
 def test_a_learner_that_weighs_itself_learns_from_tasks() -> None:
-    found = [name for name in registry.names("learners") if issubclass(registry.learner_class(name), WeighsItself)]
+    found = registry.learners_that(WeighsItself)
     assert {"hierarchical_bayes", "bayesian_model_averaging"} <= set(found)

@@ -16,6 +16,7 @@ from metamedica.functional.descriptions import described
 from metamedica.learners.common_mean_gp import KINDS, LEANINGS, CommonMeanGP
 from metamedica.testing import VectorRaw, vector_batch, vector_episodes
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch
+from refits import told_by_refits
 
 NOISE, OWN = 0.1, 0.5
 SUPPORT, QUERY = 8, 40
@@ -201,13 +202,7 @@ def test_a_hidden_case_that_earlier_tasks_measured_has_the_likelihood_of_a_refit
     learner = CommonMeanGP(VectorRaw()).double()
     learner.fit_tasks(panel.earlier)
     support = panel.later[0].map(lambda v: v[:, :7])
-    found = learner.leave_one_out(support)[0]
-    for case in range(7):
-        rest, asked = (
-            support.map(lambda v, at=at: v[:, at]) for at in ([other for other in range(7) if other != case], [case])
-        )
-        want = asked.log_likelihood(learner.predict(learner.adapt(rest), asked.cases))[0]
-        torch.testing.assert_close(found[case], want, atol=1e-8, rtol=0)
+    torch.testing.assert_close(learner.leave_one_out(support)[0], told_by_refits(learner, support), atol=1e-8, rtol=0)
 
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -281,12 +276,21 @@ def test_a_hidden_case_of_a_described_task_has_the_likelihood_of_a_refit_without
     learner = CommonMeanGP(VectorRaw()).double()
     learner.fit_tasks(families.earlier)
     support = families.later[1].map(lambda v: v[:, :5])
-    found = learner.leave_one_out(support)[0]
-    for case in range(5):
-        others = [other for other in range(5) if other != case]
-        rest, asked = (support.map(lambda v, at=at: v[:, at]) for at in (others, [case]))
-        want = asked.log_likelihood(learner.predict(learner.adapt(rest), asked.cases))[0]
-        torch.testing.assert_close(found[case], want, atol=1e-8, rtol=0)
+    torch.testing.assert_close(learner.leave_one_out(support)[0], told_by_refits(learner, support), atol=1e-8, rtol=0)
+
+
+def test_a_second_fit_forgets_what_the_first_knew_of_cases_and_descriptions(families: Panel) -> None:
+    learner, fresh = (CommonMeanGP(VectorRaw()).double() for _ in range(2))
+    learner.fit_tasks(families.earlier)
+    assert learner.compares_tasks()
+    support = families.later[0].map(lambda v: v[:, :6])
+    for tasks in ([replace(task, about=None) for task in families.earlier], _one_by_one(_tasks(12, 3))):
+        for each in (learner, fresh):
+            each.fit_tasks(tasks)
+        assert not learner.compares_tasks()
+        assert len(learner.profiles) == len(fresh.profiles)
+        laws = [each.predict(each.adapt(support), support.cases) for each in (learner, fresh)]
+        torch.testing.assert_close(laws[0].mean, laws[1].mean, atol=0, rtol=0)
 
 
 def test_tasks_of_several_classes_only_are_refused() -> None:

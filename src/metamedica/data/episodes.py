@@ -80,15 +80,16 @@ def labelled(collection: TaskCollection, tasks: Sequence[Task], index: Sequence[
     n_classes = max((len(task.classes) for task in tasks if task.classes is not None), default=None)
     rows = [task.rows[each] for task, each in zip(tasks, index, strict=True)]
     targets = [task.targets[each] for task, each in zip(tasks, index, strict=True)]
-    return _labelled(gather(collection, rows), targets, tasks, tasks[0].kind, n_classes)
+    about = stacked([task.about for task in tasks])
+    return _labelled(gather(collection, rows), targets, tasks[0].kind, n_classes, about)
 
 
 def _labelled(
-    cases: CaseBatch, targets: Sequence[TargetArray], tasks: Sequence[Task], kind: TaskKind, n_classes: int | None
+    cases: CaseBatch, targets: Sequence[TargetArray], kind: TaskKind, n_classes: int | None, about: torch.Tensor | None
 ) -> LabelledBatch:
     padded = torch.zeros(cases.mask.shape, dtype=torch.get_default_dtype() if kind == "regression" else torch.int64)
     padded[cases.mask] = torch.from_numpy(np.concatenate(targets)).to(padded.dtype)
-    return LabelledBatch(cases, padded, kind, n_classes, stacked([task.about for task in tasks]))
+    return LabelledBatch(cases, padded, kind, n_classes, about)
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,14 @@ class Roster:
             ):
                 cases[part].append(task.rows[side])
                 targets[part].append(values[side])
+        about = stacked([self.decks[position].task.about for position in rows])
         support, query = (
             _labelled(
                 gather(self.collection, cases[part], width=width, tables=self.tables),
                 targets[part],
-                [self.decks[position].task for position in rows],
                 kind,
                 n_classes,
+                about,
             )
             for part, width in enumerate(self._widths())
         )

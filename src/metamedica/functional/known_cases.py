@@ -86,8 +86,9 @@ def fit_known(
         effects = measured.effects(weights, most=most_known)
     if most_values == 0 or int(measured.counts.max()) == 1:
         return Known(effects, {}, {})
-    profiles, descriptions = gathered(seen, most=most_values), Descriptions().double()
-    descriptions.keep(gathered_descriptions(about))
+    profiles, described = gathered(seen, most=most_values), gathered_descriptions(about)
+    descriptions = Descriptions().double()
+    descriptions.keep(described)
     widths = WIDTHS if descriptions else ()
     stored = Stored(*(profiles[name] for name in Stored._fields))
     eye = torch.eye(MOST_SAMPLED, dtype=torch.float64)
@@ -104,8 +105,9 @@ def fit_known(
             others &= likeness <= TWIN
         rows = rows * others
         even = others.double() / max(int(others.sum()), 1)
-        told = [even if likeness is None else spread(_near(likeness, others, width), even) for width in widths]
-        after = [rows @ (even * 0 if likeness is None else _near(likeness, others, width)) for width in widths]
+        nearness = [None if likeness is None else _near(likeness, others, width) for width in widths]
+        told = [even if each is None else spread(each, even) for each in nearness]
+        after = [rows @ (even * 0 if each is None else each) for each in nearness]
         kernels = raw.kernels(batch.features, batch.features)[0].double()
         parts.append(
             (
@@ -122,7 +124,7 @@ def fit_known(
     shares = fit_shares(covariance, noise, moment, known, targets, mask, near_tasks)
     if shares is None:
         return Known(effects, {}, {})
-    return Known(effects, profiles | shares.buffers(), gathered_descriptions(about) if shares.width else {})
+    return Known(effects, profiles | shares.buffers(), described if shares.width else {})
 
 
 def _near(likeness: Float[Tensor, " tasks"], others: Tensor, width: float) -> Float[Tensor, " tasks"]:

@@ -96,7 +96,7 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
         given = {"trees": trees, "leaves": leaves, "most_cases": most_cases}
         self.models = nn.ModuleDict({name: _made(name, raw, given) for name in models})
         if not self.models:
-            raise InputError(f"got no model to average; give some of: {', '.join(_averageable())}")
+            raise InputError(f"got no model to average; give some of: {', '.join(registry.learners_that(Averageable))}")
         even = torch.full((len(self.models),), 1 / len(self.models)).log()
         self.taught = FittedKinds(self.kinds, {"log_weight": even})
 
@@ -179,16 +179,12 @@ class BayesianModelAveraging(Learner[AveragedState], ClosedForm, WeighsItself, H
         return contests
 
 
-def _averageable() -> list[str]:
-    return [name for name in registry.names("learners") if issubclass(registry.learner_class(name), Averageable)]
-
-
 def _made(name: str, raw: RawEncoder, given: dict[str, int]) -> Learner[Any]:
     """Return a model with the settings that it knows."""
     made = registry.learner_class(name)
     if not issubclass(made, Averageable):
         raise InputError(
-            f"the learner {name!r} does not say its evidence; average some of: {', '.join(_averageable())}"
+            f"the learner {name!r} does not say its evidence; average some of: {', '.join(registry.learners_that(Averageable))}"
         )
     known = inspect.signature(made).parameters
     built = cast(Any, made)(raw, **{setting: value for setting, value in given.items() if setting in known})

@@ -266,6 +266,7 @@ class CommonMeanGP(ProcessLearner[CommonMeanState], ClosedForm, HasPopulation, R
         self.noise = torch.stack([own.noise for own in owns]).to(like)
         self.linear, self.landmarks, self.landmark_weights = (part.to(like) for part in found.mean)
         self.known, self.effects = known.effects.known.to(like.device), known.effects.values.to(like)
+        self.profiles = Profiles().to(like)  # what an earlier fit found of other tasks is forgotten
         self.profiles.keep(known.profiles)
         self.profiles.descriptions.keep(known.descriptions)
 

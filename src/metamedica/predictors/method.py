@@ -79,7 +79,7 @@ def check_uses_unlabelled(learner: Learner[Any]) -> None:
         InputError: it does not.
     """
     if not isinstance(learner, Unlabelled):
-        able = [name for name in registry.names("learners") if issubclass(registry.learner_class(name), Unlabelled)]
+        able = registry.learners_that(Unlabelled)
         raise InputError(
             f"unlabelled cases came, and {type(learner).__name__} does not learn from such; leave them out, or fit one of: {', '.join(able)}"
         )
@@ -92,9 +92,7 @@ def check_reads_descriptions(learner: Learner[Any]) -> None:
         InputError: it does not.
     """
     if not isinstance(learner, ReadsDescriptions):
-        able = [
-            name for name in registry.names("learners") if issubclass(registry.learner_class(name), ReadsDescriptions)
-        ]
+        able = registry.learners_that(ReadsDescriptions)
         raise InputError(
             f"a description of tasks came, and {type(learner).__name__} does not compare tasks by such; leave it out, or fit {', '.join(able)}"
         )

@@ -109,8 +109,7 @@ class EarlierTasks:
             centroids.append(vectors.mean(0, keepdim=True))
             if modality.legible:
                 known.append(content_hash(vectors))
-        descriptions = Descriptions()
-        descriptions.keep(gathered_descriptions(about))
+        descriptions = Descriptions.from_state(gathered_descriptions(about))
         return cls(names, torch.cat(centroids), torch.unique(torch.cat(known)), descriptions)
 
     @cached_property
