@@ -108,6 +108,41 @@ def test_where_tasks_share_their_cases_a_model_learns_from_half_of_them_and_is_j
     assert not torch.equal(learned.gates["binary"], starting(whole).gates["binary"])
 
 
+def test_meta_valid_tasks_whose_cases_are_known_tell_of_new_ones_by_a_model_of_half_of_all_cases() -> None:
+    tasks = _panel(9)
+    train, valid = tasks.names()[:5], tasks.names()[5:]
+    whole = _fit(tasks, train)
+    taught_on: list[set[int]] = []
+    asked: list[int] = []
+
+    def fit(taught: TaskCollection, names: list[str]) -> FittedModel:
+        assert names == train
+        taught_on.append({int(row) for name in names for row in taught.tasks[name].rows})
+        return _fit(taught, names)
+
+    def progress(done: int, total: int, message: str) -> None:
+        asked.append(total)
+
+    plain = gates_on_valid(whole, tasks, valid, PLAN, seed=0, progress=progress)
+    alone = len(asked)
+    told = gates_on_valid(whole, tasks, valid, PLAN, fit=fit, names=train, seed=0, progress=progress)
+    assert [len(rows) for rows in taught_on] == [30]
+    assert len(asked) == 3 * alone  # once for the model of all cases, and twice here
+    assert not torch.equal(told.gates["binary"], plain.gates["binary"])
+    apart = _hospitals(9, alike=True)
+    gates_on_valid(
+        _fit(apart, apart.names()[:5]),
+        apart,
+        apart.names()[5:],
+        PLAN,
+        fit=fit,
+        names=apart.names()[:5],
+        seed=0,
+        progress=None,
+    )
+    assert len(taught_on) == 1  # cases of hospitals are their own
+
+
 def test_a_panel_too_small_to_halve_is_learned_from_whole() -> None:
     tasks = _panel(5)
     some = TaskCollection(

@@ -16,8 +16,12 @@ from metamedica.predictors.guard import Guard, Observed, fitted_gate
 from metamedica.predictors.model import FittedModel
 from metamedica.types import Progress, TaskKind
 
+Fit = Callable[[TaskCollection, list[str]], FittedModel]
+"""Returns the model of these tasks of a collection alone."""
 FEWEST_TASKS = 3
 """Meta-valid tasks that a gate is fitted on; with fewer it stays as it starts."""
+MANY_TASKS = 30
+"""Meta-valid tasks that are enough for the gate of a learner that is fitted fast; with fewer, meta-train tasks are left out in turn."""
 FOLDS = 5
 _DRAWS = 4
 _EPISODES = 40
@@ -47,33 +51,82 @@ class Gates:
                 self.gains[kind] = gain
 
 
+def learned_gates(
+    model: FittedModel,
+    tasks: TaskCollection,
+    names: Sequence[str],
+    valid: Sequence[str],
+    plan: EpisodePlan,
+    *,
+    fit: Fit | None,
+    seed: int,
+    progress: Progress | None,
+) -> Gates:
+    """Return the gates of a model: from meta-valid tasks, and, where they are few and it is fitted fast, from meta-train tasks left out in turn.
+
+    Args:
+        model: of the meta-train tasks.
+        tasks: raw units.
+        names: of the meta-train tasks.
+        valid: names of the meta-valid tasks.
+        plan: of the episodes.
+        fit: as for `gates_on_valid`.
+        seed: of folds and draws.
+        progress: called once a batch of episodes.
+    """
+    if fit is None or len(valid) >= MANY_TASKS:
+        return gates_on_valid(model, tasks, valid, plan, fit=fit, names=names, seed=seed, progress=progress)
+    return gates_by_leaving_out(fit, model, tasks, names, plan, valid=valid, seed=seed, progress=progress)
+
+
 def gates_on_valid(
     model: FittedModel,
     tasks: TaskCollection,
     valid: Sequence[str],
     plan: EpisodePlan,
     *,
+    fit: Fit | None = None,
+    names: Sequence[str] = (),
     seed: int,
     progress: Progress | None,
 ) -> Gates:
     """Return the gate of every kind of task that the model may meet, fitted on meta-valid tasks where they are enough and of its kind.
+
+    Where most cases are measured in several tasks, meta-valid tasks tell nothing of new cases: a model that is fitted fast (`types.ClosedForm`) then
+    learns from half of all cases too, and is judged on the other half of each meta-valid task, which counts as one more.
 
     Args:
         model: that has not been fitted on them.
         tasks: raw units.
         valid: names of the meta-valid tasks.
         plan: of the episodes.
+        fit: returns the model of these tasks of a collection alone; None where that takes long.
+        names: of the meta-train tasks, that `fit` is asked for.
         seed: of the draws.
         progress: called once a batch of episodes.
     """
-    gates = starting(model)
-    for kind, names in _met(model, tasks, valid).items():
-        gates.fit(kind, _observed(model, kind, tasks, names, plan, seed, progress), n_tasks=len(names))
+    gates, met = starting(model), _met(model, tasks, valid)
+    halves = _halves(tasks, names, plan, seed) if fit is not None and met else []
+    taught, new = None, tasks
+    if fit is not None and len(halves) > 1:
+        taught, new = _taught_by(fit, tasks, names, halves[0]), _of_cases(tasks, valid, halves[1])
+    for kind, known in met.items():
+        observed = _observed(model, kind, tasks, known, plan, seed, progress)
+        drawn = [] if taught is None else _drawable(new, known, plan)
+        if taught is not None and drawn:
+            observed += _observed(taught, kind, new, drawn, plan, seed, progress)
+        gates.fit(kind, observed, n_tasks=len(known) + len(drawn))
     return gates
 
 
+def _taught_by(fit: Fit, tasks: TaskCollection, names: Sequence[str], half: Bool[np.ndarray, " cases"]) -> FittedModel:
+    """Return the model of these tasks' values of some of the cases."""
+    taught = _of_cases(tasks, names, half)
+    return fit(taught, [name for name in names if name in taught.tasks])
+
+
 def gates_by_leaving_out(
-    fit: Callable[[TaskCollection, list[str]], FittedModel],
+    fit: Fit,
     whole: FittedModel,
     tasks: TaskCollection,
     names: Sequence[str],
@@ -116,8 +169,7 @@ def gates_by_leaving_out(
     for fold in range(n_folds):
         held = [judged[int(at)] for at in order[fold::n_folds]]
         rest = [name for name in names if name not in held]
-        taught = _of_cases(tasks, rest, halves[0])
-        model = fit(taught, [name for name in rest if name in taught.tasks])
+        model = _taught_by(fit, tasks, rest, halves[0])
         for kind, known in met.items():
             for half in halves:
                 asked = _of_cases(tasks, held, half)

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from metamedica.data.splits import split_by_task
 from metamedica.data.whole_tasks import usual_scales, whole_task
 from metamedica.errors import BundleError, InputError, TaskError
 from metamedica.functional.targets import standardise_episodes
-from metamedica.gates import gates_by_leaving_out, gates_on_valid
+from metamedica.gates import learned_gates
 from metamedica.precision import Precision
 from metamedica.predictors.calibration import Calibration
 from metamedica.predictors.method import Method, check_compares_tasks, check_uses_unlabelled
@@ -36,8 +37,7 @@ from metamedica.types import ClosedForm, Learner, Progress, TaskKind
 
 _GATE_DRAWS = 4
 _FEW_TASKS = 30
-"""Without a meta-split, fewer tasks than this all teach a learner in closed form. Fewer meta-valid ones leave a guard's gate near its start, so that
-such a learner is judged on all earlier tasks, left out in turn."""
+"""Without a meta-split, fewer tasks than this all teach a learner in closed form."""
 
 
 def shipped_models() -> list[str]:
@@ -229,14 +229,12 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
         if self.guard and (valid or closed_form) and self.model_.guards(learner):
 
             def fit(taught: TaskCollection, some: list[str]) -> FittedModel:
-                return self._taught(spec, spec.build(taught.reader()), taught, some, plan)
+                return self._taught(spec, deepcopy(learner), taught, some, plan)
 
-            told: dict[str, Any] = {"seed": self.seed + 3, "progress": progress}
-            learned = (
-                gates_by_leaving_out(fit, self.model_, tasks, names, plan, valid=valid, **told)
-                if closed_form and len(valid) < _FEW_TASKS
-                else gates_on_valid(self.model_, tasks, valid, plan, **told)
-            )
+            learned = learned_gates(
+                self.model_, tasks, names, valid, plan,
+                fit=fit if closed_form else None, seed=self.seed + 3, progress=progress,
+            )  # fmt: skip
             self.model_.gates, self.model_.gains = learned.gates, learned.gains
         if closed_form and valid:  # what they chose is chosen: now they teach too
             before, everyone = self.model_, [*names, *valid]
