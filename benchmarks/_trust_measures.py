@@ -266,11 +266,18 @@ def _slope(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> float
 
 
 def _abstaining(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, float]:
-    """Return the share of wrong classes over all cases, and without the least sure fifth."""
+    """Return the share of wrong classes over all cases, and without the least sure fifth; and what predictions that are right as often as they say
+    would have of both."""
     wrong = (probability > 0.5) != (labels == 1)
     sure = np.maximum(probability, 1 - probability)
     kept = np.argsort(-sure, kind="stable")[: len(sure) - round(ABSTAIN * len(sure))]
-    return {"error": float(wrong.mean()), "error_kept": float(wrong[kept].mean())}
+    said = 1 - sure
+    return {
+        "error": float(wrong.mean()),
+        "error_kept": float(wrong[kept].mean()),
+        "said": float(said.mean()),
+        "said_kept": float(said[kept].mean()),
+    }
 
 
 def _noisy(contest: Contest, tasks: TaskCollection, alone: TaskCollection, draws: Draws) -> dict[str, list[float]]:

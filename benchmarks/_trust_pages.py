@@ -121,13 +121,14 @@ def _calibration(at: pd.DataFrame, family: TrustFamily) -> dict[str, Any]:
 
 
 def _abstention(at: pd.DataFrame) -> dict[str, Any]:
-    both = at.groupby("task")[["error", "error_kept"]].mean().to_numpy()
+    both, said = (at.groupby("task")[[name, f"{name}_kept"]].mean().to_numpy() for name in ("error", "said"))
     cut = lambda some: 1 - some[:, 1].mean() / some[:, 0].mean()  # noqa: E731
     return {
         "error": _short(both[:, 0].mean()),
         "kept": _short(both[:, 1].mean()),
         "cut": _short(cut(both)),
         "interval": _drawn(both, cut),
+        "said_cut": _short(cut(said)),
     }
 
 
@@ -330,7 +331,10 @@ def _said(family: Mapping[str, Any]) -> list[str]:
             f"- ECE {found['ece'][family['default']]:.4f}; predictions right as often as they say would have {found['floor']:.4f} on queries "
             f"of this size. Calibration slope {found['slope']:.2f} (median over tasks)."
         )
-        told.append(f"- Error {cut['error']:.3f}, and {cut['kept']:.3f} without the least sure fifth.")
+        told.append(
+            f"- Error {cut['error']:.3f}, and {cut['kept']:.3f} without the least sure fifth: a cut of {cut['cut']:.0%}; predictions right as often as "
+            f"they say would have {cut['said_cut']:.0%}."
+        )
     if family["shift"] is not None:
         shift = family["shift"]
         told.append(

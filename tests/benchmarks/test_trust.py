@@ -40,6 +40,7 @@ def _rows(gain: float) -> pd.DataFrame:
                 }
             row[f"{HEART.default}.log_loss"] -= better
             row |= {"linear.noisy_auc": 0.7, f"{HEART.default}.noisy_auc": 0.78, "error": 0.2, "error_kept": 0.1}
+            row |= {"said": 0.25, "said_kept": 0.15}
             row |= {
                 "conformal.coverage": 0.9 - 0.05 * site,
                 "conformal.size": 1.2,
@@ -59,6 +60,7 @@ def test_a_family_is_summed_up_over_tasks() -> None:
     assert (found["sets"]["least"], found["sets"]["least_task"]) == (pytest.approx(0.75), "s3")
     assert found["sets"]["size_ratio"] == pytest.approx(0.8)
     assert found["abstention"]["cut"] == pytest.approx(0.5)
+    assert found["abstention"]["said_cut"] == pytest.approx(0.4)
     assert found["noise"]["share"] == pytest.approx(0.2)
     assert found["calibration"]["slope"] == pytest.approx(1.15)
     assert found["trust"]["ranked"] == "supports"
@@ -144,6 +146,8 @@ def test_measures_of_a_made_up_hospital_are_shares_and_finite() -> None:
     assert len(rows) == 3
     for name in ("conformal.coverage", "split.coverage", "error", "error_kept", "linear.noisy_auc", "ece_floor"):
         assert rows[name].between(0, 1).all()
+    assert (rows["said_kept"] < rows["said"]).all()
+    assert rows["said"].between(0, 0.5).all()
     assert rows["conformal.size"].between(1, 2).all()
     assert rows[["slope", "expected_gain", "pooled_linear.log_loss"]].notna().all().all()
 
