@@ -332,8 +332,8 @@ def _said(family: Mapping[str, Any]) -> list[str]:
             f"of this size. Calibration slope {found['slope']:.2f} (median over tasks)."
         )
         told.append(
-            f"- Error {cut['error']:.3f}, and {cut['kept']:.3f} without the least sure fifth: a cut of {cut['cut']:.0%}; predictions right as often as "
-            f"they say would have {cut['said_cut']:.0%}."
+            f"- Error {cut['error']:.3f}, and {cut['kept']:.3f} without the least sure fifth: a cut of {cut['cut']:.0%}; predictions right as often "
+            f"as they say would have {cut['said_cut']:.0%}."
         )
     if family["shift"] is not None:
         shift = family["shift"]
