@@ -129,18 +129,13 @@ def test_meta_valid_tasks_whose_cases_are_known_tell_of_new_ones_by_a_model_of_h
     assert [len(rows) for rows in taught_on] == [30]
     assert len(asked) == 3 * alone  # once for the model of all cases, and twice here
     assert not torch.equal(told.gates["binary"], plain.gates["binary"])
-    apart = _hospitals(9, alike=True)
-    gates_on_valid(
-        _fit(apart, apart.names()[:5]),
-        apart,
-        apart.names()[5:],
-        PLAN,
-        fit=fit,
-        names=apart.names()[:5],
-        seed=0,
-        progress=None,
-    )
-    assert len(taught_on) == 1  # cases of hospitals are their own
+    for apart in (
+        _hospitals(9, alike=True),
+        tasks.without_rows(np.arange(30), tasks=train).without_rows(np.arange(30, 60), tasks=valid),
+    ):
+        train, valid = apart.names()[:5], apart.names()[5:]
+        gates_on_valid(_fit(apart, train), apart, valid, PLAN, fit=fit, names=train, seed=0, progress=None)
+    assert len(taught_on) == 1  # hospitals have cases of their own, and so have meta-valid tasks that were set apart
 
 
 def test_a_panel_too_small_to_halve_is_learned_from_whole() -> None:

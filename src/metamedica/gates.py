@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from metamedica.data.collection import TaskCollection
@@ -92,8 +92,8 @@ def gates_on_valid(
 ) -> Gates:
     """Return the gate of every kind of task that the model may meet, fitted on meta-valid tasks where they are enough and of its kind.
 
-    Where most cases are measured in several tasks, meta-valid tasks tell nothing of new cases: a model that is fitted fast (`types.ClosedForm`) then
-    learns from half of all cases too, and is judged on the other half of each meta-valid task, which counts as one more.
+    Where meta-train tasks have measured most cases of the meta-valid ones, these tell nothing of new cases: a model that is fitted fast
+    (`types.ClosedForm`) then learns from half of all cases too, and is judged on the other half of each meta-valid task, which counts as one more.
 
     Args:
         model: that has not been fitted on them.
@@ -106,7 +106,7 @@ def gates_on_valid(
         progress: called once a batch of episodes.
     """
     gates, met = starting(model), _met(model, tasks, valid)
-    halves = _halves(tasks, names, plan, seed) if fit is not None and met else []
+    halves = _halves(tasks, names, plan, seed) if fit is not None and met and _known(tasks, names, valid) else []
     taught, new = None, tasks
     if fit is not None and len(halves) > 1:
         taught, new = _taught_by(fit, tasks, names, halves[0]), _of_cases(tasks, valid, halves[1])
@@ -195,9 +195,7 @@ def _halves(
 ) -> list[Bool[np.ndarray, " cases"]]:
     """Return which cases a model learns from and is judged on: two halves where most cases are measured in several tasks, all otherwise, or where
     fewer than half of the tasks would be left to draw from."""
-    measured = np.zeros(len(tasks.canonical), dtype=np.int64)
-    for name in names:
-        measured[np.unique(tasks.tasks[name].rows)] += 1
+    measured = _times_measured(tasks, names)
     first = np.random.default_rng(seed).permutation(len(measured)) % 2 == 0
     shared = (measured > 1).sum() > (measured > 0).sum() / 2
     if shared and all(
@@ -205,6 +203,20 @@ def _halves(
     ):
         return [first, ~first]
     return [np.ones(len(measured), dtype=bool)]
+
+
+def _times_measured(tasks: TaskCollection, names: Sequence[str]) -> Int64[np.ndarray, " cases"]:
+    """Return in how many of these tasks each case of the collection is measured."""
+    measured = np.zeros(len(tasks.canonical), dtype=np.int64)
+    for name in names:
+        measured[np.unique(tasks.tasks[name].rows)] += 1
+    return measured
+
+
+def _known(tasks: TaskCollection, names: Sequence[str], valid: Sequence[str]) -> bool:
+    """Return whether the meta-train tasks have measured most cases of the meta-valid ones."""
+    asked = _times_measured(tasks, valid)
+    return bool(asked[_times_measured(tasks, names) > 0].sum() > asked.sum() / 2)
 
 
 def _of_cases(tasks: TaskCollection, names: Sequence[str], cases: Bool[np.ndarray, " cases"]) -> TaskCollection:
