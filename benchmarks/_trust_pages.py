@@ -331,9 +331,13 @@ def _said(family: Mapping[str, Any]) -> list[str]:
             f"- ECE {found['ece'][family['default']]:.4f}; predictions right as often as they say would have {found['floor']:.4f} on queries "
             f"of this size. Calibration slope {found['slope']:.2f} (median over tasks)."
         )
+        said = (
+            ""
+            if "said_cut" not in cut
+            else f"; predictions right as often as they say would have {cut['said_cut']:.0%}"
+        )
         told.append(
-            f"- Error {cut['error']:.3f}, and {cut['kept']:.3f} without the least sure fifth: a cut of {cut['cut']:.0%}; predictions right as often "
-            f"as they say would have {cut['said_cut']:.0%}."
+            f"- Error {cut['error']:.3f}, and {cut['kept']:.3f} without the least sure fifth: a cut of {cut['cut']:.0%}{said}."
         )
     if family["shift"] is not None:
         shift = family["shift"]
