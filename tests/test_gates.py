@@ -74,10 +74,17 @@ def test_meta_valid_tasks_are_judged_by_the_model_of_the_others_and_are_never_le
     assert not any(set(names) & set(valid) for names in fitted)
     without = gates_by_leaving_out(fit, whole, tasks, train, PLAN, seed=0, progress=None)
     assert not torch.equal(learned.gates["binary"], without.gates["binary"])
+    alone = gates_by_leaving_out(fit, whole, tasks, train[:1], PLAN, valid=valid, seed=0, progress=None)
+    assert len(fitted) == 10  # the only task to learn from is not left out
+    torch.testing.assert_close(
+        alone.gates["binary"],
+        gates_on_valid(whole, tasks, valid, PLAN, seed=0, progress=None).gates["binary"],
+        atol=1,
+        rtol=0,
+    )
     counted: list[int] = []
     monkeypatch.setattr(Gates, "fit", lambda gates, kind, observed, *, n_tasks: counted.append(n_tasks))
     gates_by_leaving_out(fit, whole, tasks, train[:1], PLAN, valid=valid, seed=0, progress=None)
-    assert len(fitted) == 10  # the only task to learn from is not left out
     assert counted == [len(valid)]
 
 

@@ -165,10 +165,8 @@ class MetaLearner(BaseEstimator):  # type: ignore[misc]
                 f"got a {type(tasks).__name__}; fit learns from a TaskCollection, and metamedica.estimator adapts to one table X, y"
             )
         modality = tasks.reader()
-        kinds, by_steps = (
-            {task.kind for task in tasks.tasks.values()},
-            bool(self.encoder_settings) or self.encoder != "mlp",
-        )
+        kinds = {task.kind for task in tasks.tasks.values()}
+        by_steps = bool(self.encoder_settings) or self.encoder != "mlp"
         name = self.learner or registry.default_learner(modality, kinds, by_steps=by_steps)
         closed_form = issubclass(registry.learner_class(name), ClosedForm)
         if not tasks.split and closed_form and len(tasks.tasks) < _FEW_TASKS:
