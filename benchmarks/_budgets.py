@@ -3,9 +3,12 @@
 import time
 from typing import Any
 
-from benchmarks._record import PARTS, SOURCE, say, version_of
+from benchmarks._definitions import IN_STEPS, ON_DISK, version_behind
+from benchmarks._record import PARTS, say
+from metamedica import registry
 from metamedica.data.collection import TaskCollection
 from metamedica.meta_learner import MetaLearner
+from metamedica.types import ClosedForm
 
 FROM_SCRATCH = (
     "random_forest",
@@ -16,6 +19,7 @@ FROM_SCRATCH = (
     "support_vector_regression",
 )
 MLP = {"hidden": [512], "dim": 128, "dropout": 0.2}
+USUAL: dict[str, Any] = {"encoder_settings": MLP, "learning_rate": 2e-3, "validate_every": 100, "guard": False}
 SMALL: dict[str, Any] = {
     "steps": 300,
     "encoder_settings": {"hidden": [64], "dim": 64, "dropout": 0.0},
@@ -54,7 +58,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "empirical_bayes_head": {"steps": 600},
     "common_mean_gp": {"guard": True},
 }
-"""Budget of each learner that learns from tasks; everything else is the learner's default."""
+"""Budget of each learner that learns from tasks, where it is not `USUAL`; everything else is the learner's default."""
 
 
 TABLE = (
@@ -72,27 +76,39 @@ LEARNED = "common_mean_gp"
 DEFAULT = "default"
 """`LEARNED`, guarded by the modality's methods from scratch, as `metamedica fit --learner` makes it and `metamedica adapt` uses it; the goals
 judge it, and so the model is made that ships."""
-_ENCODING = "modalities/molecules/encoding.py"
-_TRAINED = ("meta_learner.py", "training.py", "predictors/method.py", "encoders/mlp.py", _ENCODING)
+_READS = ("metamedica.modalities.molecules.encoding", "metamedica.predictors.method:LearnerMethod")
+_TRAINS = (f"{__name__}:trained", "metamedica.gates", "metamedica.encoders.mlp", "metamedica.training:train")
+_GUARDS = ("metamedica.predictors.guard", "metamedica.gates")
+BESIDES = (
+    *ON_DISK,
+    "metamedica.modalities.molecules.modality",
+    "metamedica.predictors.predictor",
+    "metamedica.predictors.shift",
+)
+"""What changes no figure: how texts become features has a version of its own (`Modality.version`), what a predictor tells of itself is not asked."""
 
 
 def code_version(learner: str, *more: str) -> str:
-    """Return a hash of the code and the budget that a learner's figures rest on, and of `more` files (relative to the package).
+    """Return a hash of the code and the budget that a learner's figures rest on, definition by definition, and of what `more` roots reach.
 
-    What trains counts for learners that learn from tasks only, so that its changes leave the figures of the others standing.
+    What trains and guards counts for learners that learn from tasks only, and what takes steps for those only that are trained so, so that their
+    changes leave the figures of the others standing.
+
+    Args:
+        learner: or `DEFAULT`.
+        more: roots as `definitions_behind` takes them.
     """
-    if learner in FROM_SCRATCH:
-        roots: tuple[str, ...] = ("predictors/method.py", "reports/protocols/fsmol.py", _ENCODING)
-        return version_of(SOURCE, f"learners/{learner}.py", *roots, *more, settings=None)
-    if learner == DEFAULT:
-        return code_version(LEARNED, "predictors/guard.py", *more)
-    return version_of(
-        SOURCE, *_TRAINED, f"learners/{learner}.py", "reports/protocols/fsmol.py", *more, settings=_budget(learner)
-    )
+    name = LEARNED if learner == DEFAULT else learner
+    roots, besides = (f"metamedica.learners.{name}", *_READS, *more), BESIDES
+    if name in FROM_SCRATCH:
+        return version_behind(*roots, settings=None, besides=(*besides, *_GUARDS, *IN_STEPS))
+    if issubclass(registry.learner_class(name), ClosedForm):
+        besides += IN_STEPS
+    return version_behind(*roots, *_TRAINS, settings=_budget(name), besides=besides, uncounted=[__name__])
 
 
-def _budget(learner: str) -> list[Any]:
-    return [STEPS.get(learner), MLP]
+def _budget(learner: str) -> dict[str, Any]:
+    return {**USUAL, **STEPS.get(learner, {})}
 
 
 def trained(name: str, tasks: TaskCollection, *, data: str, steps: int | None = None) -> MetaLearner:
@@ -105,19 +121,13 @@ def trained(name: str, tasks: TaskCollection, *, data: str, steps: int | None = 
         steps: in place of the budget's.
     """
     name = LEARNED if name == DEFAULT else name
-    version = version_of(SOURCE, *_TRAINED, f"learners/{name}.py", settings=_budget(name))
+    version = code_version(name)
     folder = PARTS / "models" / data / f"{name}-{version}-{steps or 'full'}"
     if (folder / "MANIFEST.json").is_file():
         return MetaLearner.load(folder)
     for stale in folder.parent.glob(f"{name}-*-{steps or 'full'}"):
         say(f"stale, its code has changed: {stale.name}")
-    settings = {
-        "encoder_settings": MLP,
-        "learning_rate": 2e-3,
-        "validate_every": 100,
-        "guard": False,
-        **STEPS.get(name, {}),
-    }
+    settings = _budget(name)
     if steps is not None:
         settings["steps"] = steps
     began = time.monotonic()

@@ -16,8 +16,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks._record import SOURCE
 from metamedica import registry
 
+PACKAGES = {"metamedica": SOURCE, "benchmarks": Path(__file__).parent}
+IN_STEPS = (
+    "metamedica.checkpoints",
+    "metamedica.compiled",
+    "metamedica.outer_gradient",
+    "metamedica.ranks",
+    "metamedica.run",
+    "metamedica.validation",
+)
+"""Modules that only a method asks that is trained by steps."""
+ON_DISK = ("benchmarks._definitions", "benchmarks._record", "metamedica.storage", "metamedica.predictors.saving")
+"""How what was found is kept changes no figure."""
 _CALLED_BY_OTHERS = frozenset({"forward", "_load_from_state_dict"})
 """Methods that torch calls."""
 _EMPTY = frozenset({"ABC", "Generic"})
@@ -125,6 +138,18 @@ def _imported(statement: ast.AST, package: str) -> Iterator[tuple[str, tuple[str
                 yield alias.asname, (alias.name, None)
 
 
+@cache
+def _code(node: ast.AST) -> str:
+    return ast.unparse(node)
+
+
+@cache
+def _nodes(top: ast.AST) -> tuple[ast.AST, ...]:
+    """Return those nodes below one that name something."""
+    kinds = (ast.Name, ast.Attribute, ast.Call, ast.Import, ast.ImportFrom)
+    return tuple(node for node in ast.walk(top) if isinstance(node, kinds))
+
+
 class _Reached:
     """The definitions that some roots reach."""
 
@@ -136,8 +161,14 @@ class _Reached:
         self._mentioned = set(_CALLED_BY_OTHERS)
         self._waiting: dict[str, list[tuple[str, str, ast.stmt]]] = {}
         self._modules: set[str] = set()
+        self._held: dict[str, _Module | None] = {}
 
     def module(self, name: str) -> _Module | None:
+        if name not in self._held:
+            self._held[name] = self._found(name)
+        return self._held[name]
+
+    def _found(self, name: str) -> _Module | None:
         package, *rest = name.split(".")
         if package not in self.packages or name in self.besides:
             return None
@@ -173,7 +204,7 @@ class _Reached:
             return
         self.found[module, key] = ""
         if not isinstance(node, ast.ClassDef):
-            self.found[module, key] = ast.unparse(node)
+            self.found[module, key] = _code(node)
             self._scan(module, node)
             return
         members = [each for each in node.body if _member(each)]
@@ -232,11 +263,12 @@ class _Reached:
     def _scan(self, module: str, top: ast.AST) -> None:
         held = self.module(module)
         assert held is not None
-        inside = {name: what for node in ast.walk(top) for name, what in _imported(node, module.rpartition(".")[0])}
+        nodes = _nodes(top)
+        inside = {name: what for node in nodes for name, what in _imported(node, module.rpartition(".")[0])}
         for what in inside.values():
             self._follow(*what)
         known = held.imports | inside
-        for node in ast.walk(top):
+        for node in nodes:
             if isinstance(node, ast.Name):
                 self.reach(module, node.id)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BY_TEXT:
@@ -275,6 +307,11 @@ def definitions_behind(
             raise KeyError(root)
         reached.reach(module, name or None)
     return {where: code for where, code in reached.definitions().items() if where[0] not in uncounted}
+
+
+def version_behind(*roots: str, settings: Any, besides: Collection[str] = (), uncounted: Collection[str] = ()) -> str:
+    """Return a hash of what roots of the package and of the benchmarks reach, and of settings (JSON); arguments as for `definitions_behind`."""
+    return version_of_definitions(definitions_behind(PACKAGES, *roots, besides=besides, uncounted=uncounted), settings)
 
 
 def averaged_by(method: str) -> tuple[str, ...]:

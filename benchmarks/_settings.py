@@ -4,14 +4,14 @@ A setting has one or several worlds, each a collection of earlier tasks (meta-tr
 from scratch look at the usual spread of the earlier tasks' targets only (regression).
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
 
-from benchmarks._record import SOURCE, version_of
+from benchmarks._budgets import BESIDES
+from benchmarks._definitions import version_behind
 from benchmarks.chembl_split import PATH, load_disjoint, load_split
 from metamedica import registry
 from metamedica.data import catalogue
@@ -94,14 +94,24 @@ class Setting:
         """The figure that methods are ranked by."""
         return self.columns[0]
 
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """What deals the tasks out and judges them, as `definitions_behind` takes it."""
+        data = (f"metamedica.data.catalogue.{name}" for name in self.data)
+        return (
+            f"{__name__}:{self.build.func.__name__}",
+            f"{__name__}:World",
+            "metamedica.reports.judging:judge",
+            *data,
+        )
+
     def version(self) -> str:
         """Return a hash of the data and of the code that deals them out; nothing is read but the committed split."""
         files = {name: catalogue.entry(name).files for name in self.data}
         split = sha256(PATH) if "chembl691" in self.data else None
-        dealt = [inspect.getsource(self.build.func), [str(each) for each in self.build.args]]
-        scaled = [inspect.getsource(World.usual_scale)] if self.kind == "regression" else []
-        told = [self.shots, files, split, registry.modality("molecules").version, FOLDS, dealt, *scaled]
-        return version_of(SOURCE, self.file, "data/splits.py", "data/reading.py", settings=told)
+        dealt = [str(each) for each in self.build.args]
+        told = [self.shots, files, split, registry.modality("molecules").version, FOLDS, dealt]
+        return version_behind(*self.roots, settings=told, besides=BESIDES)
 
 
 _BINARY = ("delta_auprc", "roc_auc", "brier", "ece", "log_loss", TRUST)

@@ -51,7 +51,7 @@ _PARTS = PARTS / "accuracy"
 @cache
 def version_of_cell(setting: Setting, method: str) -> str:
     """Return a hash of the code and data that the figures of a method in a setting rest on."""
-    return setting.version() + (code_version(method, setting.file) if method != NO_SUPPORT else "")
+    return setting.version() + (code_version(method) if method != NO_SUPPORT else "")
 
 
 def applies(setting: Setting, method: str) -> bool:
@@ -111,7 +111,7 @@ def _method(method: str, setting: Setting, world: World, *, quick: bool) -> tupl
     scaled = "" if scale is None else f" scale {scale:.6f}"
     if method in FROM_SCRATCH:
         learner = registry.build_learner(method, registry.modality("molecules"))
-        return LearnerMethod(learner, usual_scale=scale), world.judged, code_version(method, setting.file) + scaled
+        return LearnerMethod(learner, usual_scale=scale), world.judged, version_of_cell(setting, method) + scaled
     steps = QUICK_STEPS if quick else None
     model = trained(method, world.earlier(), data=world.training, steps=steps)
     made = model.model_.method(setting.kind, unit=world.unit(), guard=method == DEFAULT)

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from torch.distributions import Categorical
 from benchmarks._budgets import MLP, STEPS
 from benchmarks._clinical_families import FAMILIES, Family, World
 from benchmarks._clinical_tables import goals, markdown, summary
-from benchmarks._definitions import averaged_by, definitions_behind, version_of_definitions
+from benchmarks._definitions import PACKAGES, averaged_by, definitions_behind, version_of_definitions
 from benchmarks._record import PARTS, RESULTS, SOURCE, commit, conclude, machine, say
 from metamedica import registry
 from metamedica.data import catalogue
@@ -61,7 +60,6 @@ TWO_CLASSES = frozenset({"prototypical"})
 FIGURES = ("roc_auc", "log_loss", "brier", "ece")
 ROOM = RESULTS / "clinical"
 _PARTS = PARTS / "clinical"
-PACKAGES = {"metamedica": SOURCE, "benchmarks": Path(__file__).parent}
 BESIDES = (
     "metamedica.predictors.guard",
     "metamedica.functional.remembered",

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from benchmarks._definitions import ON_DISK, version_behind
 from benchmarks._images_classification import featurised, paired, scored
 from benchmarks._images_episodes import Judged, anaemias, chula, covid, iq_oth, stain2
 from benchmarks._images_model import DOMAINS, earlier_tasks, fitted
@@ -234,20 +235,22 @@ MEASURED: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
 
 def version(part: str) -> str:
     """Return a hash of the code that the figures of a part rest on."""
+    beside = {
+        "splits": ("learners.linear", "modalities.images.modality"),
+        "transductive": ("learners.label_propagation", "modalities.images.modality"),
+        "segmentation": ("applications.segmentation.segmenter",),
+        "speed": ("learners.prototypical", "learners.ridge_head", "encoders.conv4", "encoders.resnet"),
+    }.get(part, (*(f"learners.{name}" for name in (*LEARNERS.values(), "linear")), "modalities.images.modality"))
     roots = {
-        "transductive": ("learners/label_propagation.py", "modalities/images/modality.py"),
-        "segmentation": ("applications/segmentation/segmenter.py",),
-        "speed": ("learners/prototypical.py", "learners/ridge_head.py", "encoders/conv4.py", "encoders/resnet.py"),
-    }.get(
-        part,
-        (
-            *(f"learners/{name}.py" for name in LEARNERS.values()),
-            "modalities/images/modality.py",
-            "learners/linear.py",
-            "predictors/guard.py",
-        ),
-    )
-    return version_of(SOURCE, *roots, settings=[part, EPISODES, SEED, repr(SETTINGS.get(part))])
+        "red-cells": "benchmarks.images:red_cell_rows",
+        "splits": "benchmarks._images_splits:split_rows",
+        "segmentation": "benchmarks._images_segmentation:rows",
+        "speed": "benchmarks._images_speed:rows",
+        "transductive": "benchmarks._images_transductive:rows",
+    }
+    settings = [part, EPISODES, SEED, repr(SETTINGS.get(part))]
+    behind = (roots.get(part, "benchmarks.images:rows_of"), *(f"metamedica.{each}" for each in beside))
+    return version_behind(*behind, settings=settings, besides=(*ON_DISK, "metamedica.checkpoints"))
 
 
 def run(part: str) -> dict[str, Any]:

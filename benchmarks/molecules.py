@@ -46,9 +46,7 @@ QUICK_LEARNERS = ("tanimoto_gp", "prototypical")
 def shipped_version(model: FittedModel) -> str:
     """Return a hash of the shipped model's weights and of the code of its learner, its guard and what guards it."""
     weights = b"".join((model_folder(SHIPPED) / f"{stem}.safetensors").read_bytes() for stem in ("learner", "guard"))
-    code = code_version(
-        model.spec.learner, "predictors/guard.py", *(f"learners/{name}.py" for name in model.from_scratch)
-    )
+    code = code_version(model.spec.learner, *(f"metamedica.learners.{name}" for name in model.from_scratch))
     return hashlib.sha256(weights).hexdigest()[:12] + code
 
 

@@ -23,8 +23,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks._definitions import averaged_by
-from benchmarks._record import RESULTS, SOURCE, commit, conclude, machine, say, version_of
+from benchmarks._definitions import IN_STEPS, ON_DISK, averaged_by, version_behind
+from benchmarks._record import RESULTS, commit, conclude, machine, say
+from benchmarks._settings import SETTINGS
 from benchmarks._trust_explanations import explained
 from benchmarks._trust_measures import drawn, measured
 from benchmarks._trust_pages import goals, markdown, summary
@@ -51,13 +52,21 @@ EXPLAINED = {
 def version(family: TrustFamily) -> str:
     """Return a hash of the code and data that the figures of a family rest on."""
     files = [catalogue.entry(name).files for name in family.data]
-    roots = (
-        *(f"learners/{name}.py" for name in (family.learner, *averaged_by(family.learner))),
-        "predictors/held_out.py", "predictors/expected_gain.py", "predictors/guard.py", "functional/conformal.py",
-        "reports/metrics.py", "reports/calibration_figures.py", "reports/deletion.py",
-        *(["predictors/shift.py", "modalities/tables/modality.py"] if family.kind == "tables" else []),
-    )  # fmt: skip
-    return version_of(SOURCE, *roots, settings=[files, family.name, family.most_query, list(SIZES), DRAWS])
+    methods = sorted({family.learner, *averaged_by(family.learner), *family.candidates})
+    settings = [files, family.name, family.most_query, list(SIZES), DRAWS]
+    judged = ["_trust_measures:drawn", "_trust_measures:measured", "_trust_explanations:explained"]
+    besides = (*ON_DISK, *IN_STEPS)
+    if family.kind == "tables":
+        judged += ["_trust_worlds:_clinical", "_trust_shift:shift_rows"]
+        besides += ("metamedica.gates", "metamedica.predictors.guard")  # its default weighs by itself
+        reads = "tables.modality:Tables"
+    else:
+        judged.append("_trust_worlds:_molecules")
+        settings.append(SETTINGS[family.name].version())
+        reads = "molecules.encoding"
+    roots = [f"benchmarks.{each}" for each in judged] + [f"metamedica.learners.{name}" for name in methods]
+    dealt = ("benchmarks._budgets", "benchmarks._settings")  # settings have a version of their own
+    return version_behind(*roots, f"metamedica.modalities.{reads}", settings=settings, besides=besides, uncounted=dealt)
 
 
 def rows_of(family: TrustFamily, *, draws: int, sizes: Sequence[int], most_tasks: int | None = None) -> pd.DataFrame:

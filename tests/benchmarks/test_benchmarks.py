@@ -3,6 +3,8 @@
 import ast
 import json
 import math
+import shutil
+import sys
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -149,26 +151,35 @@ def test_no_file_of_the_package_is_imported_in_a_way_that_the_search_does_not_kn
                 assert not [alias.name for alias in node.names if alias.name.startswith("metamedica")], path
 
 
-@pytest.mark.parametrize("learner", ["deep_kernel", "random_forest", "maml"])
+@pytest.mark.parametrize("learner", ["deep_kernel", "random_forest", "common_mean_gp"])
 def test_a_learners_code_version_changes_with_what_it_rests_on_and_with_nothing_else(
     budgets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
 ) -> None:
-    copied = {
-        path.relative_to(budgets.SOURCE).as_posix(): path.read_text(encoding="utf-8")
-        for path in budgets.SOURCE.rglob("*.py")
-    }
+    definitions = sys.modules["benchmarks._definitions"]
+    source = definitions.PACKAGES["metamedica"]
+    shutil.copytree(source, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "__pycache__"))
     before = budgets.code_version(learner)
-    monkeypatch.setattr(budgets, "SOURCE", _package(tmp_path, copied))
+    monkeypatch.setitem(definitions.PACKAGES, "metamedica", tmp_path)
     assert budgets.code_version(learner) == before
-    for unrelated in ("cli/fit.py", "reports/html.py", "learners/linear_probe.py"):
-        (tmp_path / unrelated).write_text(copied[unrelated] + "\n# changed\n", encoding="utf-8")
-        assert budgets.code_version(learner) == before
-    learns = learner not in budgets.FROM_SCRATCH
-    for name in (f"learners/{learner}.py", "training.py", "types.py", "reports/metrics.py", "data/episodes.py"):
-        (tmp_path / name).write_text(copied[name] + "\n# changed\n", encoding="utf-8")
-        assert (budgets.code_version(learner) != before) == (learns or name != "training.py")
-        (tmp_path / name).write_text(copied[name], encoding="utf-8")
-    assert budgets.code_version(learner) == before
+
+    def changes(name: str, old: str, new: str) -> bool:
+        path = tmp_path / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, name
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        definitions._parsed.cache_clear()
+        changed: bool = budgets.code_version(learner) != before
+        path.write_text(text, encoding="utf-8")
+        definitions._parsed.cache_clear()
+        return changed
+
+    learns, own = learner not in budgets.FROM_SCRATCH, f"learners/{learner}.py"
+    assert not changes(own, "\nclass ", "\n# A remark.\nclass ")
+    assert not changes("training.py", "\n@dataclass", "\n# A remark.\n@dataclass")
+    assert changes(own, "        super().__init__()\n", "        super().__init__()\n        self.other = 1\n")
+    assert not changes("learners/linear_probe.py", "super().__init__()", "super().__init__(None)")
+    assert changes("gates.py", "FOLDS = 5", "FOLDS = 4") == learns
+    assert changes("outer_gradient.py", "_NEAR = 1e-3", "_NEAR = 1e-4") == (learner == "deep_kernel")
     monkeypatch.setitem(budgets.STEPS, learner, {"steps": 7})
     assert (budgets.code_version(learner) != before) == learns
 
