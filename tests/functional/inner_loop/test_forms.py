@@ -118,6 +118,30 @@ def test_after_every_step_each_task_has_the_parameters_of_the_plain_loop(form: s
                 torch.testing.assert_close(found[name].expand(3, *value.shape)[task], value, atol=1e-12, rtol=1e-10)
 
 
+@pytest.mark.parametrize("form", [*FORMS, "one after another"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_descending_ends_where_adapting_does_and_tells_the_loss_that_the_last_step_came_by(
+    form: str, kind: TaskKind, steps: int
+) -> None:
+    encoder, heads, episodes = _world("norm and GELU", kind)
+    start, support = start_parameters(encoder, heads, kind), episodes.support
+
+    def made(steps: int) -> Form:
+        loop = InnerLoop(steps, Constant(0.3))
+        return (
+            AnyNetwork(encoder, loop, chunk=1) if form == "one after another" else _form(form, encoder, loop, support)
+        )
+
+    with torch.no_grad():
+        end, told = made(steps).descend(start, support)
+        before = made(max(0, steps - 1)).adapt(start, support)
+        want, found = all_laid_out(made(steps).adapt(start, support)).parameters, all_laid_out(end).parameters
+        torch.testing.assert_close(told, support.log_likelihood(made(steps).law(before, support.cases)))
+    for name, value in want.items():
+        torch.testing.assert_close(found[name], value, atol=1e-12, rtol=1e-10)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_first_order_meta_gradient_is_that_of_the_plain_loop_without_second_derivatives(form: str) -> None:
     encoder, heads, episodes = _world("plain ReLU", "binary")

@@ -26,11 +26,13 @@ from metamedica.functional.inner_loop.networks import (
 from metamedica.functional.layered import Layered
 from metamedica.functional.sparse import Piece, affine, gram, laid_out
 from metamedica.functional.task_random import repeatable
-from metamedica.types import Encoder, Features, LabelledBatch, Law
+from metamedica.types import Encoder, Features, LabelledBatch
 
 Found = TypeVar("Found")
 _Standing: TypeAlias = tuple[Parameters, Front | None, Tensor | None]
 """Tasks after some steps: what they moved, and where the first layer is wide that layer and their supports' pre-activations there."""
+_Stepped: TypeAlias = tuple[_Standing, Tensor]
+"""Where tasks stand after a step, and the output for their supports before it."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class Course:
 
     Args:
         begun: where they stand before the first step.
-        further: `(step, standing)` -> where they stand after that step.
+        further: `(step, standing)` -> where they stand after that step, and the output for their supports before it.
         networks: of tasks that stand somewhere.
     """
 
     begun: _Standing
-    further: Callable[[int, _Standing], _Standing]
+    further: Callable[[int, _Standing], _Stepped]
     networks: Callable[[_Standing], AdaptedNetworks]
 
 
@@ -78,7 +80,7 @@ class Chain(Form):
         standing = course.begun
         yield course.networks(standing)
         for step in range(self.loop.steps):
-            standing = self._again(course.further, step, standing)
+            standing, _ = self._again(course.further, step, standing)
             yield course.networks(standing)
 
     def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
@@ -88,13 +90,25 @@ class Chain(Form):
 
         def stretch(first: int, standing: _Standing) -> _Standing:
             for step in range(first, min(first + several, steps)):
-                standing = course.further(step, standing)
+                standing, _ = course.further(step, standing)
             return standing
 
         standing = course.begun
         for first in range(0, steps, several):
             standing = self._again(stretch, first, standing)
         return course.networks(standing)
+
+    def descend(self, start: Parameters, support: LabelledBatch) -> tuple[AdaptedNetworks, Float[Tensor, " tasks"]]:
+        """Return every task's network after the last step, and the support's mean log-likelihood before that step."""
+        if self.loop.steps == 0:
+            return super().descend(start, support)
+        course = self.course(start, support)
+        after = course.begun
+        for step in range(self.loop.steps):
+            before = after
+            after, output = course.further(step, before)
+        law = law_of_output(output, course.networks(before).parameters, support.n_classes)
+        return course.networks(after), support.log_likelihood(law)
 
     def inputs(self, features: Features) -> Float[Tensor, "tasks n width"]:
         """Return the cases as they enter the first layer."""
@@ -107,10 +121,10 @@ class Chain(Form):
         factor, loop = self.loop.folded()
         goals, share = goals_of(support, x.dtype), -factor * shares(support.mask, x.dtype)
 
-        def further(step: int, standing: _Standing) -> _Standing:
+        def further(step: int, standing: _Standing) -> _Stepped:
             own, front, now = standing
-            downhill = self._slopes(start | own, names, x, goals, share)
-            return loop.stepped(step, own, downhill, start), front, now
+            output, downhill = self._slopes(start | own, names, x, goals, share)
+            return (loop.stepped(step, own, downhill, start), front, now), output
 
         def networks(standing: _Standing) -> AdaptedNetworks:
             return AdaptedNetworks(start | per_task(standing[0], start, len(x)), names, support.n_classes)
@@ -120,15 +134,16 @@ class Chain(Form):
     def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
         """Return the slope of each task's support loss in the parameters that tasks move."""
         x = self.inputs(support.features)
-        return matrices(self._slopes(parameters, moved, x, goals_of(support, x.dtype), shares(support.mask, x.dtype)))
+        goals, share = goals_of(support, x.dtype), shares(support.mask, x.dtype)
+        return matrices(self._slopes(parameters, moved, x, goals, share)[1])
 
     def _slopes(
         self, parameters: Parameters, moved: frozenset[str], x: Tensor, goals: Tensor, share: Tensor
-    ) -> Downhill:
+    ) -> tuple[Tensor, Downhill]:
         output, tape = run(self.links, parameters, x)
         slope, found = output_slopes(output, parameters, goals, share)
         more, _ = slopes(self.links, parameters, tape, slope, wanted=moved, to_input=False)
-        return {name: value for name, value in (found | dict(more)).items() if name in moved}
+        return output, {name: value for name, value in (found | dict(more)).items() if name in moved}
 
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""
@@ -177,7 +192,7 @@ class WideChain(Chain):
         goals, share = goals_of(support, base.dtype), -factor * shares(support.mask, base.dtype)
         kernel = gram(pieces, pieces)
 
-        def further(step: int, standing: _Standing) -> _Standing:
+        def further(step: int, standing: _Standing) -> _Stepped:
             own, front, now = standing
             assert front is not None
             assert now is not None
@@ -193,20 +208,13 @@ class WideChain(Chain):
                 now = (
                     front.change(kernel, base) if loop.pull else torch.baddbmm(now, rates[0] * kernel + rates[1], below)
                 )
-            return own, front, now
+            return (own, front, now), output
 
         def networks(standing: _Standing) -> AdaptedNetworks:
             own = per_task(standing[0], start, len(base))
             return AdaptedNetworks(start | own, names, support.n_classes, standing[1])
 
         return Course(({name: start[name] for name in upper}, Front(pieces, kernel, base), base), further, networks)
-
-    def reached(self, adapted: AdaptedNetworks, support: LabelledBatch) -> Law:
-        """Return the law of each case of the support that the tasks adapted on, under its task's own network."""
-        front = adapted.front
-        assert front is not None
-        output = run(self.links[1:], adapted.parameters, front.change(front.kernel, front.base))[0]
-        return law_of_output(output, adapted.parameters, adapted.n_classes)
 
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""

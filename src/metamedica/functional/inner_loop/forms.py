@@ -4,8 +4,10 @@ Finn et al. 2017 (arXiv:1703.03400), eq. 1: theta_i' = theta - rate * d loss_i /
 in the start, to any order, and work under `torch.no_grad`. Which one runs changes speed and memory only (`choice.form_for` picks it).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -24,6 +26,11 @@ from metamedica.functional.inner_loop.networks import (
 from metamedica.functional.layer_norm import ElementaryLayerNorm
 from metamedica.functional.task_random import over_tasks
 from metamedica.types import CaseBatch, Encoder, Features, LabelledBatch, Law
+
+_LOG_ROOT = 0.5 * math.log(2 * math.pi)
+"""What the loss of regression leaves out of the negative log-likelihood."""
+_Slopes: TypeAlias = tuple[Parameters, Tensor]
+"""Slopes of a loss, and the loss."""
 
 
 class Form(ABC):
@@ -56,13 +63,17 @@ class Form(ABC):
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
         """Return the head's output for each query case under its task's own network."""
 
-    def reached(self, adapted: AdaptedNetworks, support: LabelledBatch) -> Law:
-        """Return the law of each case of the support that the tasks adapted on, under its task's own network."""
-        return self.law(adapted, support.cases)
-
     def adapt(self, start: Parameters, support: LabelledBatch) -> AdaptedNetworks:
         """Return every task's network after the last step."""
         return _last(self.walk(start, support))
+
+    def descend(self, start: Parameters, support: LabelledBatch) -> tuple[AdaptedNetworks, Float[Tensor, " tasks"]]:
+        """Return every task's network after the last step, and the support's mean log-likelihood before that step, which the step comes by."""
+        walk = self.walk(start, support)
+        before = after = next(walk)
+        for adapted in walk:
+            before, after = after, adapted
+        return after, support.log_likelihood(self.law(before, support.cases))
 
     def law(self, adapted: AdaptedNetworks, query: CaseBatch) -> Law:
         """Return the law of each query case under its task's own network."""
@@ -80,19 +91,19 @@ def _last(walk: Iterator[AdaptedNetworks]) -> AdaptedNetworks:
     return last
 
 
-def _autograd(loss: Callable[[Parameters], Tensor]) -> Callable[[Parameters], Parameters]:
-    """Return `torch.func.grad(loss)` by plain autograd, differentiable where gradients are enabled."""
+def _autograd(loss: Callable[[Parameters], Tensor]) -> Callable[[Parameters], _Slopes]:
+    """Return `torch.func.grad_and_value(loss)` by plain autograd, differentiable where gradients are enabled."""
 
-    def slopes(own: Parameters) -> Parameters:
+    def slopes(own: Parameters) -> _Slopes:
         exact = torch.is_grad_enabled()
         with torch.enable_grad():
             here = {
                 name: value if exact and value.requires_grad else value.detach().requires_grad_()
                 for name, value in own.items()
             }
-            inputs = list(here.values())
-            found = torch.autograd.grad(loss(here), inputs, create_graph=exact, materialize_grads=True)
-        return dict(zip(here, found, strict=True))
+            inputs, value = list(here.values()), loss(here)
+            found = torch.autograd.grad(value, inputs, create_graph=exact, materialize_grads=True)
+        return dict(zip(here, found, strict=True)), value if exact else value.detach()
 
     return slopes
 
@@ -154,24 +165,40 @@ class AnyNetwork(Form):
         found = again(steps, [*own.values(), *start.values(), *rates.tensors])
         return dict(zip(own, found, strict=True))
 
+    def descend(self, start: Parameters, support: LabelledBatch) -> tuple[AdaptedNetworks, Float[Tensor, " tasks"]]:
+        """Return every task's network after the last step, and the support's mean log-likelihood before that step."""
+        if self.loop.steps == 0:
+            return super().descend(start, support)
+        names = self.moved(start)
+        own = {name: start[name].expand(len(support.mask), *start[name].shape) for name in names}
+        for step in range(self.loop.steps):
+            slopes, loss = self._slopes(start | own, names, support)
+            own = self.loop.stepped(step, own, {name: -value for name, value in slopes.items()}, start)
+        left_out = _LOG_ROOT if support.n_classes is None else 0.0
+        return AdaptedNetworks(start | own, names, support.n_classes), -loss - left_out
+
     def slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> Parameters:
         """Return the slope of each task's support loss in its own parameters."""
+        return self._slopes(parameters, moved, support)[0]
+
+    def _slopes(self, parameters: Parameters, moved: frozenset[str], support: LabelledBatch) -> _Slopes:
+        """Return the slopes and the losses."""
         goals = goals_of(support, next(iter(parameters.values())).dtype)
         shared = {name: value for name, value in parameters.items() if name not in moved}
 
-        def slope(own: Parameters, features: Features, goals: Tensor, mask: Tensor) -> Parameters:
+        def slope(own: Parameters, features: Features, goals: Tensor, mask: Tensor) -> _Slopes:
             def loss(own: Parameters) -> Tensor:
                 both = shared | own
                 return output_loss(head_output(self.encoder, both, features), both, goals, mask)
 
             # autograd knows no vmap, and is a quarter faster than torch.func where tasks come one after another
-            gradient = _autograd if self.chunk == 1 else torch.func.grad
-            found: Parameters = gradient(loss)(own)
+            gradient = _autograd if self.chunk == 1 else torch.func.grad_and_value
+            found: _Slopes = gradient(loss)(own)
             return found
 
         batched = over_tasks(slope, in_dims=(0, 0, 0, 0), chunk=self.chunk)
         with ElementaryLayerNorm():
-            found: Parameters = batched({n: parameters[n] for n in moved}, support.features, goals, support.mask)
+            found: _Slopes = batched({n: parameters[n] for n in moved}, support.features, goals, support.mask)
         return found
 
     def output(self, adapted: AdaptedNetworks, features: Features) -> Float[Tensor, "tasks m outputs"]:
