@@ -250,7 +250,10 @@ def version(part: str) -> str:
     }
     settings = [part, EPISODES, SEED, repr(SETTINGS.get(part))]
     behind = (roots.get(part, "benchmarks.images:rows_of"), *(f"metamedica.{each}" for each in beside))
-    return version_behind(*behind, settings=settings, besides=(*ON_DISK, "metamedica.checkpoints"))
+    # Nothing is explained, and no learner takes inner steps.
+    apart = ("checkpoints", "parts", "modalities.images.patches", "functional.inner_loop.learner")
+    besides = (*ON_DISK, *(f"metamedica.{each}" for each in apart))
+    return version_behind(*behind, settings=settings, besides=besides)
 
 
 def run(part: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class CaseParts:
             left; the `versions` of a coalition stand one after another. All parts there: the case itself, `versions` times.
         versions: how many cases stand for one with parts away, as each may be replaced by what several other cases have.
         separate: whether every column of every block is of one part alone; what is additive over columns is then additive over parts.
+        coalitions: most that are asked where nobody says how many; None: as many as take about 4,000 answers. Fewer where an answer is dear.
     """
 
     names: tuple[str, ...]
@@ -29,6 +30,7 @@ class CaseParts:
     without: Callable[[Bool[Tensor, "coalitions parts"]], Features]
     versions: int
     separate: bool
+    coalitions: int | None = None
 
 
 class NamesParts(ABC):

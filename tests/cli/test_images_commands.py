@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from metamedica.cli import main
-from metamedica.predictors import games
+from metamedica.modalities.images import patches
 
 
 def _draw(path: Path, *, lying: bool, seed: int) -> None:
@@ -98,7 +98,7 @@ def test_a_table_of_paths_below_its_folder_is_read_and_one_that_leaves_it_is_ref
 def test_reasons_of_a_prediction_have_the_network_s_share_and_a_predictor_without_one_says_why(
     files: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(games, "COALITIONS", (140, 140))
+    monkeypatch.setattr(patches, "COALITIONS", 140)
     plain = tmp_path / "plain"
     arguments = ["fit", str(files / "tasks.csv"), "--modality", "images", "--task", "question", "--target", "label"]
     assert main([*arguments, "--positive", "lying", "--out", str(plain)]) == 0

@@ -1,5 +1,7 @@
 """The game of a case's parts: exact for sums, Shapley's values otherwise, parts that change nothing get nothing, backgrounds at even steps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,20 @@ def test_the_more_answers_a_coalition_takes_the_fewer_are_asked_within_bounds() 
     assert usual_coalitions(1) == COALITIONS[1]
     assert usual_coalitions(8) == 512
     assert usual_coalitions(1000) == COALITIONS[0]
+
+
+def test_parts_that_say_how_many_coalitions_suffice_are_asked_so_many_and_four_a_part_at_least() -> None:
+    asked = []
+
+    def law(features: Features) -> Law:
+        asked.append(len(features["vector"]))
+        return _curved(features)
+
+    for players, said, wanted in ((12, 100, 100), (40, 100, 160), (12, None, COALITIONS[1])):
+        parts = replace(_row_parts(_normal(players), _normal(1, players), separate=False), coalitions=said)
+        asked.clear()
+        contributions(Answer(law, None), parts)
+        assert 0.7 * wanted <= sum(asked) <= wanted  # equal ones among those that are drawn are asked once
 
 
 def test_cases_at_even_steps_of_their_answers_stand_for_all() -> None:

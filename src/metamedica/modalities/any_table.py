@@ -1,6 +1,7 @@
 """The modality `any_table`: a case is a row of a table whose columns nobody has seen before; what they hold is read from the task's own cases."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,8 @@ from metamedica.parts import CaseParts, NamesParts
 from metamedica.types import Encoder, Features, Modality, PreparedCases, Progress, RawEncoder
 
 BLOCK = "cells"
+_COALITIONS = 128
+"""Of columns that an explanation asks about: a transformer reads each row anew."""
 
 
 class CellsEncoder(RawEncoder):
@@ -127,7 +130,8 @@ class AnyTable(Modality, NamesParts):
         """Return the columns of each row; one that is away is replaced by that of each background row."""
         found = owners(self.schema)
         blocks = [found[name] for name in (*self._tables.block_columns(), OWN_BLOCK) if name in found]
-        return row_parts(self.schema, {BLOCK: torch.cat(blocks)}, canonical, features, background)
+        parts = row_parts(self.schema, {BLOCK: torch.cat(blocks)}, canonical, features, background)
+        return [replace(each, coalitions=_COALITIONS) for each in parts]
 
     def draw_parts(self, canonical: str, contributions: Sequence[float], *, width: int = 320, height: int = 240) -> str:
         """Return the row as an HTML list, the columns that contribute most first, shaded by what they contribute."""

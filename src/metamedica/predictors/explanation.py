@@ -199,7 +199,8 @@ def explain(
         adapted: what it answers by.
         prepared: the cases, at least one.
         label: the class that is explained; None: class 1 of a binary task, of more classes each case's most probable one.
-        coalitions: most coalitions of parts that are asked of a case; None: 256 of a table's columns, 1,024 of atoms, or four a part.
+        coalitions: most coalitions of parts that are asked of a case; None: 256 of a table's columns (128 where a network reads them), 1,024 of
+            atoms, 400 of an image's patches, or four a part where that is more.
         seed: of the coalitions that are drawn; the same seed gives the same explanation.
 
     Raises:

@@ -55,7 +55,8 @@ def contributions(answer: Answer, parts: CaseParts, *, coalitions: int | None = 
     Args:
         answer: that is explained.
         parts: of the case.
-        coalitions: most that are asked; None: as many as take about 4,000 answers (`COALITIONS`), or four a part where that is more.
+        coalitions: most that are asked; None: what the parts say, or as many as take about 4,000 answers (`COALITIONS`), or four a part where that
+            is more.
         seed: of the coalitions that are drawn.
 
     Raises:
@@ -74,7 +75,8 @@ def contributions(answer: Answer, parts: CaseParts, *, coalitions: int | None = 
             return Contributions(base, output, output - told[2:], exact=True)
         active = _changes(parts.without(alone[1:]), parts.versions)
     playing = int(active.sum())
-    budget = max(usual_coalitions(parts.versions), 4 * playing) if coalitions is None else coalitions
+    usual = parts.coalitions or usual_coalitions(parts.versions)
+    budget = max(usual, 4 * playing) if coalitions is None else coalitions
     asked = coalitions_of(playing, coalitions=budget, seed=seed)
     present = np.ones((len(asked.present), count), dtype=bool)
     present[:, active] = asked.present

@@ -16,9 +16,6 @@ from metamedica.predictors.predictor import Predictor
 from metamedica.reports.grad_cam import GradCam, grad_cam, refusal
 from metamedica.types import Progress
 
-COALITIONS = 400
-"""Of 64 patches that a heat map asks about: some seconds an image."""
-
 
 @dataclass(frozen=True)
 class ImageAnswer:
@@ -116,7 +113,7 @@ def read_images(
     names: Sequence[str] | None = None,
     truths: Sequence[str | None] | None = None,
     explained: int = 4,
-    coalitions: int = COALITIONS,
+    coalitions: int | None = None,
     coverage: float = 0.9,
     asked: float = 0.2,
     skip_invalid: bool = False,
@@ -131,7 +128,7 @@ def read_images(
         names: what to call them; numbers if left out.
         truths: the class of each, None where not known.
         explained: how many are explained, the least sure first.
-        coalitions: of patches that an explanation asks about, each a further image to look at.
+        coalitions: of patches that an explanation asks about, each a further image to look at; None: `patches.COALITIONS`.
         coverage: of the sets.
         asked: share of the images that a person should look at.
         skip_invalid: leave out images that cannot be read.

@@ -16,6 +16,8 @@ from metamedica.parts import CaseParts
 from metamedica.types import Features
 
 GRID = 8
+COALITIONS = 400
+"""Of patches that are asked about, each a further image to look at: some seconds."""
 _BLUR = 1 / 8
 """Standard deviation of the blur, as a share of the side: one patch."""
 _FOR, _AGAINST = "#e66100", "#2166ac"
@@ -31,7 +33,7 @@ def image_parts(
         featurised: makes blocks of images.
     """
     names = tuple(f"row {row + 1}, column {column + 1}" for row in range(GRID) for column in range(GRID))
-    return CaseParts(names, ("",) * len(names), _Blurred(square, featurised), 1, separate=False)
+    return CaseParts(names, ("",) * len(names), _Blurred(square, featurised), 1, separate=False, coalitions=COALITIONS)
 
 
 class _Blurred:
