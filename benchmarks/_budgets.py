@@ -7,6 +7,7 @@ from benchmarks._definitions import IN_STEPS, ON_DISK, version_behind
 from benchmarks._record import PARTS, say
 from metamedica import registry
 from metamedica.data.collection import TaskCollection
+from metamedica.functional.inner_loop.learner import InnerLoopLearner
 from metamedica.meta_learner import MetaLearner
 from metamedica.types import ClosedForm
 
@@ -104,6 +105,8 @@ def code_version(learner: str, *more: str) -> str:
         return version_behind(*roots, settings=None, besides=(*besides, *_GUARDS, *IN_STEPS))
     if issubclass(registry.learner_class(name), ClosedForm):
         besides += IN_STEPS
+    if not issubclass(registry.learner_class(name), InnerLoopLearner):
+        besides += (InnerLoopLearner.__module__,)  # training asks of each learner whether it is one
     return version_behind(*roots, *_TRAINS, settings=_budget(name), besides=besides, uncounted=[__name__])
 
 
