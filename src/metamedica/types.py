@@ -285,7 +285,7 @@ class ClosedForm(ABC):
     """What a learner adds when it is fitted on all earlier tasks at once, without gradient steps; its `meta_loss` is then only a score."""
 
     least_classes: ClassVar[int] = 2
-    """Classes that an earlier task with classes must show to teach it something; 1 where a level can be learned from one."""
+    """Classes that a task with classes, earlier or new, must show to teach it something; 1 where a level can be learned from one."""
 
     @abstractmethod
     def fit_tasks(self, tasks: Sequence[LabelledBatch]) -> None:

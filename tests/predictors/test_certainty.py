@@ -17,12 +17,15 @@ from metamedica.predictors.predictor import Predictor
 from metamedica.types import CaseBatch, LabelledBatch, Law
 
 
-@pytest.fixture(scope="module")
-def model() -> MetaLearner:
-    tasks = TaskCollection.from_table(
+def _tasks() -> TaskCollection:
+    return TaskCollection.from_table(
         hospitals(), modality="tables", case=COLUMNS, target="died", task="site", kind="binary", positive="yes"
     )
-    return MetaLearner("hierarchical_bayes", settings={"trees": 5}, seed=0).fit(tasks)
+
+
+@pytest.fixture(scope="module")
+def model() -> MetaLearner:
+    return MetaLearner("hierarchical_bayes", settings={"trees": 5}, seed=0).fit(_tasks())
 
 
 def _adapted(model: MetaLearner, frame: pd.DataFrame, n: int, **more: object) -> Predictor:
@@ -107,9 +110,10 @@ def test_an_impossible_share_and_too_few_labels_are_refused(model: MetaLearner) 
     new = hospital("new", 0.5, 40, seed=7)
     with pytest.raises(TaskError, match=r"got a share of 1.5 to ask a person about; give a number from 0 to 1"):
         _adapted(model, new, 20).asks(new[COLUMNS], share=1.5)
-    one_class = new[new["died"] == "yes"]
-    with pytest.raises(TaskError, match="too few to tell which answers are unsure"):
-        _adapted(model, one_class, 3, kind="binary").asks(new[COLUMNS])
+    one_of_each = new.groupby("died").head(1)
+    alone = MetaLearner("linear", guard=False, seed=0).fit(_tasks())
+    with pytest.raises(TaskError, match="too few to tell which answers are unsure"):  # it wants both classes
+        _adapted(alone, one_of_each, 2, kind="binary").asks(new[COLUMNS])
 
 
 def test_a_calibrated_predictor_is_saved_and_loaded_to_the_same_numbers(model: MetaLearner, tmp_path: object) -> None:

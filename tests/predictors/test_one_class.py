@@ -2,7 +2,7 @@
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,15 @@ import pytest
 import torch
 from tests.made_up_hospitals import COLUMNS, hospital, hospitals
 
+from metamedica import registry
 from metamedica.data.collection import TaskCollection
 from metamedica.errors import TaskError
 from metamedica.meta_learner import MetaLearner
+from metamedica.predictors.held_out import held_out
 from metamedica.predictors.predictor import Predictor
 from metamedica.predictors.questions import Question
-from metamedica.types import CaseBatch, LabelledBatch
+from metamedica.predictors.support import read_support
+from metamedica.types import CaseBatch, ClosedForm, LabelledBatch
 
 NEW = hospital("new", 0.5, 200, seed=99)
 ROWS = NEW[COLUMNS]
@@ -65,6 +68,29 @@ def test_the_answer_is_the_learners_own_law_for_that_class(
         law = model.learner.predict(state, batch(LATER))
     found = bayes.adapt(rows, [label] * 8).predict_proba(LATER)
     np.testing.assert_allclose(found, law.probs[0].double().numpy(), atol=1e-6)
+
+
+def test_labelled_cases_of_one_class_vouch_for_sets_as_any_others_do(bayes: MetaLearner) -> None:
+    predictor = bayes.adapt(ALIVE, ["no"] * 8)
+    single = predictor.predict_set(LATER, 0.8).sum(1) == 1
+    assert single.mean() > 0.5
+    assert predictor.predict_set(LATER, 0.95).all()  # eight cases vouch for 8 / 9 at most
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        name
+        for name in registry.learners_that(ClosedForm)
+        if cast(type[ClosedForm], registry.learner_class(name)).least_classes == 1
+    ],
+)
+def test_whoever_learns_a_level_from_one_class_is_asked_of_each_case_of_it_while_hidden(learner: str) -> None:
+    model = _fitted(learner).model_
+    support = read_support(model, ALIVE, ["no"] * 8, kind="binary", asked=model.asked)
+    found = held_out(model.method("binary", guard=False), support.batch)
+    assert found.known.all()
+    assert torch.isfinite(found.law.log_prob(found.targets)).all()
 
 
 def test_all_ways_to_write_a_label_and_the_positive_one_by_name_are_the_same_class(bayes: MetaLearner) -> None:

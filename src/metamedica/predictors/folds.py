@@ -25,13 +25,16 @@ class Folds:
     task: Int64[Tensor, " pairs"]
 
 
-def folds(support: LabelledBatch, n_folds: int, *, at_once: int | None = None) -> Iterator[Folds]:
-    """Yield the folds of every task, each case hidden once; a fold whose rest shows one class only is left out, and so are its cases.
+def folds(
+    support: LabelledBatch, n_folds: int, *, at_once: int | None = None, least_classes: int = 2
+) -> Iterator[Folds]:
+    """Yield the folds of every task, each case hidden once; a fold whose rest shows too few classes is left out, and so are its cases.
 
     Args:
         support: of every task.
         n_folds: at least 2; of as many folds as cases each hides one case.
         at_once: most pairs of a task and a fold in one batch, so that memory is bounded; None: all.
+        least_classes: that the rest of a task with classes must show, for what learns from it.
     """
     n_tasks, n = support.mask.shape
     if n == 0:
@@ -39,7 +42,7 @@ def folds(support: LabelledBatch, n_folds: int, *, at_once: int | None = None) -
     fold = _fold_of_cases(support, n_folds)
     held = (fold[:, None, :] == torch.arange(n_folds)[None, :, None]) & support.mask[:, None, :]
     kept = support.mask[:, None, :] & ~held
-    usable = (~one_class_left(support, kept) & held.any(-1)).reshape(-1).nonzero()[:, 0]
+    usable = (~too_few_left(support, kept, least_classes) & held.any(-1)).reshape(-1).nonzero()[:, 0]
     task = torch.arange(n_tasks).repeat_interleave(n_folds)
     held, kept = held.reshape(-1, n), kept.reshape(-1, n)
     for chosen in torch.split(usable, at_once or max(len(usable), 1)):
@@ -71,9 +74,11 @@ def _fold_of_cases(support: LabelledBatch, n_folds: int) -> Tensor:
     return torch.empty_like(dealt).scatter(1, order, dealt)
 
 
-def one_class_left(support: LabelledBatch, kept: Bool[Tensor, "tasks folds n"]) -> Bool[Tensor, "tasks folds"]:
-    """Return where the kept cases of a task with classes are of one class only, or there is none."""
+def too_few_left(
+    support: LabelledBatch, kept: Bool[Tensor, "tasks folds n"], least_classes: int = 2
+) -> Bool[Tensor, "tasks folds"]:
+    """Return where the kept cases of a task with classes are of fewer classes than so many, or there is none."""
     if support.kind == "regression":
         return kept.sum(-1) < 1
     classes = torch.nn.functional.one_hot(support.targets, support.n_classes or 2).bool() & support.mask[..., None]
-    return (classes[:, None] & kept[..., None]).any(2).sum(-1) < 2
+    return (classes[:, None] & kept[..., None]).any(2).sum(-1) < least_classes

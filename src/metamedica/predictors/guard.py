@@ -20,7 +20,7 @@ from metamedica.errors import BundleError, TaskError
 from metamedica.functional.mixture import mix
 from metamedica.functional.shared import sharing
 from metamedica.functional.targets import scale_of, standardise
-from metamedica.predictors.folds import folds, one_class_left
+from metamedica.predictors.folds import folds, too_few_left
 from metamedica.predictors.method import Adapted, AdaptedLearner, LearnerMethod, check_uses_unlabelled, state_of
 from metamedica.predictors.trust import EarlierTasks
 from metamedica.types import CaseBatch, EpisodeBatch, LabelledBatch, Law, LeaveOneOut, Progress, RawEncoder
@@ -59,7 +59,7 @@ def held_out_log_likelihood(
     if isinstance(method.learner, LeaveOneOut) and unlabelled is None:
         n = support.mask.shape[1]
         kept = support.mask[:, None, :] & ~torch.eye(n, dtype=torch.bool)
-        counted = support.mask & ~one_class_left(support, kept)
+        counted = support.mask & ~too_few_left(support, kept)
         with torch.no_grad():
             each = method.learner.leave_one_out(support, adapted and adapted.state).masked_fill(~counted, 0)
         return each.sum(1) / counted.sum(1).clamp(min=1)

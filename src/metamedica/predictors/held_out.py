@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from metamedica.predictors.folds import folds
-from metamedica.predictors.method import Adapted, Method, adapted
+from metamedica.predictors.method import Adapted, Method, adapted, least_classes_of
 from metamedica.types import CaseBatch, LabelledBatch, Law
 
 MOST_FOLDS = 32
@@ -79,7 +79,7 @@ def held_out(
     first, added, second = torch.zeros(tasks, n, size), torch.zeros(tasks, n, size), torch.ones(tasks, n)
     said: Tensor | None = None
     with torch.no_grad():
-        for part in folds(support, min(n, most_folds), at_once=_AT_ONCE):
+        for part in folds(support, min(n, most_folds), at_once=_AT_ONCE, least_classes=least_classes_of(method)):
             others = None if unlabelled is None else unlabelled.map(lambda value, of=part.task: value[of])  # type: ignore[misc]
             asked = CaseBatch(part.rest.features, part.rest.mask | part.hidden.mask)
             law = adapted(method, part.rest, others).predict(asked)

@@ -8,7 +8,7 @@ from metamedica import registry
 from metamedica.errors import InputError
 from metamedica.functional.descriptions import ReadsDescriptions
 from metamedica.functional.targets import TargetScale, law_in_units, scale_of, standardise
-from metamedica.types import CaseBatch, LabelledBatch, Law, Learner
+from metamedica.types import CaseBatch, ClosedForm, LabelledBatch, Law, Learner
 from metamedica.unlabelled import Unlabelled
 
 
@@ -36,6 +36,13 @@ class MethodWithUnlabelled(Method, Protocol):
 
     def adapt(self, support: LabelledBatch, unlabelled: CaseBatch | None = None) -> Adapted:
         """Return what the support and the further cases teach."""
+
+
+def least_classes_of(method: Method) -> int:
+    """Return how many classes a support must show for the method to learn from it: 1 where a level can be learned from one, else 2, as for a mixture,
+    which holds methods from scratch."""
+    learner = method.learner if isinstance(method, LearnerMethod) else None
+    return learner.least_classes if isinstance(learner, ClosedForm) else 2
 
 
 def adapted(method: Method, support: LabelledBatch, unlabelled: CaseBatch | None) -> Adapted:
