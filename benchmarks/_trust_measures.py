@@ -15,7 +15,7 @@ from metamedica.data.draws import group_codes
 from metamedica.data.episodes import gather, labelled
 from metamedica.errors import TaskError
 from metamedica.functional import conformal
-from metamedica.predictors.expected_gain import gain_of_hidden
+from metamedica.predictors.expected_gain import gain_of_hidden, promised_gain
 from metamedica.predictors.guard import AdaptedMixture, Evidence
 from metamedica.predictors.held_out import HeldOut, held_out
 from metamedica.predictors.method import Method
@@ -146,7 +146,7 @@ def measured(contest: Contest, tasks: TaskCollection, draws: Draws, alone: TaskC
             for row, gain in zip(rows, contest.foretold(default.weighed.evidence).tolist(), strict=True):
                 row["expected_gain"] = gain
         else:
-            _expected(contest, draws, alone, support, hidden, rows)
+            _expected(contest, draws, alone, default.predict(support.cases), hidden, rows)
         _at_size(contest, tasks, alone, draws, found, hidden, targets, rows)
     return rows
 
@@ -155,14 +155,16 @@ def _expected(
     contest: Contest,
     draws: Draws,
     alone: TaskCollection,
-    support: LabelledBatch,
+    ours: Law,
     hidden: HeldOut,
     rows: list[dict[str, Any]],
 ) -> None:
-    """Add what the hidden labels say of the gain over the local method."""
-    plain = held_out(contest.methods[contest.local], labelled(alone, [draws.task] * len(draws.support), draws.support))
+    """Add what the predictor says of the gain over the local method."""
+    local, support = contest.methods[contest.local], labelled(alone, [draws.task] * len(draws.support), draws.support)
+    whole = local.adapt(support)
+    plain, promised = held_out(local, support, whole=whole), promised_gain(ours, whole.predict(support.cases))
     for at, row in enumerate(rows):
-        told = gain_of_hidden(_one(hidden, at), _one(plain, at))
+        told = gain_of_hidden(_one(hidden, at), _one(plain, at), promised[at])
         row["expected_gain"] = float("nan") if told is None else told.mean
 
 

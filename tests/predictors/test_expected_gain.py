@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch.distributions import Categorical
 
-from metamedica.predictors.expected_gain import fitted_gain, gain_by_evidence, gain_of_hidden
+from metamedica.predictors.expected_gain import (
+    ExpectedGain,
+    fitted_gain,
+    gain_by_evidence,
+    gain_of_hidden,
+    promised_gain,
+)
 from metamedica.predictors.guard import Evidence, Observed, starting_gate
 from metamedica.predictors.held_out import HeldOut
 
@@ -66,11 +72,25 @@ def _hidden(score: torch.Tensor, label: torch.Tensor) -> HeldOut:
     return HeldOut(law, label, there, there)
 
 
+def _told(ours: HeldOut, plain: HeldOut) -> ExpectedGain | None:
+    return gain_of_hidden(ours, plain, promised_gain(ours.law, plain.law)[0])
+
+
+def test_cases_without_label_tell_what_the_laws_promise_and_the_hidden_labels_whether_to_believe_it() -> None:
+    score, label = torch.full((1, 50), 1.0), torch.ones(1, 50, dtype=torch.int64)
+    ours, plain = _hidden(score, label), _hidden(0 * score, label)
+    few, many = torch.full((50,), 0.1).double(), torch.full((500,), 0.4).double()
+    first, second = gain_of_hidden(ours, plain, few), gain_of_hidden(ours, plain, many)
+    assert first is not None
+    assert second is not None
+    assert second.mean - first.mean == pytest.approx(0.3)
+
+
 def test_from_hidden_labels_a_right_law_is_expected_to_gain_what_it_does() -> None:
     random = torch.Generator().manual_seed(0)
     score = 1.5 * torch.randn(1, 4000, generator=random)
     label = (torch.rand(1, 4000, generator=random) < torch.sigmoid(score)).long()
-    found = gain_of_hidden(_hidden(score, label), _hidden(0.3 * score, label))
+    found = _told(_hidden(score, label), _hidden(0.3 * score, label))
     assert found is not None
     assert found.source == "hidden labels"
     realised = (_hidden(score, label).log_likelihood() - _hidden(0.3 * score, label).log_likelihood()).item()
@@ -80,10 +100,10 @@ def test_from_hidden_labels_a_right_law_is_expected_to_gain_what_it_does() -> No
 
 def test_labels_that_say_otherwise_lower_the_expectation_and_fewer_than_three_give_none() -> None:
     score, label = torch.full((1, 300), 2.0), torch.ones(1, 300, dtype=torch.int64)
-    right = gain_of_hidden(_hidden(score, label), _hidden(0 * score, label))
-    wrong = gain_of_hidden(_hidden(score, 1 - label), _hidden(0 * score, 1 - label))
+    right = _told(_hidden(score, label), _hidden(0 * score, label))
+    wrong = _told(_hidden(score, 1 - label), _hidden(0 * score, 1 - label))
     assert right is not None
     assert wrong is not None
     assert wrong.mean < 0 < right.mean
     assert "Expected loss" in wrong.verdict
-    assert gain_of_hidden(_hidden(score[:, :2], label[:, :2]), _hidden(score[:, :2], label[:, :2])) is None
+    assert _told(_hidden(score[:, :2], label[:, :2]), _hidden(score[:, :2], label[:, :2])) is None

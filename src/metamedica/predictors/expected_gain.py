@@ -6,13 +6,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from scipy.stats import t as student
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Categorical, Normal, kl_divergence
 
 from metamedica.predictors.guard import Evidence, Observed, gate_weights
 from metamedica.predictors.held_out import HeldOut
+from metamedica.types import Law
 
 COVERAGE = 0.9
 _CLIP = 1.0
@@ -134,24 +135,35 @@ def gain_by_evidence(evidence: Evidence, gate: Tensor, fitted: Float[Tensor, " 4
     return ExpectedGain(mean, mean - width, mean + width, "earlier tasks")
 
 
-def gain_of_hidden(ours: HeldOut, plain: HeldOut) -> ExpectedGain | None:
+def promised_gain(ours: Law, plain: Law) -> Float64[Tensor, "*cases"]:
+    """Return what each case gains if our law of it is right, whatever its label turns out to be: the divergence of the other's law from ours
+    (Cover and Thomas 2006, section 5.4); of regression laws that of normal ones of their mean and spread."""
+    if isinstance(ours, Categorical):
+        return kl_divergence(ours, plain).double()
+    return kl_divergence(*(Normal(law.mean.double(), law.stddev.double()) for law in (ours, plain)))
+
+
+def gain_of_hidden(ours: HeldOut, plain: HeldOut, promised: Float64[Tensor, " cases"]) -> ExpectedGain | None:
     """Return the expected gain of the first task from its labelled cases, each hidden in turn; None where fewer than 3 can be.
 
-    If our laws are right, a case gains the divergence of the other's law from ours, whatever its label turns out to be (Cover and Thomas 2006,
-    section 5.4). A few labels say little about whether they are: their own gains minus that count as if `_PRIOR_CASES` cases before them had shown no
-    difference. Ranked by the labels' own gains alone, supports of new sites come in no better than chance order.
+    It is what the laws promise, those after all labels. A few labels say little about whether these are right: their own gains while hidden, minus
+    what the laws of hidden cases promise, count as if `_PRIOR_CASES` cases before them had shown no difference. Ranked by the labels' own gains
+    alone, supports of new sites come in no better than chance order; by what hidden cases promise, in a worse one than by this
+    (.13 instead of .26 at heart's hospitals, -.11 and .21 in eICU's regions, .38 and .79 in the IMPACT studies, where cases without label reach
+    .40, .57 and .86).
 
     Args:
         ours: of the predictor.
         plain: of the best method from scratch.
+        promised: `promised_gain` of cases of the task after all labels: the labelled ones, and those without label.
     """
     both = (ours.known & plain.known)[0]
     n = int(both.sum())
     if n < _FEWEST:
         return None
-    promised = kl_divergence(ours.law, plain.law)[0][both].double()
-    excess = (ours.law.log_prob(ours.targets) - plain.law.log_prob(plain.targets))[0][both].double() - promised
+    excess = (ours.law.log_prob(ours.targets) - plain.law.log_prob(plain.targets)).double()[0]
+    excess = (excess - promised_gain(ours.law, plain.law)[0])[both]
     mean = float(promised.mean() + n / (n + _PRIOR_CASES) * excess.mean())
-    spread = np.hypot(excess.std().item() / np.sqrt(n + _PRIOR_CASES), promised.std().item() / np.sqrt(n))
+    spread = np.hypot(excess.std().item() / np.sqrt(n + _PRIOR_CASES), promised.std().item() / np.sqrt(len(promised)))
     width = float(student.ppf(0.5 + COVERAGE / 2, n - 1) * spread)
     return ExpectedGain(mean, mean - width, mean + width, "hidden labels")

@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from metamedica.functional.descriptions import ReadsDescriptions
 from metamedica.functional.leaning import WeighsItself
-from metamedica.predictors.expected_gain import ExpectedGain, gain_by_evidence, gain_of_hidden
+from metamedica.predictors.expected_gain import ExpectedGain, gain_by_evidence, gain_of_hidden, promised_gain
 from metamedica.predictors.guard import AdaptedMixture, cohesion
 from metamedica.predictors.held_out import held_out
 from metamedica.predictors.method import Adapted, AdaptedLearner
@@ -70,8 +72,13 @@ def expected_gain_of(predictor: "Predictor", adapted: Adapted) -> ExpectedGain |
         return gain_by_evidence(adapted.weighed.evidence, model.gates[support.kind], fitted)
     if not support.compares or not model.from_scratch:
         return None
-    plain = held_out(model.scratch_method(support.kind, unit=support.unit), support.batch)
-    return gain_of_hidden(predictor.certainty.held_out, plain)
+    scratch, ours = model.scratch_method(support.kind, unit=support.unit), predictor.certainty.held_out
+    plain = scratch.adapt(support.batch)
+    sides = [support.batch.cases, *([] if support.unlabelled is None else [support.unlabelled])]
+    promised = [
+        promised_gain(adapted.predict(cases), plain.predict(cases))[cases.mask] for cases in sides if cases.n_cases
+    ]
+    return gain_of_hidden(ours, held_out(scratch, support.batch, whole=plain), torch.cat(promised))
 
 
 def predictor_card(predictor: "Predictor") -> str:
