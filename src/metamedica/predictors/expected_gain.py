@@ -30,7 +30,8 @@ class ExpectedGain:
     Args:
         mean: expected.
         low, high: 90 % interval of what a task like this one gains.
-        source: "earlier tasks": how tasks with such evidence fared; "hidden labels": how the labelled cases fare, each hidden in turn.
+        source: "earlier tasks": how tasks with such evidence fared; "hidden labels": what the laws promise, and how the
+            labelled cases fare, each hidden in turn.
     """
 
     mean: float
@@ -44,7 +45,7 @@ class ExpectedGain:
         by = (
             "by how earlier tasks with such labels fared"
             if self.source == "earlier tasks"
-            else "by its own labels, each hidden in turn"
+            else "by what both say of its cases, and by its own labels, each hidden in turn"
         )
         side = "gain" if self.mean >= 0 else "loss"
         return (

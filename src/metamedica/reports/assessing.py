@@ -348,7 +348,7 @@ def _gain(predictor: Predictor) -> str:
     source = (
         "as earlier tasks with such evidence fared"
         if gain.source == "earlier tasks"
-        else "by its labelled cases, each hidden in turn"
+        else "by what both say of its cases, and by its labelled cases, each hidden in turn"
     )
     return (
         f"Leaning on earlier tasks is expected to add {gain.mean:+.3f} nats of log-likelihood a case over the best method from scratch "
