@@ -151,7 +151,7 @@ def test_no_file_of_the_package_is_imported_in_a_way_that_the_search_does_not_kn
                 assert not [alias.name for alias in node.names if alias.name.startswith("metamedica")], path
 
 
-@pytest.mark.parametrize("learner", ["deep_kernel", "random_forest", "common_mean_gp"])
+@pytest.mark.parametrize("learner", ["deep_kernel", "random_forest", "maml", "common_mean_gp"])
 def test_a_learners_code_version_changes_with_what_it_rests_on_and_with_nothing_else(
     budgets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
 ) -> None:
@@ -176,10 +176,15 @@ def test_a_learners_code_version_changes_with_what_it_rests_on_and_with_nothing_
     learns, own = learner not in budgets.FROM_SCRATCH, f"learners/{learner}.py"
     assert not changes(own, "\nclass ", "\n# A remark.\nclass ")
     assert not changes("training.py", "\n@dataclass", "\n# A remark.\n@dataclass")
-    assert changes(own, "        super().__init__()\n", "        super().__init__()\n        self.other = 1\n")
+    line = "Constant(self.rate)" if learner == "maml" else "        super().__init__()\n"
+    other = "Constant(2 * self.rate)" if learner == "maml" else f"{line}        self.other = 1\n"
+    assert changes(own, line, other)
+    assert changes("predictors/method.py", "self.learner = learner.eval()", "self.learner = learner")
+    assert changes("functional/targets.py", "_ROUNDING = 16.0", "_ROUNDING = 8.0")
     assert not changes("learners/linear_probe.py", "super().__init__()", "super().__init__(None)")
     assert changes("gates.py", "FOLDS = 5", "FOLDS = 4") == learns
-    assert changes("outer_gradient.py", "_NEAR = 1e-3", "_NEAR = 1e-4") == (learner == "deep_kernel")
+    assert changes("outer_gradient.py", "_NEAR = 1e-3", "_NEAR = 1e-4") == (learner in ("deep_kernel", "maml"))
+    assert changes("functional/inner_loop/learner.py", "rate: float = 0.1", "rate: float = 0.2") == (learner == "maml")
     monkeypatch.setitem(budgets.STEPS, learner, {"steps": 7})
     assert (budgets.code_version(learner) != before) == learns
 
